@@ -1,0 +1,106 @@
+"""Dropping in the host's memory: NumPy arrays and CPU tensors share this."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapdrop import coins as spec
+from mapdrop import kernels
+from mapdrop.pattern import Binding
+from mapdrop.plan import Plan
+
+Loops = tuple[tuple[int, int], ...]
+
+
+def threads() -> int:
+    """Threads for NumPy's arrays: OMP_NUM_THREADS where set, else the processors we may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def coins(plan: Plan, key: int, step: int, threads: int) -> spec.Bits:
+    """The plan's coins, by the fastest maker there is."""
+    fast = kernels.for_cpu()
+    if fast is None:
+        return spec.kept(plan.law, plan.binding.coins, key, step)
+    made: spec.Bits = fast.kept(plan.law, plan.binding.coins, key, step, threads)
+    return made
+
+
+def compiled(plan: Plan, dtype: str) -> bool:
+    """Whether `drop_into` can do it: there are kernels for the dtype, and one scale for all."""
+    fast = kernels.for_cpu()
+    if fast is None or plan.scale == "sample":
+        return False
+    return dtype != "float16" or bool(fast.float16_in_hardware())
+
+
+def drop_into(
+    out: NDArray[Any], x: NDArray[Any], plan: Plan, key: int, step: int, threads: int
+) -> None:
+    """out = x dropped. float16 comes as uint16 and bfloat16 as int16 of the same bits."""
+    walk = memory_walk(plan.binding.whole, out.strides, out.itemsize)
+    if walk is None:
+        dense = x.copy(order="K")
+        drop_into(dense, dense, plan, key, step, threads)
+        np.copyto(out, dense)
+        return
+    if x.strides != out.strides:
+        np.copyto(out, x)
+        x = out
+    order, path = walk
+    source, target = (a.transpose(order).reshape(-1) for a in (x, out))
+    number = np.float64 if x.dtype == np.float64 else np.float32
+    fast = kernels.for_cpu()
+    assert fast is not None
+    if plan.law.independent and path[-1] == (x.size, 1) and not plan.measured:
+        fast.elements(source, target, key, step, plan.law.p, number(plan.expected), threads)
+        return
+    made = coins(plan, key, step, threads)
+    scale = number(plan.factor(made))
+    fast.apply(source, target, repeated(made, plan.binding), scale, path, threads)
+
+
+def repeated(made: spec.Bits, binding: Binding) -> spec.Bits:
+    """The coins of `binding.whole()`: repeated where the last group of a batch is smaller."""
+    if binding.repeats is None:
+        return made
+    axis, members, size = binding.repeats
+    return np.take(made, np.arange(size) // members, axis)
+
+
+@lru_cache(maxsize=4096)
+def memory_walk(
+    binding: Binding, strides: tuple[int, ...], itemsize: int
+) -> tuple[tuple[int, ...], Loops] | None:
+    """How memory is laid out: the axes from the outermost to the innermost, and loops over it.
+
+    A loop is (size, step of the coin's number); neighbours are merged where they can be. None
+    where the values do not fill one piece of memory.
+    """
+    shape = binding.shape
+    order = sorted(range(len(shape)), key=lambda a: (-strides[a], -shape[a], a))
+    expected = itemsize
+    for axis in reversed(order):
+        if shape[axis] != 1 and strides[axis] != expected:
+            return None
+        expected *= shape[axis]
+    steps = spec.strides(binding.coins)
+    loops: list[tuple[int, int]] = [(1, 0)]
+    for size, coin_axis in (factor for axis in order for factor in binding.axes[axis]):
+        step = 0 if coin_axis is None else steps[coin_axis]
+        if size == 1:
+            continue
+        if loops[-1] == (1, 0) or loops[-1][1] == size * step:
+            loops[-1] = (loops[-1][0] * size, step)
+        else:
+            loops.append((size, step))
+    return tuple(order), tuple(loops)

@@ -1,0 +1,122 @@
+"""drop() for NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapdrop import seed as seeds
+from mapdrop.arrays import host
+from mapdrop.pattern import Pattern
+from mapdrop.plan import Items, Plan, plan
+
+# What the compiled kernels take each dtype as; bfloat16 is ml_dtypes', known by its name.
+_CARRIERS = {"float16": np.uint16, "bfloat16": np.int16, "float32": None, "float64": None}
+
+
+def drop(
+    x: NDArray[Any],
+    pattern: str | Pattern,
+    p: float,
+    *,
+    seed: Any,
+    stream: str | None,
+    step: Any,
+    exact: str | None,
+    balance: str | None,
+    block: Items,
+    region: str,
+    scale: str | None,
+    inplace: bool,
+    out: NDArray[Any] | None,
+    sizes: Items,
+) -> NDArray[Any]:
+    """See `mapdrop.drop`."""
+    _check_dtype(x)
+    asked = plan(pattern, x.shape, p, exact, balance, block, region, scale, sizes)
+    target = _target(x, inplace, out)
+    if asked.law.p == 0:
+        if target is None or target is x:
+            return x
+        np.copyto(target, x)
+        return target
+    key = seeds.key(draw_seed(seed), seeds.check_stream(stream))
+    number = seeds.whole(step, "step")
+    made = np.empty_like(x, subok=False) if target is None else target
+    if x.size:
+        _drop_into(made, x, asked, key, number)
+    return made
+
+
+def draw_seed(seed: Any) -> int:
+    """A checked seed; None and generators of numpy.random are drawn from."""
+    if seed is None:
+        return int(np.random.randint(0, 2**64, dtype=np.uint64))
+    if isinstance(seed, np.random.Generator):
+        return int(seed.integers(0, 2**64, dtype=np.uint64))
+    return seeds.whole(seed, "seed")
+
+
+def apply(x: NDArray[Any], mask: Any) -> NDArray[Any]:
+    """A `mapdrop.Mask` applied to x."""
+    _check_dtype(x)
+    return _broadcast(x, mask.binding, mask.coins, mask.scale)
+
+
+def _drop_into(out: NDArray[Any], x: NDArray[Any], asked: Plan, key: int, step: int) -> None:
+    threads = host.threads()
+    if host.compiled(asked, x.dtype.name):
+        carrier = _CARRIERS[x.dtype.name]
+        raw = (x, out) if carrier is None else (x.view(carrier), out.view(carrier))
+        if out is not x and np.may_share_memory(
+            *raw
+        ):  # One kernel writes where it has read, and nowhere else.
+            np.copyto(raw[1], raw[0])
+            raw = (raw[1], raw[1])
+        host.drop_into(raw[1], raw[0], asked, key, step, threads)
+        return
+    coins = host.coins(asked, key, step, threads)
+    np.copyto(out, _broadcast(x, asked.binding, coins, asked.factor(coins)))
+
+
+def _broadcast(x: NDArray[Any], binding: Any, coins: Any, scale: Any) -> NDArray[Any]:
+    """x where the coins keep it, times the scale: the definition, by NumPy's broadcasting."""
+    wide = np.float64 if x.dtype == np.float64 else np.float32
+    whole = binding.whole
+    order, lined_up = whole.lineup
+    kept = host.repeated(coins, binding).transpose(order).reshape(lined_up)
+    if isinstance(scale, np.ndarray):
+        scale = np.broadcast_to(scale, coins.shape)
+        scale = host.repeated(scale, binding).transpose(order).reshape(lined_up)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = x.astype(wide, copy=False).reshape(whole.factors) * np.asarray(scale, wide)
+        dropped = np.where(kept, values.astype(x.dtype, copy=False), np.zeros((), x.dtype))
+    return dropped.reshape(x.shape)
+
+
+def _target(x: NDArray[Any], inplace: bool, out: NDArray[Any] | None) -> NDArray[Any] | None:
+    if inplace and out is not None:
+        raise ValueError("inplace=True writes into x: give it or out=, not both")
+    target = x if inplace else out
+    if target is None:
+        return None
+    if not isinstance(target, np.ndarray):
+        raise TypeError(f"out is a numpy.ndarray, not {type(target).__name__}")
+    if target.shape != x.shape or target.dtype != x.dtype:
+        raise ValueError(
+            f"out has shape {target.shape} and dtype {target.dtype}; "
+            f"it must be like x, {x.shape} and {x.dtype}"
+        )
+    if not target.flags.writeable:
+        raise ValueError("the array to write into is read-only: leave out inplace= and out=")
+    return target
+
+
+def _check_dtype(x: NDArray[Any]) -> None:
+    if x.dtype.name not in _CARRIERS:
+        raise TypeError(
+            f"mapdrop works on {', '.join(_CARRIERS)}, not on {x.dtype}: kept values are scaled, "
+            "which needs floats; x.astype(numpy.float32) makes them"
+        )

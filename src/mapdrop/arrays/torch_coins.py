@@ -1,0 +1,112 @@
+"""The specification in plain tensor operations: any device, the seed staying where it is.
+
+The same bits as `mapdrop.coins`, which is the definition. Words are int64 from 0 to 2**32 - 1,
+because PyTorch has few operations on unsigned integers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mapdrop import coins as spec
+from mapdrop.plan import Plan
+
+_LOW = 0xFFFF_FFFF
+_W0, _W1 = 0x9E37_79B9, 0xBB67_AE85
+
+
+def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """Four words for each counter."""
+    a, b, c, d = counter
+    k0, k1 = key
+    for turn in range(10):
+        (low0, high0), (low1, high1) = _product(a, 0xD251_1F53), _product(c, 0xCD9E_8D57)
+        a, b = high1 ^ b ^ ((k0 + turn * _W0) & _LOW), low1
+        c, d = high0 ^ d ^ ((k1 + turn * _W1) & _LOW), low0
+    return a, b, c, d
+
+
+def _product(word: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Low and high word. The 64-bit product wraps to a negative number but keeps its bits."""
+    product = word * factor
+    return product & _LOW, (product >> 32) & _LOW
+
+
+def split(number: Tensor) -> tuple[Tensor, Tensor]:
+    """The low and the high word of 64-bit numbers."""
+    return number & _LOW, (number >> 32) & _LOW
+
+
+def stream_key(seed: Tensor, stream: str | None) -> Tensor:
+    """The key for a seed and a stream's name."""
+    if stream is None:
+        return seed
+    counter = tuple(torch.full_like(seed, word) for word in spec.stream_words(stream))
+    low, high, *_ = philox(counter, split(seed))
+    return low | (high << 32)
+
+
+def words(count: int, key: Tensor, step: Tensor, start: int = 0) -> Tensor:
+    """The words of the `count` coins from number `start` on."""
+    first, last = start >> 2, (start + count + 3) >> 2
+    block = torch.arange(first, last, device=key.device)
+    lanes = philox((*split(block), *split(step)), split(key))
+    lanes = tuple(lane.expand(block.shape) for lane in lanes)
+    return torch.stack(lanes, -1).reshape(-1)[start - 4 * first :][:count]
+
+
+def kept(plan: Plan, key: Tensor, step: Tensor) -> Tensor:
+    """The plan's coins: bool, True is kept."""
+    law, shape = plan.law, plan.binding.coins
+    count = math.prod(shape)
+    drawn = words(count, key, step).reshape(shape)
+    if count == 0:
+        return drawn.bool()
+    if law.block:
+        centres = drawn < spec.threshold(spec.centre_rate(law, shape))
+        return ~_dilate(centres, law, shape)
+    if law.independent:
+        return drawn >= spec.threshold(law.p)
+    axis = law.exact if law.balance is None else law.balance
+    assert axis is not None
+    if law.exact is not None:
+        quota = torch.full_like(drawn.narrow(axis, 0, 1), spec.survivors(law.p, shape[axis]))
+    else:
+        lines = drawn.narrow(axis, 0, 1)
+        extra = words(lines.numel(), key, step, count).reshape(lines.shape)
+        quota = ((2**32 - spec.threshold(law.p)) * shape[axis] + extra) >> 32
+    return _largest(drawn, axis, quota)
+
+
+def factor(plan: Plan, coins: Tensor) -> float | Tensor:
+    """What kept values are multiplied by; float64 on the coins' device where it is counted."""
+    if plan.measured is None:
+        return plan.expected
+    kept = coins.sum(plan.measured, keepdim=True) if plan.measured else coins.long()
+    drawn = math.prod(coins.shape[axis] for axis in plan.measured)
+    counted = kept.to(torch.float64 if coins.device.type != "mps" else torch.float32)
+    return torch.where(kept > 0, drawn / counted.clamp(min=1), 0.0)
+
+
+def _largest(drawn: Tensor, axis: int, quota: Tensor) -> Tensor:
+    n = drawn.shape[axis]
+    place = torch.arange(n, device=drawn.device).reshape([-1] + [1] * (drawn.ndim - 1 - axis))
+    order = (_LOW - drawn) * n + place
+    last = order.sort(axis).values.gather(axis, (quota - 1).clamp(min=0))
+    return (order <= last) & (quota > 0)
+
+
+def _dilate(centres: Tensor, law: spec.Law, shape: tuple[int, ...]) -> Tensor:
+    covered = centres
+    for axis, k, n, first, last in spec.spans(law, shape):
+        source, covered = covered, torch.zeros_like(covered)
+        for offset in range(-(k // 2), k - k // 2):
+            low, high = max(0, first + offset), min(n, last + 1 + offset)
+            if low < high:
+                covered.narrow(axis, low, high - low).logical_or_(
+                    source.narrow(axis, low - offset, high - low)
+                )
+    return covered

@@ -1,0 +1,25 @@
+"""Fast makers of the specification's bits. Nothing above this floor knows how they are made."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from functools import cache
+from types import ModuleType
+
+
+@cache
+def for_cpu() -> ModuleType | None:
+    """The compiled CPU kernels, or None where Numba is not installed (or does not import)."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    try:
+        from mapdrop.kernels import cpu as kernels
+    except ImportError as problem:
+        warnings.warn(
+            f"Numba is installed but does not import, so mapdrop is slower: {problem}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return kernels

@@ -1,0 +1,231 @@
+"""The specification's coins and their use, compiled for the CPU by Numba.
+
+Compiled on first use and cached on disk. The loops are written for the vectoriser: ten rounds
+unrolled by hand, a small tile of words, and contiguous runs for each thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from mapdrop import coins as spec
+from mapdrop.kernels.halves import float16_in_hardware as float16_in_hardware
+from mapdrop.kernels.halves import times
+from mapdrop.kernels.threads import spread
+
+U32, U64 = np.uint32, np.uint64
+_M0, _M1, _W0, _W1 = U64(0xD251_1F53), U64(0xCD9E_8D57), U32(0x9E37_79B9), U32(0xBB67_AE85)
+_S = U64(32)
+_BLOCKS = 64  # Philox blocks in a tile: 1 KiB of words, which stays in the first cache.
+_TILE = 4 * _BLOCKS
+_GRAIN = 1 << 17  # Values below which another thread costs more than it saves.
+_ROWS = 64  # Rows, and columns, of the tile in which a transposed mask is read.
+
+
+def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Numba's njit, cached on disk where there is a place to write to."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # Numba: no writable cache folder. Then compile in each process.
+            return njit(nogil=True, **options)(function)
+
+    return decorate
+
+
+@_compiled(inline="always")
+def _round(a: Any, b: Any, c: Any, d: Any, k0: Any, k1: Any) -> Any:
+    left, right = _M0 * U64(a), _M1 * U64(c)
+    return U32(right >> _S) ^ b ^ k0, U32(right), U32(left >> _S) ^ d ^ k1, U32(left)
+
+
+@_compiled(inline="always")
+def _philox(a: Any, b: Any, c: Any, d: Any, k: Any, m: Any) -> Any:
+    a, b, c, d = _round(a, b, c, d, k, m)
+    a, b, c, d = _round(a, b, c, d, U32(k + _W0), U32(m + _W1))
+    a, b, c, d = _round(a, b, c, d, U32(k + U32(2) * _W0), U32(m + U32(2) * _W1))
+    a, b, c, d = _round(a, b, c, d, U32(k + U32(3) * _W0), U32(m + U32(3) * _W1))
+    a, b, c, d = _round(a, b, c, d, U32(k + U32(4) * _W0), U32(m + U32(4) * _W1))
+    a, b, c, d = _round(a, b, c, d, U32(k + U32(5) * _W0), U32(m + U32(5) * _W1))
+    a, b, c, d = _round(a, b, c, d, U32(k + U32(6) * _W0), U32(m + U32(6) * _W1))
+    a, b, c, d = _round(a, b, c, d, U32(k + U32(7) * _W0), U32(m + U32(7) * _W1))
+    a, b, c, d = _round(a, b, c, d, U32(k + U32(8) * _W0), U32(m + U32(8) * _W1))
+    return _round(a, b, c, d, U32(k + U32(9) * _W0), U32(m + U32(9) * _W1))
+
+
+@_compiled()
+def _draw(tile: Any, block: Any, key: Any, step: Any) -> None:
+    """Fill the tile with the words of the blocks from `block` on."""
+    k, m = U32(key), U32(key >> _S)
+    c, d = U32(step), U32(step >> _S)
+    for j in range(_BLOCKS):
+        number = block + U64(j)
+        w0, w1, w2, w3 = _philox(U32(number), U32(number >> _S), c, d, k, m)
+        tile[4 * j] = w0
+        tile[4 * j + 1] = w1
+        tile[4 * j + 2] = w2
+        tile[4 * j + 3] = w3
+
+
+@_compiled()
+def _words(out: Any, start: Any, key: Any, step: Any, low: int, high: int) -> None:
+    tile = np.empty(_TILE, U32)
+    at = low
+    while at < high:
+        first = U64(start) + U64(at)
+        skip = int(first & U64(3))
+        _draw(tile, first >> U64(2), key, step)
+        n = min(_TILE - skip, high - at)
+        out[at : at + n] = tile[skip : skip + n]
+        at += n
+
+
+@_compiled()
+def _coins(out: Any, key: Any, step: Any, limit: Any, low: int, high: int) -> None:
+    """1 where the word is `limit` or more. `low` is a multiple of the tile."""
+    tile = np.empty(_TILE, U32)
+    for at in range(low, high, _TILE):
+        _draw(tile, U64(at >> 2), key, step)
+        part = out[at : min(at + _TILE, high)]
+        for j in range(part.size):
+            part[j] = tile[j] >= limit
+
+
+@_compiled()
+def _elements(
+    x: Any, y: Any, key: Any, step: Any, limit: Any, scale: Any, low: int, high: int
+) -> None:
+    """A coin for each value, in the order of memory: the mask itself is never stored."""
+    tile = np.empty(_TILE, U32)
+    zero = y.dtype.type(0)
+    for at in range(low, high, _TILE):
+        _draw(tile, U64(at >> 2), key, step)
+        source, target = x[at : min(at + _TILE, high)], y[at : min(at + _TILE, high)]
+        for j in range(source.size):
+            value = times(source[j], scale)
+            target[j] = value if tile[j] >= limit else zero
+
+
+@_compiled()
+def _apply(
+    x: Any, y: Any, coins: Any, scale: Any, sizes: Any, steps: Any, low: int, high: int
+) -> None:
+    """Coins that values share, or whose order differs from the memory's.
+
+    Memory is walked in order: `sizes` are the loops from the outermost to the innermost, `steps`
+    the coin number's step along each. A unit of work is a tile of up to 64 rows.
+    """
+    zero = y.dtype.type(0)
+    inner, step = sizes[-1], steps[-1]
+    rows, row_step = sizes[-2], steps[-2]
+    width = inner if step <= 1 else _ROWS
+    tiles = (rows + _ROWS - 1) // _ROWS
+    for unit in range(low, high):
+        outer, first = unit // tiles, unit % tiles * _ROWS
+        base, rest = 0, outer
+        for axis in range(sizes.size - 3, -1, -1):
+            base += rest % sizes[axis] * steps[axis]
+            rest //= sizes[axis]
+        for left in range(0, inner, width):
+            n = min(width, inner - left)
+            for row in range(first, min(first + _ROWS, rows)):
+                at = (outer * rows + row) * inner + left
+                coin = base + row * row_step + left * step
+                source, target = x[at : at + n], y[at : at + n]
+                if step == 0:
+                    if coins[coin]:
+                        for j in range(n):
+                            target[j] = times(source[j], scale)
+                    else:
+                        for j in range(n):
+                            target[j] = zero
+                elif step == 1:
+                    bits = coins[coin : coin + n]
+                    for j in range(n):
+                        value = times(source[j], scale)
+                        target[j] = value if bits[j] else zero
+                else:
+                    for j in range(n):
+                        value = times(source[j], scale)
+                        target[j] = value if coins[coin + j * step] else zero
+
+
+@_compiled()
+def _erode(
+    source: Any, target: Any, n: int, inner: int, k: int, first: int, last: int, low: int, high: int
+) -> None:
+    """A place stays kept where no centre between `first` and `last` has it in its block of k."""
+    for outer in range(low, high):
+        base = outer * n * inner
+        target[base : base + n * inner] = 1
+        for offset in range(-(k // 2), k - k // 2):
+            start, end = max(0, first + offset), min(n, last + 1 + offset)
+            if start >= end:
+                continue
+            kept = target[base + start * inner : base + end * inner]
+            centres = source[base + (start - offset) * inner : base + (end - offset) * inner]
+            for j in range(kept.size):
+                kept[j] &= centres[j]
+
+
+def words(count: int, key: int, step: int, start: int = 0, threads: int = 1) -> spec.Words:
+    """The same as `coins.all_words`."""
+    out = np.empty(count, U32)
+    spread(_words, count, threads, _GRAIN, _TILE, out, U64(start), U64(key), U64(step))
+    return out
+
+
+def kept(law: spec.Law, shape: tuple[int, ...], key: int, step: int, threads: int) -> spec.Bits:
+    """The same as `coins.kept`."""
+    if law.exact is not None or law.balance is not None or 0 in shape:
+        return spec.kept(law, shape, key, step, lambda *given: words(*given, threads=threads))
+    rate = spec.centre_rate(law, shape) if law.block else law.p
+    coins = np.empty(shape, np.uint8)
+    limit = U64(spec.threshold(rate))
+    spread(
+        _coins, coins.size, threads, _GRAIN, _TILE, coins.reshape(-1), U64(key), U64(step), limit
+    )
+    for axis, k, n, first, last in spec.spans(law, shape):
+        outer, inner = int(np.prod(shape[:axis])), int(np.prod(shape[axis + 1 :]))
+        source, coins = coins, np.empty_like(coins)
+        grain = max(1, _GRAIN // (n * inner))
+        spread(
+            _erode, outer, threads, grain, 1,
+            source.reshape(-1), coins.reshape(-1), n, inner, k, first, last,
+        )  # fmt: skip
+    return coins.view(bool)
+
+
+def elements(
+    x: NDArray[Any], y: NDArray[Any], key: int, step: int, p: float, scale: Any, threads: int
+) -> None:
+    """y = x dropped with a coin for each value; both flat, in the order of the coins."""
+    limit = U64(spec.threshold(p))
+    spread(_elements, x.size, threads, _GRAIN, _TILE, x, y, U64(key), U64(step), limit, scale)
+
+
+def apply(
+    x: NDArray[Any],
+    y: NDArray[Any],
+    coins: spec.Bits,
+    scale: Any,
+    loops: tuple[tuple[int, int], ...],
+    threads: int,
+) -> None:
+    """y = x where `coins` keep it, times the scale; x and y flat, `loops` as for the kernel."""
+    padded = ((1, 0),) * (2 - len(loops)) + loops
+    sizes = np.array([size for size, _ in padded], np.int64)
+    steps = np.array([step for _, step in padded], np.int64)
+    tiles = -(-int(sizes[-2]) // _ROWS)
+    units = int(np.prod(sizes[:-2])) * tiles
+    grain = max(1, _GRAIN * units // max(x.size, 1))
+    spread(
+        _apply, units, threads, grain, 1,
+        x, y, coins.reshape(-1).view(np.uint8), scale, sizes, steps,
+    )  # fmt: skip

@@ -1,0 +1,61 @@
+"""16-bit floats in compiled CPU code: as float32 times a scale, rounded once, to even.
+
+Numba has no 16-bit floats on the CPU. Arrays of them come as integers of the same bits: float16 as
+uint16, bfloat16 as int16, so that the type tells which it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+U32 = np.uint32
+
+
+def float16_in_hardware() -> bool:
+    """Whether this processor converts float16 itself (else LLVM would call what is not there)."""
+    features = binding.get_host_cpu_features()
+    return bool(features.get("f16c") or features.get("fp16") or features.get("fullfp16"))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _widen(typing: Any, bits: Any) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _narrow(typing: Any, value: Any) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+
+    return types.uint16(types.float32), emit
+
+
+def times(value: Any, scale: Any) -> Any:
+    """`value` times `scale` in compiled code, for every kind of float that an array can hold."""
+    raise TypeError("for compiled code only")
+
+
+@overload(times)
+def _times(value: Any, scale: Any) -> Any:
+    def product(value: Any, scale: Any) -> Any:
+        return value * scale
+
+    def float16(value: Any, scale: Any) -> Any:
+        return _narrow(_widen(value) * scale)
+
+    def bfloat16(value: Any, scale: Any) -> Any:
+        wide = U32(U32(value) << U32(16)).view(np.float32) * scale
+        bits = np.float32(wide).view(np.uint32)
+        rounded = (bits + U32(0x7FFF) + ((bits >> U32(16)) & U32(1))) >> U32(16)
+        quiet = (bits >> U32(16)) | U32(0x40)  # Rounding could carry a NaN into infinity.
+        return np.int16(quiet if np.isnan(wide) else rounded)
+
+    return {types.uint16: float16, types.int16: bfloat16}.get(value, product)

@@ -1,0 +1,137 @@
+"""What is to be dropped from an array of one shape: pattern, law and scale, checked and cached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapdrop.coins import Law, survivors
+from mapdrop.pattern import Binding, Pattern
+
+REGIONS = ("valid", "full")
+SCALES = ("expected", "sample", "batch", None)
+Items = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A pattern bound to a shape, the law of its coins, and how kept values are scaled."""
+
+    binding: Binding
+    law: Law
+    scale: str | None
+
+    @property
+    def expected(self) -> float:
+        """The scale where it is known before any coin falls; 0 where no coin can be kept."""
+        if self.scale is None:
+            return 1.0
+        if self.law.exact is None:
+            return 1 / (1 - self.law.p) if self.law.p < 1 else 0.0
+        n = self.binding.coins[self.law.exact]
+        kept = survivors(self.law.p, n)
+        return n / kept if kept else 0.0
+
+    @property
+    def measured(self) -> tuple[int, ...] | None:
+        """The coin axes over which `scale="sample"` and `"batch"` count, or None for the others."""
+        if self.scale not in ("sample", "batch"):
+            return None
+        return tuple(
+            range(self.scale == "sample" and len(self.binding.coins) > 0, len(self.binding.coins))
+        )
+
+    def factor(self, coins: NDArray[np.bool_]) -> float | NDArray[np.float64]:
+        """What kept values are multiplied by: a number, or one for each sample."""
+        if self.measured is None:
+            return self.expected
+        kept = coins.sum(axis=self.measured, keepdims=True)
+        drawn = math.prod(coins.shape[axis] for axis in self.measured)
+        factor = np.divide(drawn, kept, out=np.zeros(kept.shape), where=kept > 0)
+        return float(factor.reshape(())) if factor.size == 1 else factor
+
+
+def check_rate(p: Any) -> float:
+    """`p` as a float from 0 to 1. Raises TypeError or ValueError with what came."""
+    if isinstance(p, (bool, np.bool_, str)) or not hasattr(p, "__float__"):
+        raise TypeError(f"p is the fraction to drop, a number from 0 to 1, not {p!r}")
+    rate = float(p)
+    if not 0 <= rate <= 1:
+        raise ValueError(f"p is the fraction to drop, from 0 to 1, not {rate}")
+    return rate
+
+
+def plan(
+    pattern: str | Pattern,
+    shape: tuple[int, ...],
+    p: float,
+    exact: str | None = None,
+    balance: str | None = None,
+    block: Items = (),
+    region: str = "valid",
+    scale: str | None = "expected",
+    sizes: Items = (),
+    ragged: bool = False,
+) -> Plan:
+    """Check and bind it all; the same arguments give the same plan."""
+    try:
+        return _plan(pattern, shape, p, exact, balance, block, region, scale, sizes, ragged)
+    except TypeError:
+        # An unhashable argument cannot be looked up; unhashed, the checks say what is wrong.
+        return _plan.__wrapped__(
+            pattern, shape, p, exact, balance, block, region, scale, sizes, ragged
+        )
+
+
+@lru_cache(maxsize=4096)
+def _plan(
+    pattern: str | Pattern,
+    shape: tuple[int, ...],
+    p: float,
+    exact: str | None,
+    balance: str | None,
+    block: Items,
+    region: str,
+    scale: str | None,
+    sizes: Items,
+    ragged: bool,
+) -> Plan:
+    rate = check_rate(p)
+    if region not in REGIONS:
+        raise ValueError(f"region is one of {', '.join(map(repr, REGIONS))}, not {region!r}")
+    if scale not in SCALES:
+        raise ValueError(f"scale is one of {', '.join(map(repr, SCALES))}, not {scale!r}")
+    asked = [n for n, v in (("exact", exact), ("balance", balance), ("block", block)) if v]
+    if len(asked) > 1:
+        raise ValueError(f"{' and '.join(asked)} exclude each other: give one of them")
+    parsed = pattern if isinstance(pattern, Pattern) else Pattern.parse(pattern)
+    binding = parsed.bind(shape, dict(sizes), ragged=ragged)
+    law = Law(
+        rate,
+        None if exact is None else binding.axis(exact, "exact"),
+        None if balance is None else binding.axis(balance, "balance"),
+        tuple((binding.axis(name, "block"), _block_size(name, size)) for name, size in block),
+        region,
+    )
+    return Plan(binding, law, scale)
+
+
+def _block_size(name: str, size: int) -> int:
+    if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+        raise ValueError(f"block={{{name!r}: {size!r}}} is not a size: a whole number from 1 on")
+    return int(size)
+
+
+def items(mapping: Mapping[str, int] | None, argument: str) -> Items:
+    """A mapping of axis names to sizes as pairs, which can be hashed."""
+    if mapping is None:
+        return ()
+    if not isinstance(mapping, Mapping):
+        raise TypeError(f"{argument} gives a size for each axis, as in dict(h=7, w=7): {mapping!r}")
+    return tuple(mapping.items())

@@ -1,0 +1,12 @@
+"""mapdrop for PyTorch: layers that drop structured parts of their input, and their seeds."""
+
+from mapdrop.torch.layers import Drop as Drop
+from mapdrop.torch.layers import DropBlock1d as DropBlock1d
+from mapdrop.torch.layers import DropBlock2d as DropBlock2d
+from mapdrop.torch.layers import DropBlock3d as DropBlock3d
+from mapdrop.torch.layers import Dropout as Dropout
+from mapdrop.torch.layers import DropPath as DropPath
+from mapdrop.torch.layers import SpatialDropout1d as SpatialDropout1d
+from mapdrop.torch.layers import SpatialDropout2d as SpatialDropout2d
+from mapdrop.torch.layers import SpatialDropout3d as SpatialDropout3d
+from mapdrop.torch.seeded import seeded as seeded

@@ -1,0 +1,292 @@
+"""Layers: `mapdrop.drop` with its arguments remembered, active in training only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from mapdrop.arrays.torch import drop
+from mapdrop.pattern import Pattern, PatternError
+from mapdrop.plan import check_rate, items
+
+_SPACE = {1: "t", 2: "h w", 3: "d h w"}
+_FORMATS = ("channels_first", "channels_last")
+
+
+class Drop(nn.Module):
+    """Drop what the pattern says shares a coin, in training; the identity in eval mode.
+
+    Args are those of `mapdrop.drop`, with p = 0.5 by default. The layer has no state of its own in
+    the state dict. Each call draws a fresh seed from PyTorch's generator for the input's device,
+    unless the model was `seeded`.
+
+    Shape: any input that fits the pattern; the output has its shape, dtype and memory format.
+
+    Raises PatternError (a ValueError), when made, for a pattern that cannot be read; when called,
+    for an input that it does not fit.
+
+    >>> layer = mapdrop.torch.Drop("b (g k) h w -> b g", p=0.5, k=4)  # groups of 4 maps together
+    >>> layer(torch.ones(2, 8, 5, 5)).shape
+    torch.Size([2, 8, 5, 5])
+    """
+
+    def __init__(
+        self,
+        pattern: str | Pattern,
+        p: float = 0.5,
+        *,
+        exact: str | None = None,
+        balance: str | None = None,
+        block: Mapping[str, int] | None = None,
+        region: str = "valid",
+        scale: str | None = "expected",
+        inplace: bool = False,
+        **sizes: int,
+    ) -> None:
+        super().__init__()
+        self.pattern = Pattern.parse(pattern).text
+        self.p = check_rate(p)
+        self.exact, self.balance = exact, balance
+        self.block = items(block, "block")
+        self.region, self.scale = region, scale
+        self.inplace = inplace
+        self.sizes = items(sizes, "sizes")
+        self.ragged = False
+        # Set by `seeded`: (clock, stream). In a tuple, so that the clock is not a child of ours.
+        self.source: tuple[Any, str] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x with its dropped values +0 and the others scaled (in eval mode: x)."""
+        if not self.training or self.p == 0:
+            return x
+        seed, stream, step = None, None, 0
+        if self.source is not None:
+            clock, stream = self.source
+            seed, step = clock.read(stream)
+        return drop(
+            x,
+            self.pattern,
+            self.p,
+            seed=seed,
+            stream=stream,
+            step=step,
+            exact=self.exact,
+            balance=self.balance,
+            block=self.block,
+            region=self.region,
+            scale=self.scale,
+            inplace=self.inplace,
+            sizes=self.sizes,
+            ragged=self.ragged,
+        )
+
+    def extra_repr(self) -> str:
+        """What differs from the defaults, as in a call."""
+        parts = [repr(self.pattern), f"p={self.p}"]
+        parts += [f"{n}={v!r}" for n in ("exact", "balance") if (v := getattr(self, n)) is not None]
+        parts += [f"block={dict(self.block)}"] if self.block else []
+        parts += [f"region={self.region!r}"] if self.region != "valid" else []
+        parts += [f"scale={self.scale!r}"] if self.scale != "expected" else []
+        parts += ["inplace=True"] if self.inplace else []
+        return ", ".join(parts + [f"{name}={size}" for name, size in self.sizes])
+
+
+class Dropout(Drop):
+    """A coin for every value: ordinary dropout, of an input of any shape.
+
+    >>> mapdrop.torch.Dropout(0.1)
+    Dropout('... -> ...', p=0.1)
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__("... -> ...", p, inplace=inplace)
+
+
+class DropPath(Drop):
+    """A coin for every sample: stochastic depth (Huang et al., ECCV 2016) for a residual branch.
+
+    Shape: (b, ...).
+
+    >>> mapdrop.torch.DropPath(0.2)(torch.ones(3, 7)).shape
+    torch.Size([3, 7])
+    """
+
+    def __init__(
+        self, p: float = 0.1, scale: str | None = "expected", inplace: bool = False
+    ) -> None:
+        super().__init__("b ... -> b", p, scale=scale, inplace=inplace)
+
+
+class _Maps(Drop):
+    """A layer for maps of `dims` dimensions, which says so to an input of another rank."""
+
+    dims: int
+    family: str
+
+    def __init__(self, left: str, right: str, p: float, data_format: str, **options: Any) -> None:
+        if data_format not in _FORMATS:
+            raise ValueError(f"data_format is one of {_FORMATS}, not {data_format!r}")
+        space = _SPACE[self.dims]
+        axes = f"{left} c {space}" if data_format == "channels_first" else f"{left} {space} c"
+        super().__init__(f"{axes} -> {right}", p, **options)
+        self.data_format = data_format
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `Drop.forward`."""
+        if x.dim() != self.dims + 2:
+            raise self._wrong_rank(x)
+        return super().forward(x)
+
+    def _wrong_rank(self, x: Tensor) -> PatternError:
+        advice = f"an array of {self.dims + 2} axes; x.unsqueeze(0) adds a batch axis to one sample"
+        if x.dim() - 2 in _SPACE:
+            advice = f"{self.family}{x.dim() - 2}d for a batch with {x.dim()} axes"
+            if x.dim() == self.dims + 1:
+                advice += ", x.unsqueeze(0) for one sample without a batch axis"
+        return PatternError(
+            f"{type(self).__name__} takes {self.dims + 2} axes, the array has {x.dim()}",
+            self.pattern,
+            0,
+            advice,
+            tuple(x.shape),
+        )
+
+
+class _SpatialDropout(_Maps):
+    """A coin for every sample and map (Tompson et al., CVPR 2015, arXiv 1411.4280).
+
+    Args:
+        p: the fraction of maps to drop, from 0 to 1.
+        data_format: "channels_first", (b, c, ...), or "channels_last", (b, ..., c). The same seed
+            gives the same mask in both.
+        share: so many samples in a row have one mask (the last group of a batch may be smaller).
+        balance: every map is kept by floor or ceil of (1 - p) of the masks of a batch.
+        inplace: overwrite the input.
+
+    Raises PatternError for an input of another rank, which says which layer to use.
+    """
+
+    family = "SpatialDropout"
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        data_format: str = "channels_first",
+        share: int = 1,
+        balance: bool = False,
+        inplace: bool = False,
+    ) -> None:
+        if isinstance(share, bool) or not isinstance(share, int) or share < 1:
+            raise ValueError(f"share is how many samples have one mask, from 1 on, not {share!r}")
+        left, first = ("b", "b") if share == 1 else (f"(m {share})", "m")
+        super().__init__(
+            left, f"{first} c", p, data_format, balance=first if balance else None, inplace=inplace
+        )
+        self.ragged = share > 1
+
+
+class SpatialDropout1d(_SpatialDropout):
+    """Drops whole channels of a sequence. Shape: (b, c, t), or (b, t, c) for "channels_last".
+
+    >>> mapdrop.torch.SpatialDropout1d(0.3)
+    SpatialDropout1d('b c t -> b c', p=0.3)
+    """
+
+    __doc__ = f"{__doc__}\n{_SpatialDropout.__doc__}"
+    dims = 1
+
+
+class SpatialDropout2d(_SpatialDropout):
+    """Drops whole maps. Shape: (b, c, h, w), or (b, h, w, c) for "channels_last".
+
+    >>> mapdrop.torch.SpatialDropout2d(0.5, share=8, balance=True)
+    SpatialDropout2d('(m 8) c h w -> m c', p=0.5, balance='m')
+    """
+
+    __doc__ = f"{__doc__}\n{_SpatialDropout.__doc__}"
+    dims = 2
+
+
+class SpatialDropout3d(_SpatialDropout):
+    """Drops whole volumes. Shape: (b, c, d, h, w), or (b, d, h, w, c) for "channels_last".
+
+    >>> mapdrop.torch.SpatialDropout3d(0.3)
+    SpatialDropout3d('b c d h w -> b c', p=0.3)
+    """
+
+    __doc__ = f"{__doc__}\n{_SpatialDropout.__doc__}"
+    dims = 3
+
+
+class _DropBlock(_Maps):
+    """Drops blocks of each map (DropBlock: Ghiasi, Lin, Le, NeurIPS 2018, arXiv 1810.12890).
+
+    Args:
+        p: the fraction of values to drop, from 0 to 1: the mean over the map is exactly p.
+        block_size: the block's side, or one size for each axis; larger ones are cut to the map.
+        data_format: "channels_first", (b, c, ...), or "channels_last", (b, ..., c). The same seed
+            gives the same mask in both.
+        region: where a block's centre may lie: "valid", where the whole block fits, or "full".
+        scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
+        inplace: overwrite the input.
+
+    Raises PatternError for an input of another rank, which says which layer to use.
+    """
+
+    family = "DropBlock"
+
+    def __init__(
+        self,
+        p: float = 0.1,
+        block_size: int | tuple[int, ...] = 7,
+        data_format: str = "channels_first",
+        region: str = "valid",
+        scale: str | None = "expected",
+        inplace: bool = False,
+    ) -> None:
+        space = _SPACE[self.dims].split()
+        sizes = block_size if isinstance(block_size, tuple) else (block_size,) * self.dims
+        if len(sizes) != self.dims:
+            raise ValueError(
+                f"block_size is one size or {self.dims} of them ({', '.join(space)}), "
+                f"not {block_size!r}"
+            )
+        super().__init__(
+            "b", f"b {_SPACE[self.dims]} c", p, data_format,
+            block=dict(zip(space, sizes, strict=True)), region=region, scale=scale, inplace=inplace,
+        )  # fmt: skip
+
+
+class DropBlock1d(_DropBlock):
+    """Shape: (b, c, t), or (b, t, c) for "channels_last".
+
+    >>> mapdrop.torch.DropBlock1d(0.1, 5)
+    DropBlock1d('b c t -> b t c', p=0.1, block={'t': 5})
+    """
+
+    __doc__ = f"{__doc__}\n{_DropBlock.__doc__}"
+    dims = 1
+
+
+class DropBlock2d(_DropBlock):
+    """Shape: (b, c, h, w), or (b, h, w, c) for "channels_last".
+
+    >>> mapdrop.torch.DropBlock2d(0.1, 7)
+    DropBlock2d('b c h w -> b h w c', p=0.1, block={'h': 7, 'w': 7})
+    """
+
+    __doc__ = f"{__doc__}\n{_DropBlock.__doc__}"
+    dims = 2
+
+
+class DropBlock3d(_DropBlock):
+    """Shape: (b, c, d, h, w), or (b, d, h, w, c) for "channels_last".
+
+    >>> mapdrop.torch.DropBlock3d(0.1, (3, 5, 5))
+    DropBlock3d('b c d h w -> b d h w c', p=0.1, block={'d': 3, 'h': 5, 'w': 5})
+    """
+
+    __doc__ = f"{__doc__}\n{_DropBlock.__doc__}"
+    dims = 3

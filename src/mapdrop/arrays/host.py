@@ -57,7 +57,8 @@ def drop_into(
         np.copyto(out, x)
         x = out
     order, path = walk
-    source, target = (a.transpose(order).reshape(-1) for a in (x, out))
+    source = x.transpose(order).reshape(-1)
+    target = source if out is x else out.transpose(order).reshape(-1)
     number = np.float64 if x.dtype == np.float64 else np.float32
     fast = kernels.for_cpu()
     assert fast is not None

@@ -45,8 +45,8 @@ def drop(
     key = seeds.key(draw_seed(seed), seeds.check_stream(stream))
     number = seeds.whole(step, "step")
     made = np.empty_like(x, subok=False) if target is None else target
-    if x.size:
-        _drop_into(made, x, asked, key, number)
+    if x.size:  # Subclasses have shapes of their own: np.matrix stays flat in two dimensions.
+        _drop_into(np.asarray(made), np.asarray(x), asked, key, number)
     return made
 
 
@@ -62,17 +62,16 @@ def draw_seed(seed: Any) -> int:
 def apply(x: NDArray[Any], mask: Any) -> NDArray[Any]:
     """A `mapdrop.Mask` applied to x."""
     _check_dtype(x)
-    return _broadcast(x, mask.binding, mask.coins, mask.scale)
+    return _broadcast(np.asarray(x), mask.binding, mask.coins, mask.scale)
 
 
 def _drop_into(out: NDArray[Any], x: NDArray[Any], asked: Plan, key: int, step: int) -> None:
     threads = host.threads()
-    if host.compiled(asked, x.dtype.name):
+    if x.dtype.isnative and host.compiled(asked, x.dtype.name):
         carrier = _CARRIERS[x.dtype.name]
         raw = (x, out) if carrier is None else (x.view(carrier), out.view(carrier))
-        if out is not x and np.may_share_memory(
-            *raw
-        ):  # One kernel writes where it has read, and nowhere else.
+        if out is not x and np.may_share_memory(*raw):
+            # The kernels write where they have read, and nowhere else.
             np.copyto(raw[1], raw[0])
             raw = (raw[1], raw[1])
         host.drop_into(raw[1], raw[0], asked, key, step, threads)

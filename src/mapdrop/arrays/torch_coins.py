@@ -88,7 +88,8 @@ def factor(plan: Plan, coins: Tensor) -> float | Tensor:
     kept = coins.sum(plan.measured, keepdim=True) if plan.measured else coins.long()
     drawn = math.prod(coins.shape[axis] for axis in plan.measured)
     counted = kept.to(torch.float64 if coins.device.type != "mps" else torch.float32)
-    return torch.where(kept > 0, drawn / counted.clamp(min=1), 0.0)
+    # Not drawn / counted: PyTorch makes that a reciprocal and a product, with two roundings.
+    return torch.where(kept > 0, torch.full_like(counted, drawn) / counted.clamp(min=1), 0.0)
 
 
 def _largest(drawn: Tensor, axis: int, quota: Tensor) -> Tensor:

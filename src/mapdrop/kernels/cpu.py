@@ -7,6 +7,7 @@ unrolled by hand, a small tile of words, and contiguous runs for each thread.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,10 @@ def _coins(out: Any, key: Any, step: Any, limit: Any, low: int, high: int) -> No
             part[j] = tile[j] >= limit
 
 
+# In place, x is None below and the kernel is compiled for one array: with two that may be the same,
+# the compiler would not vectorise.
+
+
 @_compiled()
 def _elements(
     x: Any, y: Any, key: Any, step: Any, limit: Any, scale: Any, low: int, high: int
@@ -105,9 +110,10 @@ def _elements(
     tile = np.empty(_TILE, U32)
     zero = y.dtype.type(0)
     for at in range(low, high, _TILE):
+        target = y[at : min(at + _TILE, high)]
+        source = target if x is None else x[at : at + target.size]
         _draw(tile, U64(at >> 2), key, step)
-        source, target = x[at : min(at + _TILE, high)], y[at : min(at + _TILE, high)]
-        for j in range(source.size):
+        for j in range(target.size):
             value = times(source[j], scale)
             target[j] = value if tile[j] >= limit else zero
 
@@ -137,14 +143,14 @@ def _apply(
             for row in range(first, min(first + _ROWS, rows)):
                 at = (outer * rows + row) * inner + left
                 coin = base + row * row_step + left * step
-                source, target = x[at : at + n], y[at : at + n]
+                target = y[at : at + n]
+                source = target if x is None else x[at : at + n]
                 if step == 0:
                     if coins[coin]:
                         for j in range(n):
                             target[j] = times(source[j], scale)
                     else:
-                        for j in range(n):
-                            target[j] = zero
+                        target[:] = zero
                 elif step == 1:
                     bits = coins[coin : coin + n]
                     for j in range(n):
@@ -184,7 +190,7 @@ def words(count: int, key: int, step: int, start: int = 0, threads: int = 1) -> 
 def kept(law: spec.Law, shape: tuple[int, ...], key: int, step: int, threads: int) -> spec.Bits:
     """The same as `coins.kept`."""
     if law.exact is not None or law.balance is not None or 0 in shape:
-        return spec.kept(law, shape, key, step, lambda *given: words(*given, threads=threads))
+        return spec.kept(law, shape, key, step, partial(words, threads=threads))
     rate = spec.centre_rate(law, shape) if law.block else law.p
     coins = np.empty(shape, np.uint8)
     limit = U64(spec.threshold(rate))
@@ -207,7 +213,19 @@ def elements(
 ) -> None:
     """y = x dropped with a coin for each value; both flat, in the order of the coins."""
     limit = U64(spec.threshold(p))
-    spread(_elements, x.size, threads, _GRAIN, _TILE, x, y, U64(key), U64(step), limit, scale)
+    spread(
+        _elements,
+        x.size,
+        threads,
+        _GRAIN,
+        _TILE,
+        None if x is y else x,
+        y,
+        U64(key),
+        U64(step),
+        limit,
+        scale,
+    )
 
 
 def apply(
@@ -227,5 +245,5 @@ def apply(
     grain = max(1, _GRAIN * units // max(x.size, 1))
     spread(
         _apply, units, threads, grain, 1,
-        x, y, coins.reshape(-1).view(np.uint8), scale, sizes, steps,
+        None if x is y else x, y, coins.reshape(-1).view(np.uint8), scale, sizes, steps,
     )  # fmt: skip

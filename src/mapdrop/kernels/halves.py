@@ -22,7 +22,7 @@ def float16_in_hardware() -> bool:
     return bool(features.get("f16c") or features.get("fp16") or features.get("fullfp16"))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _widen(typing: Any, bits: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
@@ -30,7 +30,7 @@ def _widen(typing: Any, bits: Any) -> Any:
     return types.float32(types.uint16), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _narrow(typing: Any, value: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
@@ -49,7 +49,7 @@ def _times(value: Any, scale: Any) -> Any:
         return value * scale
 
     def float16(value: Any, scale: Any) -> Any:
-        return _narrow(_widen(value) * scale)
+        return _narrow(_widen(value) * scale)  # type: ignore[call-arg]
 
     def bfloat16(value: Any, scale: Any) -> Any:
         wide = U32(U32(value) << U32(16)).view(np.float32) * scale

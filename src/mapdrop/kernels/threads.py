@@ -7,10 +7,14 @@ fork; a pool of Python threads does neither.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
+
+
+_PARTS = 8  # For each thread.
 
 
 @lru_cache(maxsize=1)
@@ -24,17 +28,27 @@ def spread(
 ) -> None:
     """Call `work(*args, low, high)` so that the ranges cover 0 to count.
 
-    There is a part for each thread, at least `grain` units long and a multiple of `align`; the
-    calling thread takes the first.
+    The ranges are multiples of `align`, and of at least `grain` units. Each thread, the caller's
+    among them, takes the next one when it is done with its last: a thread that the system holds up
+    does not hold up the others.
     """
-    parts = max(1, min(threads, count // grain))
-    if parts == 1:
+    parts = max(1, min(_PARTS * threads, count // grain))
+    if parts == 1 or threads == 1:
         work(*args, 0, count)
         return
     size = -(-count // parts // align) * align
-    ranges = [(low, min(low + size, count)) for low in range(0, count, size)]
+    lows = deque(range(0, count, size))
+
+    def take() -> None:
+        while True:
+            try:
+                low = lows.popleft()  # A deque, because threads may share it.
+            except IndexError:
+                return
+            work(*args, low, min(low + size, count))
+
     pool = _pool(os.getpid())
-    others = [pool.submit(work, *args, low, high) for low, high in ranges[1:]]
-    work(*args, *ranges[0])
+    others = [pool.submit(take) for _ in range(min(threads, parts) - 1)]
+    take()
     for other in others:
         other.result()

@@ -1,0 +1,1 @@
+"""Speed of mapdrop against its peers: `python -m benchmarks`."""

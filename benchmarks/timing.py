@@ -1,0 +1,39 @@
+"""Interleaved timing: A B A B, because a shared machine's speed drifts."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one function's calls."""
+
+    median: float
+    low: float  # 10th percentile
+    high: float  # 90th percentile
+
+
+def interleaved(
+    functions: dict[str, Callable[[], object]], rounds: int, calls: int = 1, warmup: int = 2
+) -> dict[str, Times]:
+    """Times of each function, one after the other in every round; `calls` are timed together."""
+    for function in functions.values():
+        for _ in range(warmup):
+            function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            for _ in range(calls):
+                function()
+            seconds[name].append((time.perf_counter() - start) / calls)
+    return {name: _summary(values) for name, values in seconds.items()}
+
+
+def _summary(values: list[float]) -> Times:
+    tenths = statistics.quantiles(values, n=10) if len(values) > 1 else [values[0]] * 9
+    return Times(statistics.median(values), tenths[0], tenths[-1])

@@ -1,0 +1,129 @@
+"""What a mask does to a tensor's values: by compiled kernels on the CPU, or plain operations."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mapdrop import seed as seeds
+from mapdrop.arrays import host, torch_coins
+from mapdrop.arrays.memory import huge_pages
+from mapdrop.plan import Items, Plan, plan
+
+# The operation's arguments after x and seed: stream, pattern, p and options.
+Request = tuple[str | None, str, float, str]
+
+
+def options(
+    exact: str | None, balance: str | None, block: Items, region: str, scale: str | None,
+    sizes: Items, ragged: bool,
+) -> str:  # fmt: skip
+    """What differs from the defaults, as text: an operation's call is dear by the argument."""
+    given = [f"exact={exact}"] if exact is not None else []
+    if balance is not None:
+        given.append(f"balance={balance}")
+    if region != "valid":
+        given.append(f"region={region}")
+    if scale != "expected":
+        given.append(f"scale={scale}")
+    for kind, pairs in (("block", block), ("sizes", sizes)):
+        if pairs:
+            given.append(f"{kind}=" + ",".join([f"{name}:{size}" for name, size in pairs]))
+    if ragged:
+        given.append("ragged=1")
+    return " ".join(given)
+
+
+@lru_cache(maxsize=4096)
+def _plan(shape: tuple[int, ...], pattern: str, p: float, options: str) -> Plan:
+    given: dict[str, Any] = dict(option.split("=") for option in options.split())
+    for kind in ("block", "sizes"):
+        pairs = (pair.split(":") for pair in given.get(kind, "").split(",") if pair)
+        given[kind] = tuple((name, int(size)) for name, size in pairs)
+    if given.get("scale") == "None":
+        given["scale"] = None
+    given["ragged"] = "ragged" in given
+    return plan(pattern, shape, p, **given)
+
+
+def plan_of(x: Tensor, request: Request) -> Plan:
+    """The checked plan that a request asks for x."""
+    _, pattern, p, options = request
+    return _plan(tuple(x.shape), pattern, p, options)
+
+
+def drop_values(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
+    """x dropped: a new tensor of the same memory layout."""
+    if not _compiled(x, request):
+        return drop_anywhere(x, seed, *request)
+    out = huge_pages(torch.empty_like(x))
+    _into(out, x, seed, request)
+    return out
+
+
+def drop_values_in_place(x: Tensor, seed: Tensor, *request: Any) -> None:
+    """x dropped, into its own memory."""
+    if _compiled(x, request):
+        _into(x, x, seed, request)
+    else:
+        x.copy_(drop_anywhere(x, seed, *request))
+
+
+def _compiled(x: Tensor, request: Any) -> bool:
+    asked = plan_of(x, request)  # First, for its checks.
+    name = str(x.dtype).removeprefix("torch.")
+    return x.is_cpu and x.numel() > 0 and host.compiled(asked, name)
+
+
+def drop_anywhere(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
+    """Plain tensor operations on any device."""
+    asked = plan_of(x, request)
+    key = torch_coins.stream_key(seed[:1], request[0])
+    step = seed[1:] if seed.numel() > 1 else torch.zeros_like(seed)
+    coins = torch_coins.kept(asked, key, step)
+    return broadcast(x, asked.binding, coins, torch_coins.factor(asked, coins))
+
+
+def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> Tensor:
+    """x where the coins keep it, times the scale; a smaller last group's coins are repeated."""
+    whole = binding.whole
+    order, lined_up = whole.lineup
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    kept = _repeated(coins, binding).permute(order).reshape(lined_up)
+    if isinstance(scale, Tensor):
+        per_coin = scale.to(x.device, wide).expand(coins.shape)
+        factor = _repeated(per_coin, binding).permute(order).reshape(lined_up)
+    else:
+        factor = torch.full((), scale, dtype=wide, device=x.device)
+    values = (x.to(wide).reshape(whole.factors) * factor).to(x.dtype)
+    dropped = torch.where(kept, values, torch.zeros((), dtype=x.dtype, device=x.device))
+    return torch.empty_like(x).copy_(dropped.reshape(x.shape))
+
+
+def _repeated(coins: Tensor, binding: Any) -> Tensor:
+    if binding.repeats is None:
+        return coins
+    axis, members, size = binding.repeats
+    return coins.index_select(axis, torch.arange(size, device=coins.device) // members)
+
+
+def _into(out: Tensor, x: Tensor, seed: Tensor, request: Request) -> None:
+    """out = x dropped, by the compiled kernels; out may be x."""
+    number, step = [n % 2**64 for n in (*seed.tolist(), 0)[:2]]
+    source = _numpy(x)
+    target = source if out is x else _numpy(out)
+    key = seeds.key(number, request[0])
+    host.drop_into(target, source, plan_of(x, request), key, step, torch.get_num_threads())
+
+
+def _numpy(x: Tensor) -> Any:
+    """The tensor's memory, 16-bit floats as the integers that the kernels know them by."""
+    raw = x.detach()
+    if x.dtype == torch.bfloat16:
+        return raw.view(torch.int16).numpy()
+    if x.dtype == torch.float16:
+        return raw.view(torch.int16).numpy().view("uint16")
+    return raw.numpy()

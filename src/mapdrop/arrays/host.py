@@ -62,8 +62,14 @@ def drop_into(
     number = np.float64 if x.dtype == np.float64 else np.float32
     fast = kernels.for_cpu()
     assert fast is not None
-    if plan.law.independent and path[-1] == (x.size, 1) and not plan.measured:
-        fast.elements(source, target, key, step, plan.law.p, number(plan.expected), threads)
+    if (
+        plan.law.independent
+        and plan.measured is None
+        and plan.binding.count == x.size
+        and fast.elements(
+            source, target, key, step, plan.law.p, number(plan.expected), path, threads
+        )
+    ):
         return
     made = coins(plan, key, step, threads)
     scale = number(plan.factor(made))

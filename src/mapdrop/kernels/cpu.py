@@ -19,6 +19,7 @@ from mapdrop.kernels.halves import float16_in_hardware as float16_in_hardware
 from mapdrop.kernels.halves import times
 from mapdrop.kernels.threads import spread
 
+Loops = tuple[tuple[int, int], ...]  # (size, step of the coin's number), outermost first
 U32, U64 = np.uint32, np.uint64
 _M0, _M1, _W0, _W1 = U64(0xD251_1F53), U64(0xCD9E_8D57), U32(0x9E37_79B9), U32(0xBB67_AE85)
 _S = U64(32)
@@ -75,6 +76,20 @@ def _draw(tile: Any, block: Any, key: Any, step: Any) -> None:
 
 
 @_compiled()
+def _draw_apart(tile: Any, block: Any, gap: Any, key: Any, step: Any) -> None:
+    """Fill the tile's quarters with the four words each of the blocks `gap` apart."""
+    k, m = U32(key), U32(key >> _S)
+    c, d = U32(step), U32(step >> _S)
+    for j in range(_BLOCKS):
+        number = block + U64(j) * gap
+        w0, w1, w2, w3 = _philox(U32(number), U32(number >> _S), c, d, k, m)
+        tile[j] = w0
+        tile[_BLOCKS + j] = w1
+        tile[2 * _BLOCKS + j] = w2
+        tile[3 * _BLOCKS + j] = w3
+
+
+@_compiled()
 def _words(out: Any, start: Any, key: Any, step: Any, low: int, high: int) -> None:
     tile = np.empty(_TILE, U32)
     at = low
@@ -116,6 +131,38 @@ def _elements(
         for j in range(target.size):
             value = times(source[j], scale)
             target[j] = value if tile[j] >= limit else zero
+
+
+@_compiled()
+def _crosswise(
+    x: Any, y: Any, key: Any, step: Any, limit: Any, scale: Any, sizes: Any, steps: Any,
+    low: int, high: int,
+) -> None:  # fmt: skip
+    """A coin for each value, where neighbours in memory are `steps[-1]` coins apart.
+
+    The four coins of a Philox block lie in four neighbouring rows, so that blocks are drawn for a
+    run of four rows at once. A unit of work is four rows; loops are as for `_apply`.
+    """
+    tile = np.empty(_TILE, U32)
+    zero = y.dtype.type(0)
+    inner, gap = sizes[-1], U64(steps[-1] >> 2)
+    fours = sizes[-2] >> 2
+    for unit in range(low, high):
+        base, rest = unit % fours, unit // fours
+        for axis in range(sizes.size - 3, -1, -1):
+            base += rest % sizes[axis] * (steps[axis] >> 2)
+            rest //= sizes[axis]
+        for left in range(0, inner, _BLOCKS):
+            n = min(_BLOCKS, inner - left)
+            _draw_apart(tile, U64(base) + U64(left) * gap, gap, key, step)
+            for lane in range(4):
+                at = (unit * 4 + lane) * inner + left
+                words = tile[lane * _BLOCKS : lane * _BLOCKS + n]
+                target = y[at : at + n]
+                source = target if x is None else x[at : at + n]
+                for j in range(n):
+                    value = times(source[j], scale)
+                    target[j] = value if words[j] >= limit else zero
 
 
 @_compiled()
@@ -209,23 +256,31 @@ def kept(law: spec.Law, shape: tuple[int, ...], key: int, step: int, threads: in
 
 
 def elements(
-    x: NDArray[Any], y: NDArray[Any], key: int, step: int, p: float, scale: Any, threads: int
-) -> None:
-    """y = x dropped with a coin for each value; both flat, in the order of the coins."""
-    limit = U64(spec.threshold(p))
-    spread(
-        _elements,
-        x.size,
-        threads,
-        _GRAIN,
-        _TILE,
-        None if x is y else x,
-        y,
-        U64(key),
-        U64(step),
-        limit,
-        scale,
-    )
+    x: NDArray[Any],
+    y: NDArray[Any],
+    key: int,
+    step: int,
+    p: float,
+    scale: Any,
+    loops: Loops,
+    threads: int,
+) -> bool:
+    """y = x dropped with a coin for each value, if the loops' order allows to draw it on the way.
+
+    x and y are flat, in the order of memory; False where nothing was done.
+    """
+    source = None if x is y else x
+    law = (U64(key), U64(step), U64(spec.threshold(p)), scale)
+    if loops == ((x.size, 1),):
+        spread(_elements, x.size, threads, _GRAIN, _TILE, source, y, *law)
+        return True
+    *outer, (rows, row_step), (inner, gap) = (1, 0), *loops
+    whole_blocks = all(step % 4 == 0 for step in (rows, gap, *(step for _, step in outer)))
+    if row_step != 1 or not whole_blocks:
+        return False
+    units, grain = x.size // inner // 4, max(1, _GRAIN // (4 * inner))
+    spread(_crosswise, units, threads, grain, 1, source, y, *law, *_arrays(loops))
+    return True
 
 
 def apply(
@@ -233,17 +288,19 @@ def apply(
     y: NDArray[Any],
     coins: spec.Bits,
     scale: Any,
-    loops: tuple[tuple[int, int], ...],
+    loops: Loops,
     threads: int,
 ) -> None:
-    """y = x where `coins` keep it, times the scale; x and y flat, `loops` as for the kernel."""
-    padded = ((1, 0),) * (2 - len(loops)) + loops
-    sizes = np.array([size for size, _ in padded], np.int64)
-    steps = np.array([step for _, step in padded], np.int64)
-    tiles = -(-int(sizes[-2]) // _ROWS)
-    units = int(np.prod(sizes[:-2])) * tiles
+    """y = x where `coins` keep it, times the scale; x and y flat, in the order of memory."""
+    sizes, steps = _arrays(((1, 0),) * (2 - len(loops)) + loops)
+    units = int(np.prod(sizes[:-2])) * -(-int(sizes[-2]) // _ROWS)
     grain = max(1, _GRAIN * units // max(x.size, 1))
     spread(
         _apply, units, threads, grain, 1,
         None if x is y else x, y, coins.reshape(-1).view(np.uint8), scale, sizes, steps,
     )  # fmt: skip
+
+
+def _arrays(loops: Loops) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    sizes, steps = zip(*loops, strict=True)
+    return np.array(sizes, np.int64), np.array(steps, np.int64)

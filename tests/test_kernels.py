@@ -1,0 +1,104 @@
+"""The compiled kernels' keeping: cached on disk, absent without Numba, loud when Numba is broken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mapdrop
+from mapdrop import kernels
+from mapdrop.kernels import threads
+
+DROP = """
+import numpy as np, mapdrop
+mapdrop.drop(np.ones((4, 512), np.float32), "b c -> b c", 0.5, seed=1)
+from mapdrop.kernels import cpu
+print(sum(cpu._elements.stats.cache_hits.values()), sum(cpu._elements.stats.cache_misses.values()))
+"""
+
+
+def python(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_second_process_loads_what_the_first_compiled(tmp_path: Path) -> None:
+    assert python(DROP, NUMBA_CACHE_DIR=str(tmp_path)) == "0 1"
+    assert python(DROP, NUMBA_CACHE_DIR=str(tmp_path)) == "1 0"
+
+
+def test_without_numba_everything_works_with_the_same_bits() -> None:
+    code = """
+import sys
+sys.modules["numba"] = None
+import numpy as np, mapdrop, torch
+x = np.ones((4, 512), np.float32)
+y = mapdrop.drop(x, "b c -> b c", 0.5, seed=1)
+z = mapdrop.drop(torch.from_numpy(x), "b c -> b c", 0.5, seed=1)
+assert (z.numpy() == y).all() and "mapdrop.kernels.cpu" not in sys.modules
+print(y.tobytes().hex())
+"""
+    x = np.ones((4, 512), np.float32)
+    assert python(code) == mapdrop.drop(x, "b c -> b c", 0.5, seed=1).tobytes().hex()
+
+
+def test_a_broken_numba_is_told_and_done_without(tmp_path: Path) -> None:
+    (tmp_path / "numba.py").write_text("raise ImportError('needs another NumPy')")
+    code = """
+import warnings
+import numpy as np, mapdrop
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    mapdrop.drop(np.ones(4), "n -> n", 0.5)
+print([str(w.message) for w in caught])
+"""
+    assert "does not import, so mapdrop is slower: needs another NumPy" in python(
+        code, PYTHONPATH=str(tmp_path)
+    )
+
+
+def test_a_place_without_a_cache_compiles_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast: Any = kernels.for_cpu()
+    asked: list[bool] = []
+
+    def no_locator(**options: Any) -> Any:
+        asked.append(bool(options.get("cache")))
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(fast, "njit", no_locator)
+    assert fast._compiled()(len) is len
+    assert asked == [True, False]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 100, 1000])
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_ranges_cover_each_unit_once(count: int, number: int) -> None:
+    seen: list[tuple[int, int]] = []
+    threads.spread(lambda low, high: seen.append((low, high)), count, number, 10, 8)
+    units = [unit for low, high in sorted(seen) for unit in range(low, high)]
+    assert units == list(range(count))
+    assert all(low % 8 == 0 for low, _ in seen)
+
+
+def test_an_error_in_any_thread_is_raised() -> None:
+    def fail_late(low: int, high: int) -> None:
+        if high == 1000:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        threads.spread(fail_late, 1000, 3, 10, 1)

@@ -1,0 +1,24 @@
+"""The `mapdrop` command."""
+
+from __future__ import annotations
+
+try:
+    import typer
+except ModuleNotFoundError as error:
+    raise SystemExit('The mapdrop command needs its extra: pip install "mapdrop[study]"') from error
+
+from mapdrop.explain.command import explain
+from mapdrop.study.command import study
+
+app = typer.Typer(
+    help="Drops whole feature maps, and every other structured kind of dropout.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(study)
+app.command()(explain)
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,1 @@
+"""What a pattern does, in numbers and as a picture: `mapdrop explain`."""

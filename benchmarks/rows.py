@@ -45,7 +45,9 @@ def _both(drop: Callable[[Tensor], Tensor], x: Tensor) -> Work:
     return work
 
 
-def _element(both: bool, pattern: str | None = None, dtype: torch.dtype = torch.float32) -> Callable[[], dict[str, Work]]:
+def _element(
+    both: bool, pattern: str | None = None, dtype: torch.dtype = torch.float32
+) -> Callable[[], dict[str, Work]]:
     def make() -> dict[str, Work]:
         x = torch.randn(LARGE).to(dtype)
         ours: Callable[[Tensor], Tensor] = Dropout(0.5)

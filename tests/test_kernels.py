@@ -1,4 +1,4 @@
-"""The compiled kernels' keeping: cached on disk, absent without Numba, loud when Numba is broken."""
+"""The compiled kernels' keeping: cached on disk, done without where Numba is missing or broken."""
 
 from __future__ import annotations
 

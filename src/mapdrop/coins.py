@@ -8,11 +8,11 @@ words is docs/mask-v1.md. It never changes under this version number.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,8 @@ def split(number: int) -> tuple[int, int]:
 
 def stream_words(stream: str) -> tuple[int, int, int, int]:
     """A stream's name as a Philox counter: its BLAKE2b-128 as four little-endian words."""
+    import hashlib  # Here, because it takes a sixth of the time that `import mapdrop` may take.
+
     digest = hashlib.blake2b(stream.encode(), digest_size=16).digest()
     a, b, c, d = (int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4))
     return a, b, c, d
@@ -146,29 +148,39 @@ def kept_at(law: Law, coins: tuple[int, ...], key: int, step: int, index: tuple[
     Costs a word for each coin asked for; with `exact` and `balance` that of the line it lies on,
     with `block` that of the centres that reach it.
     """
-    steps = strides(coins)
-    at = np.broadcast_arrays(*(np.asarray(i, U64) for i in index)) if index else [U64(0)]
-    number = sum((i * U64(s) for i, s in zip(at, steps, strict=False)), np.zeros_like(at[0]))
+    at = np.broadcast_arrays(*(np.asarray(i, U64) for i in index))
+    if any((place >= U64(n)).any() for place, n in zip(at, coins, strict=True)):
+        raise IndexError(f"there are {coins} coins, and none at every place asked for")
+    number = _number(at, coins)
     if law.block:
         return ~_reached(law, coins, key, step, at, number)
     if law.independent:
         return np.asarray(words(number, key, step) >= U64(threshold(law.p)))
     axis = law.exact if law.balance is None else law.balance
     assert axis is not None
-    line = number - at[axis] * U64(steps[axis])
-    places = np.arange(coins[axis], dtype=U64)
-    drawn = words(line[..., None] + places * U64(steps[axis]), key, step)
+    size, gap = coins[axis], U64(strides(coins)[axis])
+    line = number - at[axis] * gap
+    drawn = words(line[..., None] + np.arange(size, dtype=U64) * gap, key, step)
     others = coins[:axis] + coins[axis + 1 :]
     rest = [i for a, i in enumerate(at) if a != axis]
-    row = sum((i * U64(s) for i, s in zip(rest, strides(others), strict=True)), U64(0) * line)
+    row = np.broadcast_to(_number(rest, others), line.shape)
     quota = _quota(law, coins, words(row + U64(math.prod(coins)), key, step))
     survives = _largest(drawn, -1, quota[..., None])
-    return np.take_along_axis(survives, at[axis].astype(np.intp)[..., None], -1)[..., 0]
+    place = at[axis].astype(np.intp)[..., None]
+    return np.asarray(np.take_along_axis(survives, place, -1)[..., 0])
 
 
 def strides(coins: tuple[int, ...]) -> tuple[int, ...]:
     """Step of the coin's number along each coin axis (row-major)."""
     return tuple(math.prod(coins[a + 1 :]) for a in range(len(coins)))
+
+
+def _number(at: Sequence[NDArray[np.uint64]], sizes: tuple[int, ...]) -> NDArray[np.uint64]:
+    """The row-major number of the places `at` (uint64) in an array of these sizes."""
+    number = np.zeros(at[0].shape if at else (), U64)
+    for place, step in zip(at, strides(sizes), strict=True):
+        number = number + place * U64(step)
+    return number
 
 
 def _quota(law: Law, coins: tuple[int, ...], extra: Words) -> NDArray[np.uint64]:
@@ -195,7 +207,7 @@ def _largest(drawn: Words, axis: int, quota: NDArray[np.uint64]) -> Bits:
 
 
 def spans(law: Law, coins: tuple[int, ...]) -> list[tuple[int, int, int, int, int]]:
-    """For each block axis: (axis, size cut to the map, length, first and last place of a centre)."""
+    """For each block axis: (axis, size cut to the map, length, first, last place of a centre)."""
     out = []
     for axis, size in law.block:
         n = coins[axis]
@@ -226,6 +238,7 @@ def dilate(centres: Bits, law: Law, coins: tuple[int, ...]) -> Bits:
     return covered
 
 
+@lru_cache(maxsize=1024)
 def centre_rate(law: Law, coins: tuple[int, ...]) -> float:
     """q, the centres' probability with which the mean drop over the map is exactly p.
 
@@ -234,13 +247,14 @@ def centre_rate(law: Law, coins: tuple[int, ...]) -> float:
     """
     if law.p in (0, 1):
         return law.p
-    reach = np.ones(1)
+    number, times = np.ones(1), np.ones(1)  # Centres in reach, and at how many places so many.
     for _, k, n, first, last in spans(law, coins):
         place = np.arange(n)
         low = np.maximum(place - (k - 1) + k // 2, first)
         high = np.minimum(place + k // 2, last)
-        reach = np.multiply.outer(reach, high - low + 1).ravel()
-    number, times = np.unique(reach, return_counts=True)
+        reach, places = np.unique(high - low + 1, return_counts=True)
+        number = np.multiply.outer(number, reach).ravel()
+        times = np.multiply.outer(times, places).ravel()
     low_q, high_q = 0.0, 1.0
     for _ in range(64):
         q = (low_q + high_q) / 2

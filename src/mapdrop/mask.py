@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +15,13 @@ from mapdrop import seed as seeds
 from mapdrop._detect import arrays_for
 from mapdrop.arrays import host
 from mapdrop.arrays.numpy import draw_seed
+from mapdrop.binding import Binding, bind
 from mapdrop.coins import VERSION
-from mapdrop.pattern import Binding, Pattern
-from mapdrop.plan import items, plan
+from mapdrop.pattern import Pattern
+from mapdrop.plan import check_rate, items, plan
 
 Array = TypeVar("Array")
-_FIELDS = {"version", "pattern", "sizes", "shape", "p", "scale", "coins"}
+_FIELDS = {"version", "pattern", "names", "sizes", "shape", "p", "scale", "coins"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,6 +34,12 @@ class Mask:
         coins: bool, one for each coin, in the order of the pattern's right side; True is kept.
         scale: what kept values are multiplied by: a number, or (``scale="sample"``) float64 of
             shape (n, 1, ..., 1) for each index of the first coin axis.
+
+    >>> m = mapdrop.mask("b c -> b c", (2, 8), 0.5, seed=7)
+    >>> m
+    Mask('b c -> b c', shape=(2, 8), p=0.5, 6 of 16 coins kept)
+    >>> m.apply(np.ones((2, 8), np.float32))[0]
+    array([2., 2., 0., 0., 0., 2., 0., 2.], dtype=float32)
     """
 
     binding: Binding
@@ -69,60 +72,50 @@ class Mask:
 
         Raises ValueError where the shape is another.
         """
-        if tuple(x.shape) != self.shape:  # type: ignore[attr-defined]
+        framework, array = arrays_for(x), cast("Any", x)
+        if tuple(array.shape) != self.shape:
             raise ValueError(
-                f"the mask is for shape {self.shape}, the array has {tuple(x.shape)}"  # type: ignore[attr-defined]
+                f"the mask is for shape {self.shape}, the array has {tuple(array.shape)}"
             )
-        result: Array = arrays_for(x).apply(x, self)
+        result: Array = framework.apply(x, self)
         return result
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a NumPy .npz file (no pickle), at once or not at all."""
-        target = Path(path)
         sizes = {
             axis.name: size
             for part, factors in zip(_parts(self.binding), self.binding.axes, strict=True)
             for axis, (size, _) in zip(part, factors, strict=True)
-            if len(part) > 1 and axis.name
+            if len(part) > 1 and axis.name and size  # Of an empty axis, one size is worked out.
         }
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
+        fields: dict[str, Any] = {
+            "version": np.int64(VERSION),
+            "pattern": np.str_(self.pattern.text),
+            "names": np.array(list(sizes), np.str_),
+            "sizes": np.array(list(sizes.values()), np.int64),
+            "shape": np.array(self.shape, np.int64),
+            "p": np.float64(self.p),
+            "scale": np.asarray(self.scale, np.float64),
+            "coins": self.coins,
+        }
+        part = f"{os.fspath(path)}.{os.urandom(4).hex()}.part"
         try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(
-                    file,
-                    version=np.int64(VERSION),
-                    pattern=np.str_(self.pattern.text),
-                    sizes=np.str_(json.dumps(sizes)),
-                    shape=np.asarray(self.shape, np.int64),
-                    p=np.float64(self.p),
-                    scale=np.asarray(self.scale, np.float64),
-                    coins=self.coins,
-                )
-            os.replace(name, target)
+            with open(part, "xb") as file:
+                np.savez_compressed(file, **fields)
+            os.replace(part, path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            if os.path.exists(part):
+                os.unlink(part)
             raise
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Mask:
         """Read what `save` wrote. Raises ValueError, naming the file, for any other content."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                if not isinstance(file, np.lib.npyio.NpzFile) or not set(file.files) >= _FIELDS:
-                    raise ValueError("its fields are not a mask's")
-                stored = {name: file[name] for name in _FIELDS}
-            if stored["version"] != VERSION:
-                raise ValueError(f"it has version {stored['version']} of the mask specification")
-            shape = tuple(int(n) for n in stored["shape"])
-            pattern = Pattern.parse(str(stored["pattern"]))
-            sizes = json.loads(str(stored["sizes"]))
-            binding = pattern.bind(shape, sizes, ragged=True)
-            coins, scale = stored["coins"], stored["scale"]
-            if coins.dtype != bool or coins.shape != binding.coins:
-                raise ValueError(f"{binding.coins} coins expected, {coins.dtype}{coins.shape} came")
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
-            raise ValueError(f"{os.fspath(path)} is not a saved mask: {problem}") from problem
-        return Mask(binding, float(stored["p"]), coins, float(scale) if scale.ndim == 0 else scale)
+        with open(path, "rb") as file:
+            try:
+                return _read(file)
+            except Exception as problem:  # Foreign bytes break the readers in every way there is.
+                raise ValueError(f"{os.fspath(path)} is not a saved mask: {problem}") from problem
 
     def __repr__(self) -> str:
         return (
@@ -157,6 +150,11 @@ def mask(
     ((4, 12), 23, 2.0)
     >>> print(m)
     Mask('b h w c -> b c', shape=(4, 32, 32, 12), p=0.5, 23 of 48 coins kept)
+    b x c (4 x 12)
+    ██···█·█··██
+    ·····███··██
+    █·····██·█··
+    █··████·███·
     """
     whole = tuple(seeds.whole(n, "a size of the shape") for n in shape)
     asked = plan(
@@ -169,6 +167,27 @@ def mask(
     key = seeds.key(draw_seed(seed), checked[0])
     coins = host.coins(asked, key, checked[1], host.threads())
     return Mask(asked.binding, asked.law.p, coins, asked.factor(coins))
+
+
+def _read(file: IO[bytes]) -> Mask:
+    if file.read(4) != b"PK\x03\x04":
+        raise ValueError("it is no .npz file")
+    file.seek(0)
+    stored = np.load(file, allow_pickle=False)
+    if not set(stored.files) >= _FIELDS:
+        raise ValueError("its fields are not a mask's")
+    if (version := stored["version"].item()) != VERSION:
+        raise ValueError(f"it has version {version!r} of the mask specification")
+    sizes = dict(zip(stored["names"].tolist(), stored["sizes"].tolist(), strict=True))
+    pattern = Pattern.parse(stored["pattern"].item())
+    binding = bind(pattern, stored["shape"].tolist(), sizes)
+    p, coins, scale = check_rate(stored["p"].item()), stored["coins"], stored["scale"]
+    if coins.dtype != bool or coins.shape != binding.coins:
+        raise ValueError(f"{binding.coins} coins expected, {coins.dtype}{coins.shape} came")
+    each = (*binding.coins[:1], *(1 for _ in binding.coins[1:]))
+    if scale.dtype != np.float64 or scale.shape not in ((), each) or not np.all(scale >= 0):
+        raise ValueError(f"a scale, or one of shape {each}, expected, {scale} came")
+    return Mask(binding, p, coins, scale.item() if scale.ndim == 0 else scale)
 
 
 def _parts(binding: Binding) -> Iterator[tuple[Any, ...]]:
@@ -185,7 +204,7 @@ def _picture(
     coins: NDArray[np.bool_], names: tuple[str, ...], rows: int = 32, columns: int = 96
 ) -> Iterator[str]:
     flat = coins.reshape((1,) * max(0, 2 - coins.ndim) + coins.shape)
-    plane = flat.reshape((-1, *flat.shape[-2:]))
+    plane = flat.reshape((math.prod(flat.shape[:-2]), *flat.shape[-2:]))
     if coins.ndim:
         yield f"{' x '.join(names[-2:])} ({' x '.join(map(str, coins.shape[-2:]))})"
     left = rows

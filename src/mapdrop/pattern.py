@@ -1,4 +1,4 @@
-"""What shares a coin: the pattern language, parsed once and bound to a shape.
+"""What shares a coin: the pattern language, parsed once.
 
 ``"b h w c -> b c"`` names the axes of an array on the left and, on the right, the axes that have
 coins of their own. Values that differ only along the other axes share a coin.
@@ -6,15 +6,13 @@ coins of their own. Values that differ only along the other axes share a coin.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 ARROW = "->"
 ELLIPSIS = "..."
-_TOKEN = re.compile(r"\s*(->|\.\.\.|\(|\)|[^\W\d]\w*|\d+|\S)")
+_TOKEN = re.compile(r"\s*(->|\.\.\.|\w+|\S)")
 
 
 class PatternError(ValueError):
@@ -82,7 +80,7 @@ class Pattern:
     text: str = field(compare=False)
 
     @staticmethod
-    def parse(text: str) -> Pattern:
+    def parse(text: str | Pattern) -> Pattern:
         """Read a pattern; the same text gives the same object. Raises PatternError."""
         if isinstance(text, Pattern):
             return text
@@ -101,16 +99,6 @@ class Pattern:
             for name in ([ELLIPSIS] if part is None else [a.name for a in part])
             if name is not None
         )
-
-    def bind(
-        self, shape: Iterable[int], sizes: Mapping[str, int] | None = None, *, ragged: bool = False
-    ) -> Binding:
-        """Fit the pattern to a shape; `sizes` gives the sizes of names inside groups.
-
-        With `ragged`, the first name of a group is rounded up where the axis does not divide, so
-        that the last group of a batch may be smaller. Raises PatternError.
-        """
-        return _bind(self, tuple(shape), tuple((sizes or {}).items()), ragged)
 
     def error(
         self, reason: str, name: str, instead: str = "", shape: tuple[int, ...] | None = None
@@ -132,76 +120,6 @@ class Pattern:
 
     def __repr__(self) -> str:
         return f"Pattern({str(self)!r})"
-
-
-@dataclass(frozen=True, eq=False)
-class Binding:
-    """A pattern fitted to a shape; binding the same again gives the same object.
-
-    For each axis of the array, `axes` has its factors as (size, index of the coin axis or None).
-    `names` and `coins` are the coin axes' names and sizes, in the order of the coins. `ragged` is
-    the index of the axis whose factors' product exceeds its size, if there is one.
-    """
-
-    pattern: Pattern
-    shape: tuple[int, ...]
-    axes: tuple[tuple[tuple[int, int | None], ...], ...]
-    names: tuple[str, ...]
-    coins: tuple[int, ...]
-    ragged: int | None = None
-
-    @property
-    def values(self) -> int:
-        """How many values the array has."""
-        return math.prod(self.shape)
-
-    @property
-    def count(self) -> int:
-        """How many coins there are."""
-        return math.prod(self.coins)
-
-    @property
-    def factors(self) -> tuple[int, ...]:
-        """The array's shape with every axis split into its factors."""
-        return tuple(size for part in self.axes for size, _ in part)
-
-    @cached_property
-    def lineup(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """How coins meet values: transpose the coins so, then reshape them so; they broadcast."""
-        flat = [factor for part in self.axes for factor in part]
-        order = tuple(axis for _, axis in flat if axis is not None)
-        return order, tuple(1 if axis is None else size for size, axis in flat)
-
-    @property
-    def repeats(self) -> tuple[int, int, int] | None:
-        """Where the last group is smaller: (coin axis, members of a group, size of the axis)."""
-        if self.ragged is None:
-            return None
-        (_, axis), *members = self.axes[self.ragged]
-        return axis or 0, math.prod(n for n, _ in members), self.shape[self.ragged]
-
-    @cached_property
-    def whole(self) -> Binding:
-        """The same with the coins of a smaller last group repeated, one for each of its members."""
-        if self.ragged is None:
-            return self
-        _, axis = self.axes[self.ragged][0]
-        size = self.shape[self.ragged]
-        axes = list(self.axes)
-        axes[self.ragged] = ((size, axis),)
-        coins = tuple(size if a == axis else n for a, n in enumerate(self.coins))
-        return replace(self, axes=tuple(axes), coins=coins, ragged=None)
-
-    def axis(self, name: str, argument: str) -> int:
-        """Index of the coin axis `name`, which the user gave as `argument`. Raises PatternError."""
-        if name not in self.names:
-            raise self.pattern.error(
-                f"{argument}={name!r} does not name an axis with coins of its own",
-                name,
-                f"one of {', '.join(map(repr, self.names)) or 'none: the right side is empty'}",
-                self.shape,
-            )
-        return self.names.index(name)
 
 
 @lru_cache(maxsize=1024)
@@ -290,116 +208,3 @@ def _parse_right(
             )
         right.append(token)
     return tuple(right)
-
-
-@lru_cache(maxsize=4096)
-def _bind(
-    pattern: Pattern, shape: tuple[int, ...], sizes: tuple[tuple[str, int], ...], ragged: bool
-) -> Binding:
-    given = dict(sizes)
-    _check_sizes(pattern, given, shape)
-    parts = _spread(pattern, shape)
-    axes: list[tuple[Axis, ...]] = []
-    loose = None
-    for number, (part, size) in enumerate(zip(parts, shape, strict=True)):
-        factors = _factor(pattern, part, size, given, shape, ragged)
-        if math.prod(a.size or 0 for a in factors) != size:
-            loose = number
-        axes.append(factors)
-    spread = tuple(p[0].name for p in parts if p[0].at < 0)
-    names = tuple(
-        str(n) for name in pattern.right for n in (spread if name == ELLIPSIS else (name,))
-    )
-    size_of = {a.name: a.size for part in axes for a in part if a.name is not None}
-    place = {name: i for i, name in enumerate(names)}
-    return Binding(
-        pattern,
-        shape,
-        tuple(
-            tuple((a.size or 0, None if a.name is None else place.get(a.name)) for a in part)
-            for part in axes
-        ),
-        names,
-        tuple(size_of[name] or 0 for name in names),
-        loose,
-    )
-
-
-def _check_sizes(pattern: Pattern, given: dict[str, int], shape: tuple[int, ...]) -> None:
-    for name, size in given.items():
-        if name not in pattern.names or name == ELLIPSIS:
-            raise PatternError(
-                f"{name}={size!r} gives a size for an axis that the pattern does not name",
-                pattern.text,
-                0,
-                f"a keyword among {', '.join(pattern.names)}, or name {name!r} on the left",
-                shape,
-            )
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-            raise pattern.error(
-                f"{name}={size!r} is not a size", name, "a whole number of at least 1", shape
-            )
-
-
-def _spread(pattern: Pattern, shape: tuple[int, ...]) -> list[tuple[Axis, ...]]:
-    """One part for each axis of the shape: the ellipsis becomes axes of its own (at = -1)."""
-    named = sum(part is not None for part in pattern.left)
-    rest = len(shape) - named
-    open_ended = named < len(pattern.left)
-    if rest < 0 or (rest > 0 and not open_ended):
-        many = f"at least {named}" if open_ended else f"{named}"
-        raise PatternError(
-            f"the pattern names {many} axes, the array has {len(shape)}",
-            pattern.text,
-            0,
-            "a name for each axis, or '...' for any number of them",
-            shape,
-        )
-    return [
-        part
-        for i, p in enumerate(pattern.left)
-        for part in ([(Axis(f"{ELLIPSIS}{j}", at=-1),) for j in range(rest)] if p is None else [p])
-    ]
-
-
-def _factor(
-    pattern: Pattern,
-    part: tuple[Axis, ...],
-    size: int,
-    given: dict[str, int],
-    shape: tuple[int, ...],
-    ragged: bool,
-) -> tuple[Axis, ...]:
-    """The part's axes with their sizes; at most one of a group may be left to be worked out."""
-    known = [given.get(a.name, a.size) if a.name else a.size for a in part]
-    missing = [i for i, n in enumerate(known) if n is None]
-    at = max(part[0].at, 0)
-    if len(missing) > 1:
-        second = part[missing[1]]
-        raise PatternError(
-            f"the sizes of {', '.join(repr(str(part[i])) for i in missing)} are open",
-            pattern.text,
-            second.at,
-            f"give all but one: {second}=2 as a keyword, or a number in its place",
-            shape,
-        )
-    product = math.prod(n for n in known if n is not None)
-    if missing:
-        if product == 0 or (size % product and not (ragged and missing == [0])):
-            raise PatternError(
-                f"an axis of {size} does not split into parts of {product}",
-                pattern.text,
-                at,
-                f"a size that divides {size}",
-                shape,
-            )
-        known[missing[0]] = -(-size // product)
-    elif product != size:
-        raise PatternError(
-            f"{' x '.join(map(str, part))} is {product}, the array's axis has {size}",
-            pattern.text,
-            at,
-            f"sizes whose product is {size}",
-            shape,
-        )
-    return tuple(Axis(a.name, n, a.at) for a, n in zip(part, known, strict=True))

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapdrop.binding import Binding, bind
 from mapdrop.coins import Law, survivors
-from mapdrop.pattern import Binding, Pattern
+from mapdrop.pattern import Pattern
 
 REGIONS = ("valid", "full")
 SCALES = ("expected", "sample", "batch", None)
@@ -59,12 +60,12 @@ class Plan:
 
 def check_rate(p: Any) -> float:
     """`p` as a float from 0 to 1. Raises TypeError or ValueError with what came."""
-    if isinstance(p, (bool, np.bool_, str)) or not hasattr(p, "__float__"):
+    many = getattr(p, "ndim", 0) > 0
+    if isinstance(p, (bool, np.bool_, str)) or not hasattr(p, "__float__") or many:
         raise TypeError(f"p is the fraction to drop, a number from 0 to 1, not {p!r}")
-    rate = float(p)
-    if not 0 <= rate <= 1:
-        raise ValueError(f"p is the fraction to drop, from 0 to 1, not {rate}")
-    return rate
+    if not 0 <= p <= 1:
+        raise ValueError(f"p is the fraction to drop, from 0 to 1, not {p}")
+    return float(p)
 
 
 def plan(
@@ -80,13 +81,15 @@ def plan(
     ragged: bool = False,
 ) -> Plan:
     """Check and bind it all; the same arguments give the same plan."""
-    try:
-        return _plan(pattern, shape, p, exact, balance, block, region, scale, sizes, ragged)
-    except TypeError:
-        # An unhashable argument cannot be looked up; unhashed, the checks say what is wrong.
-        return _plan.__wrapped__(
-            pattern, shape, p, exact, balance, block, region, scale, sizes, ragged
-        )
+    rate = check_rate(p)
+    given = pattern, shape, rate, exact, balance, block, region, scale, sizes, ragged
+    # 2.0 and True would find what was planned for 2 and 1: they are not looked up, but refused.
+    if all(type(size) is int for _, size in block + sizes):
+        try:
+            return _plan(*given)
+        except TypeError:
+            pass  # Of a type that cannot be looked up: then the checks say what is wrong.
+    return _plan.__wrapped__(*given)
 
 
 @lru_cache(maxsize=4096)
@@ -102,7 +105,6 @@ def _plan(
     sizes: Items,
     ragged: bool,
 ) -> Plan:
-    rate = check_rate(p)
     if region not in REGIONS:
         raise ValueError(f"region is one of {', '.join(map(repr, REGIONS))}, not {region!r}")
     if scale not in SCALES:
@@ -110,13 +112,12 @@ def _plan(
     asked = [n for n, v in (("exact", exact), ("balance", balance), ("block", block)) if v]
     if len(asked) > 1:
         raise ValueError(f"{' and '.join(asked)} exclude each other: give one of them")
-    parsed = pattern if isinstance(pattern, Pattern) else Pattern.parse(pattern)
-    binding = parsed.bind(shape, dict(sizes), ragged=ragged)
+    binding = bind(pattern, shape, dict(sizes), ragged=ragged)
     law = Law(
-        rate,
+        p,
         None if exact is None else binding.axis(exact, "exact"),
         None if balance is None else binding.axis(balance, "balance"),
-        tuple((binding.axis(name, "block"), _block_size(name, size)) for name, size in block),
+        tuple(sorted((binding.axis(n, "block"), _block_size(n, size)) for n, size in block)),
         region,
     )
     return Plan(binding, law, scale)

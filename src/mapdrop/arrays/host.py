@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mapdrop import coins as spec
 from mapdrop import kernels
-from mapdrop.pattern import Binding
+from mapdrop.binding import Binding
 from mapdrop.plan import Plan
 
 Loops = tuple[tuple[int, int], ...]

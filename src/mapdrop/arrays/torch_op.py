@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mapdrop.arrays.torch_seed import fresh
 from mapdrop.arrays.torch_values import Request, drop_anywhere, drop_values, drop_values_in_place
+from mapdrop.binding import bind
 from mapdrop.pattern import Pattern
 from mapdrop.plan import check_rate
 
@@ -159,7 +160,7 @@ def _pretend(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
     check_rate(p)
     parsed = Pattern.parse(pattern)
     if None not in parsed.left and len(parsed.left) != x.dim():
-        parsed.bind((1,) * x.dim())  # Raises the error for a wrong rank.
+        bind(parsed, (1,) * x.dim())  # Raises the error for a wrong rank.
     return torch.empty_like(x)
 
 

@@ -1,0 +1,84 @@
+"""Labelled pictures, whatever file format they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+class DataError(Exception):
+    """The data can't be used as it is. The message names the place and the remedy."""
+
+
+@dataclass(frozen=True)
+class KeypointData:
+    """Pictures with the places of `joints` in them, split in two.
+
+    Attributes:
+        name: what the report calls it.
+        images: (N, H, W, 3), 0 to 255, at the working size.
+        points: (N, K, 2) as (x, y) in working pixels, pixel centres at integers; NaN where missing.
+        joints: K names.
+        scale: (N,) original pixels per working pixel. Errors are reported in original pixels.
+        train, test: indices into images; no index is in both.
+        radii: two radii in original pixels at which PCK is worth reading.
+        unit: what an original pixel is, for the report.
+        limits: one sentence on what this data cannot show.
+    """
+
+    name: str
+    images: npt.NDArray[np.uint8]
+    points: npt.NDArray[np.float64]
+    joints: tuple[str, ...]
+    scale: npt.NDArray[np.float64]
+    train: npt.NDArray[np.intp]
+    test: npt.NDArray[np.intp]
+    radii: tuple[float, float]
+    unit: str
+    limits: str
+
+    def __post_init__(self) -> None:
+        for part, indices in (("training", self.train), ("test", self.test)):
+            unlabelled = np.isnan(self.points[indices]).any(axis=-1).all(axis=0)
+            if unlabelled.any():
+                joint = self.joints[int(np.argmax(unlabelled))]
+                raise DataError(
+                    f"{self.name}: none of the {len(indices)} {part} images has {joint!r} "
+                    "labelled; label more images, or leave it out with --bodyparts"
+                )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of the data; None takes the format's own default.
+
+    Attributes:
+        train_size, test_size: numbers of images.
+        bodyparts: names of the joints wanted, in this order.
+        size: (width, height) in pixels that pictures are fitted into.
+        seed: decides everything that is drawn: the split, the scenes.
+    """
+
+    train_size: int | None = None
+    test_size: int | None = None
+    bodyparts: tuple[str, ...] | None = None
+    size: tuple[int, int] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of data that `load` understands.
+
+    Attributes:
+        looks_like: what a user passes to get it, for messages.
+        recognises: whether this DATA is meant for this format; it may still be broken.
+        load: reads it, or raises DataError.
+    """
+
+    looks_like: str
+    recognises: Callable[[str], bool]
+    load: Callable[[str, Request], KeypointData]

@@ -1,0 +1,155 @@
+"""Real handwritten digits on real photographs: the data that needs no download.
+
+The digits are scikit-learn's `load_digits` (1797 scans, Alpaydin and Kaynak 1998), the photographs
+its two sample images. The asked digits are the joints, each once in every scene; some others are
+there to be mistaken for them. Test scenes use other scans, and other parts of the photographs, than
+training scenes, so what was learnt by heart is of no use there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import rotate, zoom
+from sklearn.datasets import load_digits, load_sample_images
+
+from mapdrop.localize.data.base import DataError, Format, KeypointData, Request
+
+ASKED = ("0", "1", "2")
+DISTRACTORS = 2
+SIZE, SMALLEST = (96, 96), 64
+TRAIN_SIZE, TEST_SIZE = 32, 128
+RADII = (4.0, 8.0)
+MARGIN, APART = 13.0, 22.0
+"""How far a digit's centre keeps from the border and from another's, in pixels."""
+
+Image = npt.NDArray[np.float64]
+"""(height, width, 3), 0 to 255."""
+Scans = dict[str, npt.NDArray[np.float64]]
+"""For each digit (n, 8, 8), 0 is paper and 1 is ink."""
+
+
+def load(data: str, request: Request) -> KeypointData:
+    """Scenes, determined by `request` alone.
+
+    Raises:
+        DataError: for joints that aren't digits and pictures too small to hold them.
+    """
+    joints, size = _joints(request), request.size or SIZE
+    if min(size) < SMALLEST:
+        raise DataError(f"scenes need at least {SMALLEST}x{SMALLEST} pixels, got --size {size}")
+    images, points = [], []
+    counts = (request.train_size or TRAIN_SIZE, request.test_size or TEST_SIZE)
+    for part, count in enumerate(counts):
+        # A generator for each part: the test scenes don't change with the training size.
+        rng = np.random.default_rng([request.seed, part])
+        scans, photographs = _scans(part), _photographs(part, size)
+        for _ in range(count):
+            image, centres = _scene(rng, scans, photographs, size, joints)
+            images.append(image)
+            points.append(centres)
+    return KeypointData(
+        name="scenes",
+        images=np.stack(images),
+        points=np.stack(points),
+        joints=joints,
+        scale=np.ones(sum(counts)),
+        train=np.arange(counts[0]),
+        test=np.arange(counts[0], sum(counts)),
+        radii=RADII,
+        unit=f"pixels of the {size[0]}x{size[1]} scene",
+        limits="The digits and the photographs are real; putting one on the other is not.",
+    )
+
+
+def _joints(request: Request) -> tuple[str, ...]:
+    joints = request.bodyparts or ASKED
+    for joint in joints:
+        if joint not in set("0123456789"):
+            raise DataError(f"scenes have the digits 0 to 9, not {joint!r}: --bodyparts 0,1,2")
+        if joints.count(joint) > 1:
+            raise DataError(f"{joint!r} is asked for twice, but stands only once in every scene")
+    return joints
+
+
+def _scans(part: int) -> Scans:
+    """The even-numbered scans of every digit for training (part 0), the odd ones for testing."""
+    bunch = load_digits()
+    return {str(digit): bunch.images[bunch.target == digit][part::2] / 16.0 for digit in range(10)}
+
+
+def _photographs(part: int, size: tuple[int, int]) -> list[Image]:
+    """The left half of each photograph for training (part 0), the right half for testing."""
+    halves = []
+    for photograph in load_sample_images().images:
+        middle = photograph.shape[1] // 2
+        half = photograph[:, :middle] if part == 0 else photograph[:, middle:]
+        if half.shape[0] < size[1] or half.shape[1] < size[0]:
+            height, width = half.shape[:2]
+            raise DataError(f"scenes are at most {width}x{height} pixels, got --size {size}")
+        halves.append(half.astype(np.float64))
+    return halves
+
+
+def _scene(
+    rng: np.random.Generator,
+    scans: Scans,
+    photographs: list[Image],
+    size: tuple[int, int],
+    joints: tuple[str, ...],
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """A picture, and where the centres of its asked digits are: (K, 2)."""
+    image = _background(rng, photographs, size)
+    others = [digit for digit in "0123456789" if digit not in joints]
+    distractors = rng.choice(others, min(DISTRACTORS, len(others)), replace=False)
+    digits = [*joints, *(str(digit) for digit in distractors)]
+    centres = _places(rng, len(digits), size)
+    for digit, centre in zip(digits, centres, strict=True):
+        _draw(rng, image, scans[digit][rng.integers(len(scans[digit]))], centre)
+    return np.rint(image).clip(0, 255).astype(np.uint8), centres[: len(joints)]
+
+
+def _background(rng: np.random.Generator, photographs: list[Image], size: tuple[int, int]) -> Image:
+    """A window somewhere in one of the photographs, perhaps mirrored."""
+    photograph = photographs[rng.integers(len(photographs))]
+    top = rng.integers(photograph.shape[0] - size[1] + 1)
+    left = rng.integers(photograph.shape[1] - size[0] + 1)
+    window = photograph[top : top + size[1], left : left + size[0]]
+    return (window[:, ::-1] if rng.random() < 0.5 else window).copy()
+
+
+def _places(rng: np.random.Generator, count: int, size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """(count, 2) centres that keep their distance from the border and from each other."""
+    low, high = MARGIN, np.subtract(size, 1 + MARGIN)
+    for _ in range(100):
+        places: list[npt.NDArray[np.float64]] = []
+        for candidate in rng.uniform(low, high, (50 * count, 2)):
+            if all(np.linalg.norm(candidate - place) >= APART for place in places):
+                places.append(candidate)
+            if len(places) == count:
+                return np.stack(places)
+    raise DataError(
+        f"{count} digits don't fit into {size[0]}x{size[1]} pixels; use a larger --size"
+    )
+
+
+def _draw(
+    rng: np.random.Generator,
+    image: Image,
+    scan: npt.NDArray[np.float64],
+    centre: npt.NDArray[np.float64],
+) -> None:
+    """Puts one scan on the picture, as a slip of paper: another size, a little tilted and tinted.
+
+    The slip lands on whole pixels, so `centre` is moved (in place) to where it really landed.
+    """
+    ink = zoom(np.pad(scan, 1), rng.uniform(2.2, 2.6), order=1)
+    ink = rotate(ink, rng.uniform(-10, 10), reshape=False, order=1).clip(0, 1)[..., None]
+    side = ink.shape[0]
+    left, top = np.rint(centre - (side - 1) / 2).astype(int)
+    centre[:] = left + (side - 1) / 2, top + (side - 1) / 2
+    paper, pen = rng.uniform(190, 255, 3), rng.uniform(0, 80, 3)
+    image[top : top + side, left : left + side] = paper + ink * (pen - paper)
+
+
+FORMAT = Format("scenes", lambda data: data == "scenes", load)

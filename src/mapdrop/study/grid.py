@@ -1,0 +1,53 @@
+"""Every run of a study: conditions times seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mapdrop.study.conditions import KINDS, Condition
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a condition and the seed of its weights, batches and masks."""
+
+    condition: Condition
+    seed: int
+
+
+def conditions(
+    drops: Sequence[str], rates: Sequence[float] | None, block_size: int
+) -> list[Condition]:
+    """Each kind of dropout at each rate (or at its default), "none" once.
+
+    Raises:
+        ValueError: for an unknown or repeated kind, a rate that isn't between 0 and 1, or a block
+            smaller than 1.
+    """
+    if not drops or len(set(drops)) != len(drops):
+        raise ValueError(f"name each kind of dropout once, got {','.join(drops) or 'none of them'}")
+    for rate in rates or ():
+        if not 0 < rate < 1:
+            raise ValueError(f"a rate lies between 0 and 1, got {rate:g}; 'none' is a rate of 0")
+    if block_size < 1:
+        raise ValueError(f"a block has at least 1 pixel, got {block_size}")
+    chosen = []
+    for drop in drops:
+        if drop not in KINDS:
+            raise ValueError(f"there is no dropout {drop!r}, only {', '.join(KINDS)}")
+        default = KINDS[drop].rate
+        for rate in (0.0,) if default is None else dict.fromkeys(rates or (default,)):
+            chosen.append(Condition(drop, rate, block_size))
+    return chosen
+
+
+def grid(chosen: Sequence[Condition], seeds: int) -> list[Cell]:
+    """All cells, one seed after the other, so that a study cut short still compares like with like.
+
+    Raises:
+        ValueError: for fewer than one seed.
+    """
+    if seeds < 1:
+        raise ValueError(f"a study needs at least 1 seed, got {seeds}")
+    return [Cell(condition, seed) for seed in range(seeds) for condition in chosen]

@@ -1,0 +1,82 @@
+"""The options of `mapdrop study`, with their help, and how their texts are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def _about(panel: str | None, text: str, **rules: Any) -> Any:
+    return typer.Option(help=text, rich_help_panel=panel, show_default=True, **rules)
+
+
+_DATA, _TRAINING = "Data", "Training"
+
+Data = Annotated[str, typer.Argument(help="'scenes', or the folder of a DeepLabCut project.")]
+Drops = Annotated[str, _about(None, "What to compare; the first is what others are held against.")]
+Rates = Annotated[
+    str | None, _about(None, "Rates for every dropout: 0.1,0.3. Default: 0.5, and 0.2 for block.")
+]
+Seeds = Annotated[int, _about(None, "Runs of each, to see the spread.", min=1)]
+Out = Annotated[
+    Path | None, _about(None, "Folder for the results. Default: a new one in mapdrop-study.")
+]
+
+TrainSize = Annotated[
+    int | None, _about(_DATA, "Training images. Default: 32 scenes, 40 frames.", min=1)
+]
+TestSize = Annotated[
+    int | None, _about(_DATA, "Test images. Default: 128 scenes, all other frames.", min=1)
+]
+Bodyparts = Annotated[str | None, _about(_DATA, "Only these: snout,tailbase. Default: all.")]
+Size = Annotated[
+    str | None, _about(_DATA, "Images are fitted into it. Default: scenes 96x96, frames 160x120.")
+]
+DataSeed = Annotated[int, _about(_DATA, "Decides the split, and what the scenes show.", min=0)]
+
+Width = Annotated[int, _about(_TRAINING, "Maps of the first convolutions (paper: 128).", min=1)]
+Banks = Annotated[int, _about(_TRAINING, "Resolutions the network looks at.", min=1, max=5)]
+BlockSize = Annotated[int, _about(_TRAINING, "Side of a block, in heat-map pixels.", min=1)]
+Steps = Annotated[int, _about(_TRAINING, "Gradient steps.", min=1)]
+Batch = Annotated[int, _about(_TRAINING, "Images in a step.", min=1)]
+LearningRate = Annotated[float, _about(_TRAINING, "At its highest (AdamW, one cycle).")]
+Shift = Annotated[int, _about(_TRAINING, "Images are moved by up to so many pixels.", min=0)]
+
+
+def words(text: str) -> tuple[str, ...]:
+    """ "a, b" is ("a", "b")."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """ "0.1,0.5" is (0.1, 0.5).
+
+    Raises:
+        typer.BadParameter: for anything that isn't a number, and for nothing at all.
+    """
+    try:
+        found = tuple(float(word) for word in words(text))
+    except ValueError:
+        found = ()
+    if not found:
+        raise typer.BadParameter(
+            f"expected numbers such as 0.1,0.5, got {text!r}", param_hint=option
+        )
+    return found
+
+
+def pixels(text: str, option: str) -> tuple[int, int]:
+    """ "160x120" is (160, 120), a width and a height of 16 to 4096.
+
+    Raises:
+        typer.BadParameter: for anything else.
+    """
+    sides = [int(side) for side in text.lower().split("x") if side.isdecimal()]
+    if len(sides) != 2 or not all(16 <= side <= 4096 for side in sides):
+        raise typer.BadParameter(
+            f"expected a width and a height from 16 to 4096, as 160x120, got {text!r}",
+            param_hint=option,
+        )
+    return sides[0], sides[1]

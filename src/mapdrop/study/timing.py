@@ -1,0 +1,69 @@
+"""What a training step costs with each dropout, against none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from mapdrop.localize.data import KeypointData
+from mapdrop.localize.train import Trainer, batches
+from mapdrop.study.conditions import Condition
+from mapdrop.study.rows import Row
+from mapdrop.study.runner import Inputs, Settings, build
+
+ROUNDS, WARM_UP = 24, 3
+
+
+def steps_timed(conditions: Sequence[Condition], rounds: int = ROUNDS) -> int:
+    """How many steps `step_times` makes."""
+    return (WARM_UP + rounds) * len(_timed(conditions))
+
+
+def step_times(
+    conditions: Sequence[Condition],
+    data: KeypointData,
+    inputs: Inputs,
+    settings: Settings,
+    rounds: int = ROUNDS,
+    on_step: Callable[[], None] = lambda: None,
+) -> list[Row]:
+    """A row for each condition: the median step in ms, and the median ratio to none.
+
+    Steps are interleaved: each round makes one step of every condition, and ratios are taken within
+    a round, so that other work on the machine hits all of them alike. Each round starts with
+    another condition, because the first to run finds a cold cache.
+    """
+    timed = _timed(conditions)
+    recipe = replace(settings.recipe, steps=WARM_UP + rounds)
+    trainers = [
+        Trainer(build(condition, len(data.joints), 0, settings), recipe) for condition in timed
+    ]
+    batch = next(batches(inputs.images[data.train], inputs.points[data.train], recipe, 0))
+    seconds = np.empty((recipe.steps, len(timed)))
+    for number in range(len(seconds)):
+        for i in np.roll(np.arange(len(timed)), number):
+            started = time.perf_counter()
+            trainers[i](*batch)
+            seconds[number, i] = time.perf_counter() - started
+            on_step()
+    kept = seconds[WARM_UP:]
+    ratios = np.median(kept / kept[:, :1], axis=0)
+    return [
+        {
+            "kind": "timing",
+            **asdict(condition),
+            "step_ms": float(1000 * np.median(kept[:, i])),
+            "ratio": float(ratios[i]),
+            "rounds": rounds,
+        }
+        for i, condition in enumerate(timed)
+    ]
+
+
+def _timed(conditions: Sequence[Condition]) -> list[Condition]:
+    """None first, whether or not it's among those asked for."""
+    others = [condition for condition in conditions if condition.drop != "none"]
+    return [Condition("none", 0.0, conditions[0].block_size), *others]

@@ -1,0 +1,42 @@
+"""Settings of the suite, and what is missing: an error where CI asked for it, else a skip."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+settings.load_profile("ci")
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def missing(what: str) -> None:
+    """Skip with a reason; fail where the environment says CI, which has everything."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing, and CI is set", pytrace=False)
+    pytest.skip(f"{what} is missing")
+
+
+def framework(name: str) -> ModuleType:
+    """The framework's module, for tests that need it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as problem:
+        if problem.name != name:
+            raise
+        missing(name)
+        raise
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data sets beside the repository."""
+    if not DATA.is_dir():
+        missing(str(DATA))
+    return DATA

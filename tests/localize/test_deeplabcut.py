@@ -1,0 +1,232 @@
+"""DeepLabCut projects: a real one, and every way in which one can be broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mapdrop.localize.data import DataError, KeypointData, Request, load
+from tests.conftest import DATA, missing
+
+MOUSE = DATA / "mouse-openfield"
+CONFIG = "scorer: Ann\nbodyparts:\n- nose\n- tail\n"
+HEADER = "scorer,Ann,Ann,Ann,Ann\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\n"
+ROWS = "".join(f"labeled-data/v/{i}.png,{10 + i},20,{30 + i}.5,40.25\n" for i in range(4))
+
+
+def project(root: Path, table: str = HEADER + ROWS, config: str = CONFIG) -> Path:
+    """A project of four 64x48 frames; returns its table."""
+    folder = root / "labeled-data" / "v"
+    folder.mkdir(parents=True)
+    (root / "config.yaml").write_text(config)
+    for i in range(4):
+        Image.new("RGB", (64, 48), (60 * i, 0, 0)).save(folder / f"{i}.png")
+    path = folder / "CollectedData_Ann.csv"
+    path.write_text(table)
+    return path
+
+
+def read(root: Path, **request: object) -> KeypointData:
+    return load(str(root), Request(train_size=2, size=(64, 48), **request))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def mouse() -> Path:
+    if not MOUSE.exists():
+        missing(f"the data folder {MOUSE}")
+    return MOUSE
+
+
+def test_the_real_project(mouse: Path) -> None:
+    data = load(str(mouse))
+    assert data.name == "mouse-openfield"
+    assert data.joints == ("snout", "leftear", "rightear", "tailbase")
+    assert data.images.shape == (116, 120, 160, 3)
+    assert (len(data.train), len(data.test)) == (40, 76)
+    assert not set(data.train) & set(data.test)
+    np.testing.assert_array_equal(data.scale, 4)
+    original = (data.points + 0.5) * 4 - 0.5
+    np.testing.assert_allclose(original[0, 0], [21.521, 265.428])
+    np.testing.assert_allclose(original[115, 3], [92.746, 192.154])
+    # The first frame at its working size is the mean of 4x4 pixels of the file, rounded twice.
+    with Image.open(mouse / "labeled-data/m4s1/img0000.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"), float)
+    mean = pixels.reshape(120, 4, 160, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(data.images[0], mean, atol=1.01)
+
+
+def test_body_parts_come_in_the_order_asked(mouse: Path) -> None:
+    both = load(str(mouse))
+    some = load(str(mouse), Request(bodyparts=("tailbase", "snout"), train_size=10, test_size=20))
+    assert some.joints == ("tailbase", "snout")
+    np.testing.assert_array_equal(some.points, both.points[:, [3, 0]])
+    assert (len(some.train), len(some.test)) == (10, 20)
+
+
+def test_the_seed_decides_the_split(tmp_path: Path) -> None:
+    project(tmp_path)
+    splits = {tuple(read(tmp_path, seed=seed).train.tolist()) for seed in range(20)}
+    assert len(splits) > 2
+    np.testing.assert_array_equal(read(tmp_path, seed=3).train, read(tmp_path, seed=3).train)
+
+
+def test_empty_cells_and_nan_are_missing_joints(tmp_path: Path) -> None:
+    table = HEADER + "labeled-data/v/0.png,,,1,2\nlabeled-data/v/1.png,3,4,NaN,nan\n"
+    table += "labeled-data/v/2.png,5,6,7,8\nlabeled-data/v/3.png,,,,\n"
+    project(tmp_path, table)
+    data = load(str(tmp_path), Request(train_size=1, test_size=2, size=(64, 48), seed=2))
+    assert data.images.shape[0] == 3  # The frame without any label is left out.
+    np.testing.assert_array_equal(np.isnan(data.points[:, 0, 0]), [True, False, False])
+    np.testing.assert_array_equal(np.isnan(data.points[:, 1, 1]), [False, True, False])
+
+
+def test_the_path_may_stand_in_three_cells(tmp_path: Path) -> None:
+    table = "scorer,,,Ann,Ann,Ann,Ann\nbodyparts,,,nose,nose,tail,tail\ncoords,,,x,y,x,y\n"
+    project(tmp_path, table + ROWS.replace("/", ","))
+    np.testing.assert_allclose(read(tmp_path).points[1], [[11.0, 20.0], [31.5, 40.25]])
+
+
+def test_windows_paths_and_byte_order_marks_are_read(tmp_path: Path) -> None:
+    project(tmp_path, "\ufeff" + HEADER + ROWS.replace("/", "\\"))
+    assert len(read(tmp_path).images) == 4
+
+
+def test_frames_of_another_shape_keep_their_aspect(tmp_path: Path) -> None:
+    project(tmp_path)
+    Image.new("RGB", (48, 60), "white").save(tmp_path / "labeled-data/v/0.png")
+    data = read(tmp_path)
+    np.testing.assert_allclose(data.scale, [1.25, 1.0, 1.0, 1.0])
+    assert (data.images[0, :, :38] == 255).all()
+    assert (data.images[0, :, 38:] == 0).all()
+    np.testing.assert_allclose(data.points[0, 0], [10.5 / 1.25 - 0.5, 20.5 / 1.25 - 0.5])
+
+
+BROKEN_TABLES = {
+    "word": (ROWS.replace("30.5", "abc"), r"Ann\.csv:4: 'abc' is not a number"),
+    "infinite": (ROWS.replace("31.5", "inf"), r"Ann\.csv:5: 'inf' is not a number"),
+    "short row": (ROWS + "labeled-data/v/9.png,1,2\n", r"Ann\.csv:8: 3 cells where .* has 5"),
+    "long row": (ROWS.replace("20,", "20,20,", 1), r"Ann\.csv:4: 6 cells where .* has 5"),
+    "no image": (ROWS.replace("v/2", "v/7"), r"Ann\.csv:6: there is no image .*7\.png; restore"),
+    "half a label": (ROWS.replace("12,20", "12,"), r"Ann\.csv:6: one of x='12', y='' is missing"),
+    "outside frame": (ROWS.replace("13,20", "99,20"), r"csv:7: \(99, 20\) lies outside 3\.png"),
+    "outside folder": (
+        ROWS.replace("labeled-data/v/1", "../../secret"),
+        r"Ann\.csv:5: .*secret\.png lies outside the data folder",
+    ),
+    "absolute": (ROWS.replace("labeled-data/v/1", "/etc/x"), r"csv:5: /etc/x\.png lies outside"),
+    "twice": (ROWS.replace("v/3", "v/2"), r"csv:7: 2\.png was labelled in .*csv:6 already"),
+    "no labels": ("", r"no frame has a label"),
+}
+
+
+@pytest.mark.parametrize(("rows", "message"), BROKEN_TABLES.values(), ids=BROKEN_TABLES)
+def test_a_broken_row_is_named_with_its_line(tmp_path: Path, rows: str, message: str) -> None:
+    project(tmp_path, HEADER + rows)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path)
+
+
+BROKEN_HEADERS = {
+    "empty": ("", "three header rows are missing"),
+    "no scorer": (HEADER.replace("scorer", "who") + ROWS, r"csv:1: expected a row 'scorer'"),
+    "several animals": (
+        HEADER.replace("bodyparts", "individuals,a,a,b,b\nbodyparts") + ROWS,
+        r"csv:2: .*found 'individuals'; it has several animals",
+    ),
+    "axes": (HEADER.replace("x,y,x,y", "x,y,y,x") + ROWS, r"csv:3: expected coords,x,y"),
+    "no axes": (HEADER.replace("x,y,x,y", "a,b,c,d") + ROWS, r"csv:3: expected coords,x,y"),
+    "odd names": (HEADER.replace("nose,nose", "nose,ear") + ROWS, r"csv:2: each body part"),
+    "one name twice": (HEADER.replace("tail,tail", "nose,nose") + ROWS, r"csv:2: each body part"),
+    "missing part": (HEADER.replace("tail", "tali") + ROWS, r"csv:2: no body part 'tail'; did you"),
+}
+
+
+@pytest.mark.parametrize(("table", "message"), BROKEN_HEADERS.values(), ids=BROKEN_HEADERS)
+def test_a_broken_header_is_named_with_its_line(tmp_path: Path, table: str, message: str) -> None:
+    project(tmp_path, table)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path)
+
+
+BROKEN_CONFIGS = {
+    "not YAML": ("bodyparts: [", "is not valid YAML"),
+    "a list": ("- nose", "should hold settings"),
+    "empty": ("", "should hold settings"),
+    "no parts": ("scorer: Ann", "should list the body parts"),
+    "several animals": (CONFIG + "multianimalproject: true", "several animals"),
+    "other scorer": (CONFIG.replace("Ann", "Bob"), r"no \*/CollectedData_Bob\.csv"),
+    "code": ("!!python/object/apply:os.getcwd []", "is not valid YAML"),
+}
+
+
+@pytest.mark.parametrize(("config", "message"), BROKEN_CONFIGS.values(), ids=BROKEN_CONFIGS)
+def test_a_broken_config_is_an_error(tmp_path: Path, config: str, message: str) -> None:
+    project(tmp_path, config=config)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path)
+
+
+def test_a_file_that_is_not_text_is_an_error(tmp_path: Path) -> None:
+    project(tmp_path).write_bytes(b"\xff\xfe\x00scorer")
+    with pytest.raises(DataError, match=r"Ann\.csv can't be read as CSV"):
+        read(tmp_path)
+
+
+def test_a_damaged_image_is_named_with_the_row_that_wants_it(tmp_path: Path) -> None:
+    table = project(tmp_path)
+    image = table.with_name("1.png")
+    image.write_bytes(image.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"Ann\.csv:5: .*1\.png can't be read as a picture"):
+        read(tmp_path)
+
+
+def test_a_picture_of_sixteen_bits_is_refused_rather_than_clipped(tmp_path: Path) -> None:
+    table = project(tmp_path)
+    Image.fromarray(np.full((48, 64), 3000, np.uint16)).save(table.with_name("0.png"))
+    with pytest.raises(DataError, match=r"csv:4: .*0\.png has more than 8 bits"):
+        read(tmp_path)
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.png"
+    Image.new("RGB", (64, 48)).save(outside)
+    table = project(tmp_path / "project")
+    table.with_name("3.png").unlink()
+    table.with_name("3.png").symlink_to(outside)
+    with pytest.raises(DataError, match=r"csv:7: .*3\.png lies outside the data folder"):
+        read(tmp_path / "project")
+
+
+def test_a_missing_config_is_named(tmp_path: Path) -> None:
+    project(tmp_path)
+    (tmp_path / "config.yaml").unlink()
+    with pytest.raises(DataError, match=r"config\.yaml is missing"):
+        read(tmp_path)
+
+
+def test_an_unknown_body_part_is_an_error_with_what_there_is(tmp_path: Path) -> None:
+    project(tmp_path)
+    with pytest.raises(DataError, match=r"csv:2: no body part 'noes'; did you mean 'nose'\?"):
+        read(tmp_path, bodyparts=("noes",))
+    with pytest.raises(DataError, match=r"csv:2: no body part 'wing'; it has nose, tail"):
+        read(tmp_path, bodyparts=("wing",))
+
+
+def test_too_few_frames_are_an_error(tmp_path: Path) -> None:
+    project(tmp_path)
+    with pytest.raises(DataError, match=r"has 4 labelled frames, not enough for 4 to train and 1"):
+        load(str(tmp_path), Request(train_size=4))
+
+
+def test_a_joint_that_is_never_labelled_is_an_error(tmp_path: Path) -> None:
+    project(tmp_path, HEADER + "".join(f"labeled-data/v/{i}.png,{10 + i},20,,\n" for i in range(4)))
+    with pytest.raises(DataError, match=r"none of the 2 training images has 'tail' labelled"):
+        read(tmp_path)
+
+
+def test_a_folder_of_no_known_kind_lists_what_is_known(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"scenes; a DeepLabCut project folder"):
+        load(str(tmp_path))

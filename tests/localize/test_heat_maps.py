@@ -1,0 +1,62 @@
+"""Targets, the loss and the readout, which must be each other's inverse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mapdrop.localize.readout import coordinates
+from mapdrop.localize.targets import gaussian_targets, heat_map_loss, to_heat, to_image
+
+NAN = float("nan")
+
+
+def test_the_first_heat_map_pixel_is_centred_in_its_eight_image_pixels() -> None:
+    torch.testing.assert_close(to_image(torch.tensor([0.0, 1.0])), torch.tensor([3.5, 11.5]))
+    torch.testing.assert_close(to_heat(torch.tensor([3.5, 11.5])), torch.tensor([0.0, 1.0]))
+
+
+def test_a_target_is_a_gaussian_of_height_one_and_sigma_one_and_a_half() -> None:
+    target = gaussian_targets(to_image(torch.tensor([[[4.0, 2.0]]])), (6, 8))[0, 0]
+    assert target.shape == (6, 8)
+    torch.testing.assert_close(target[2, 4], torch.tensor(1.0))
+    torch.testing.assert_close(target[2, 5], torch.tensor(-0.5 / 1.5**2).exp())
+    torch.testing.assert_close(target[4, 5], torch.tensor(-2.5 / 1.5**2).exp())
+
+
+@pytest.mark.parametrize("x", [-0.5, 0.0, 3.5, 40.3, 47.9, 92.0, 95.4])
+@pytest.mark.parametrize("y", [0.2, 7.7, 52.1, 63.5])
+def test_the_readout_finds_the_point_of_its_target(x: float, y: float) -> None:
+    points = torch.tensor([[[x, y]]])
+    found = coordinates(gaussian_targets(points, (8, 12)))
+    torch.testing.assert_close(found, points, atol=1e-2, rtol=0)
+
+
+def test_the_readout_stays_at_a_flat_maximum() -> None:
+    torch.testing.assert_close(coordinates(torch.zeros(1, 1, 1, 1)), torch.tensor([[[3.5, 3.5]]]))
+    assert coordinates(-torch.rand(2, 3, 5, 7)).isfinite().all()
+
+
+def test_the_loss_is_the_sum_over_pixels_and_the_mean_over_labelled_joints() -> None:
+    targets = torch.zeros(2, 2, 3, 4)
+    targets[1, 1] = NAN
+    heats = torch.full_like(targets, 2.0)
+    assert heat_map_loss(heats, targets).item() == 4 * 12
+
+
+def test_a_missing_joint_gives_no_gradient_and_the_others_do() -> None:
+    targets = gaussian_targets(torch.tensor([[[8.0, 8.0], [NAN, NAN]]]), (4, 4))
+    heats = torch.zeros_like(targets).requires_grad_()
+    heat_map_loss(heats, targets).backward()
+    assert heats.grad is not None
+    torch.testing.assert_close(heats.grad[0, 0], -2 * targets[0, 0])
+    assert (heats.grad[0, 1] == 0).all()
+
+
+def test_a_batch_without_labels_has_no_loss() -> None:
+    heats = torch.ones(1, 1, 2, 2, requires_grad=True)
+    loss = heat_map_loss(heats, torch.full((1, 1, 2, 2), NAN))
+    loss.backward()
+    assert loss.item() == 0
+    assert heats.grad is not None
+    assert (heats.grad == 0).all()

@@ -1,0 +1,83 @@
+"""The built-in scenes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits, load_sample_images
+
+from mapdrop.localize.data import DataError, Request, load
+from mapdrop.localize.data.scenes import _photographs, _scans
+
+SMALL = Request(train_size=6, test_size=10)
+
+
+def test_the_shapes_and_the_split_are_as_asked() -> None:
+    data = load("scenes", SMALL)
+    assert data.images.shape == (16, 96, 96, 3)
+    assert data.images.dtype == np.uint8
+    assert data.points.shape == (16, 3, 2)
+    assert data.joints == ("0", "1", "2")
+    np.testing.assert_array_equal(data.train, np.arange(6))
+    np.testing.assert_array_equal(data.test, np.arange(6, 16))
+
+
+def test_the_seed_decides_everything() -> None:
+    first, again = load("scenes", SMALL), load("scenes", SMALL)
+    other = load("scenes", Request(train_size=6, test_size=10, seed=1))
+    np.testing.assert_array_equal(first.images, again.images)
+    np.testing.assert_array_equal(first.points, again.points)
+    assert (first.images != other.images).any(axis=(1, 2, 3)).all()
+
+
+def test_more_training_scenes_leave_the_others_as_they_were() -> None:
+    few, many = load("scenes", SMALL), load("scenes", Request(train_size=9, test_size=10))
+    np.testing.assert_array_equal(few.images[few.train], many.images[many.train[:6]])
+    np.testing.assert_array_equal(few.images[few.test], many.images[many.test])
+
+
+def test_train_and_test_part_the_scans_between_them() -> None:
+    parts = [scan for part in (0, 1) for scans in _scans(part).values() for scan in scans]
+    everything = list(load_digits().images / 16.0)
+    assert len(parts) == 1797
+    assert sorted(scan.tobytes() for scan in parts) == sorted(scan.tobytes() for scan in everything)
+
+
+def test_train_and_test_part_each_photograph_between_them() -> None:
+    halves = zip(_photographs(0, (96, 96)), _photographs(1, (96, 96)), strict=True)
+    for (left, right), whole in zip(halves, load_sample_images().images, strict=True):
+        np.testing.assert_array_equal(np.concatenate([left, right], axis=1), whole)
+
+
+def test_a_digit_is_where_its_point_says() -> None:
+    """Slips are light with dark ink, so the ink around a point is darker than the slip's rim."""
+    data = load("scenes", Request(train_size=20, test_size=1))
+    darker = []
+    for image, points in zip(data.images[:20], data.points[:20], strict=True):
+        for x, y in points.round().astype(int):
+            slip = image[y - 9 : y + 10, x - 9 : x + 10].mean(axis=2)
+            inner = slip[3:-3, 3:-3].min()
+            darker.append(inner < np.median([slip[0], slip[-1]]) - 40)
+    assert np.mean(darker) > 0.95
+
+
+def test_other_digits_can_be_asked_for() -> None:
+    data = load("scenes", Request(train_size=2, test_size=2, bodyparts=("7", "3")))
+    assert data.joints == ("7", "3")
+    assert data.points.shape == (4, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(bodyparts=("0", "nose")), "digits 0 to 9, not 'nose'"),
+        (Request(bodyparts=("1", "1")), "'1' is asked for twice"),
+        (Request(size=(32, 96)), "at least 64x64"),
+        (Request(size=(400, 400)), "at most 320x427"),
+        (Request(size=(64, 64), bodyparts=tuple("0123456789")), "larger --size"),
+    ],
+    ids=["joint", "twice", "small", "large", "crowded"],
+)
+def test_what_cannot_be_made_is_an_error(request_: Request, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load("scenes", request_)

@@ -1,0 +1,157 @@
+"""`mapdrop study` from its command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from mapdrop.cli import app
+
+SMALL = [
+    *("--seeds=2", "--steps=2", "--batch=2", "--width=2", "--banks=1"),
+    *("--train-size=4", "--test-size=4"),
+]
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["study", *arguments])
+
+
+def test_a_study_leaves_rows_a_report_and_a_picture(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = call("scenes", *SMALL, "--rates", "0.3", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    assert [row["kind"] for row in rows] == ["study"] + 4 * ["timing"] + 8 * ["run"]
+    runs = {(row["drop"], row["rate"], row["seed"]) for row in rows[5:]}
+    drops = [("none", 0), ("element", 0.3), ("spatial", 0.3), ("block", 0.3)]
+    assert runs == {(drop, rate, seed) for drop, rate in drops for seed in (0, 1)}
+    for row in rows:
+        assert row["settings"]["recipe"]["steps"] == 2
+        assert set(row["versions"]) >= {"mapdrop", "torch", "numpy", "python"}
+    assert "Which dropout for scenes?" in result.output
+    assert "What this cannot tell" in (out / "report.txt").read_text()
+    with Image.open(out / "study.png") as picture:
+        assert picture.width > 800
+        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 1000
+    assert sorted(path.name for path in out.iterdir()) == ["report.txt", "rows.jsonl", "study.png"]
+
+
+def test_an_earlier_study_is_never_overwritten(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"kind": "run"}\n')
+    result = call(*SMALL, "--out", str(tmp_path))
+    assert result.exit_code == 2
+    assert "choose another --out" in result.output
+    assert rows.read_text() == '{"kind": "run"}\n'
+    assert list(tmp_path.iterdir()) == [rows]
+
+
+def test_without_out_each_study_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = [*SMALL, "--drops", "none", "--seeds", "1"]
+    assert call(*small).exit_code == 0
+    assert call(*small).exit_code == 0
+    assert sorted(path.name for path in Path("mapdrop-study").iterdir()) == ["scenes-1", "scenes-2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--drops", "none,maps"], 2, "no dropout 'maps'"),
+        (["--rates", "half"], 2, "expected numbers such as"),
+        (["--rates", "1.5"], 2, "between 0 and 1, got 1.5"),
+        (["--size", "96"], 2, "as 160x120, got '96'"),
+        (["--seeds", "0"], 2, "'--seeds'"),
+        (["--learning-rate", "0"], 2, "learning_rate must be positive"),
+        (["--bodyparts", "0,nose"], 1, "not 'nose'"),
+        (["no/such/folder"], 1, "'no/such/folder' is no data that I know"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_a_message_not_a_traceback(
+    arguments: list[str], code: int, message: str, tmp_path: Path
+) -> None:
+    result = call(*arguments, "--out", str(tmp_path / "out"))
+    assert result.exit_code == code
+    # The message may be wrapped and framed.
+    assert message in " ".join(result.output.replace("│", " ").split())
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_project_names_the_file_and_the_line(tmp_path: Path) -> None:
+    folder = tmp_path / "labeled-data" / "v"
+    folder.mkdir(parents=True)
+    (tmp_path / "config.yaml").write_text("bodyparts: [nose]\n")
+    table = folder / "CollectedData_A.csv"
+    table.write_text(
+        "scorer,A,A\nbodyparts,nose,nose\ncoords,x,y\n"
+        "labeled-data/v/1.png,1,2\nlabeled-data/v/2.png,1,2\n"
+    )
+    result = call(str(tmp_path), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert f"{table}:4: there is no image {folder / '1.png'}" in result.output.replace("\n", "")
+
+
+def test_a_folder_that_cannot_be_made_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = call(*SMALL, "--out", str(tmp_path / "file" / "out"))
+    assert result.exit_code == 1
+    assert "error: " in result.output
+    assert "Traceback" not in result.output
+
+
+def test_every_option_has_help() -> None:
+    import typer.main
+
+    command = typer.main.get_command(app).commands["study"]  # type: ignore[attr-defined]
+    without = [p.name for p in command.params if not getattr(p, "help", None)]
+    assert without == []
+    assert len(command.params) > 15
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("module", ["torch", "matplotlib", "sklearn", "scipy", "PIL"])
+def test_asking_for_help_imports_nothing_heavy(module: str) -> None:
+    guard = f"""
+import sys
+from mapdrop.cli import app
+try:
+    app(["study", "--help"])
+finally:
+    assert {module!r} not in sys.modules
+"""
+    assert python(guard).returncode == 0
+    proof = python(guard.replace("try:", f"import {module}\ntry:"))
+    assert "AssertionError" in proof.stderr
+
+
+@pytest.mark.parametrize("module", ["torch", "typer", "matplotlib", "sklearn", "yaml"])
+def test_a_missing_extra_is_named(module: str) -> None:
+    done = python(f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {module!r}:
+            raise ModuleNotFoundError("No module named " + name, name=name)
+sys.meta_path.insert(0, Absent())
+sys.argv = ["mapdrop", "study", "--seeds", "1"]
+from mapdrop.cli import main
+main()
+""")
+    assert done.returncode == 1
+    assert 'pip install "mapdrop[study]"' in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,138 @@
+"""What has to be the same in all conditions, and what has to differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mapdrop.localize.data import KeypointData, Request, load
+from mapdrop.localize.network import CoarseNet
+from mapdrop.localize.train import Recipe
+from mapdrop.study.conditions import KINDS, Condition
+from mapdrop.study.grid import Cell
+from mapdrop.study.runner import Inputs, Settings, build, guess, run
+from mapdrop.study.timing import WARM_UP, step_times, steps_timed
+
+SETTINGS = Settings(width=2, banks=1, recipe=Recipe(steps=4, batch=2))
+CONDITIONS = [Condition(drop, kind.rate or 0.0, 3) for drop, kind in KINDS.items()]
+
+
+@pytest.fixture(scope="module")
+def data() -> KeypointData:
+    return load("scenes", Request(train_size=4, test_size=5))
+
+
+def watched(
+    condition: Condition, seed: int, data: KeypointData, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, Tensor], list[Tensor], Any]:
+    """A run's start weights, the batches it saw in training, and its outcome."""
+    start: dict[str, Tensor] = {}
+    seen: list[Tensor] = []
+
+    def watch(module: nn.Module, args: tuple[Tensor]) -> None:
+        if isinstance(module, CoarseNet) and module.training:
+            if not start:
+                start.update({k: v.clone() for k, v in module.named_parameters()})
+            seen.append(args[0].clone())
+
+    hook = nn.modules.module.register_module_forward_pre_hook(watch)
+    try:
+        outcome = run(Cell(condition, seed), data, Inputs.of(data), SETTINGS)
+    finally:
+        hook.remove()
+    return start, seen, outcome
+
+
+def test_conditions_share_start_weights_and_batches_but_not_results(
+    data: KeypointData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [watched(condition, 7, data, monkeypatch) for condition in CONDITIONS]
+    (weights, batches, _), *others = runs
+    assert len(batches) == 4
+    for other_weights, other_batches, _ in others:
+        assert list(other_weights) == list(weights)
+        for name, weight in weights.items():
+            torch.testing.assert_close(other_weights[name], weight, rtol=0, atol=0)
+        for batch, other in zip(batches, other_batches, strict=True):
+            torch.testing.assert_close(other, batch, rtol=0, atol=0)
+    losses = [outcome.row["final_loss"] for _, _, outcome in runs]
+    assert len(set(losses)) == len(CONDITIONS)
+
+
+def test_another_seed_has_other_weights_and_batches(
+    data: KeypointData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, batches, _ = watched(CONDITIONS[0], 1, data, monkeypatch)
+    two, others, _ = watched(CONDITIONS[0], 2, data, monkeypatch)
+    assert not torch.equal(one["head.0.weight"], two["head.0.weight"])
+    assert not torch.equal(batches[0], others[0])
+
+
+def test_the_same_cell_gives_the_same_figures_whatever_the_global_generator(
+    data: KeypointData,
+) -> None:
+    rows = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        row = run(Cell(CONDITIONS[2], 3), data, Inputs.of(data), SETTINGS).row
+        assert torch.equal(torch.get_rng_state(), before)
+        rows.append({k: v for k, v in row.items() if k != "seconds"})
+    assert rows[0] == rows[1]
+
+
+def test_masks_are_seeded() -> None:
+    x = torch.randn(2, 3, 32, 32)
+    heats = [build(CONDITIONS[2], 3, seed, SETTINGS).train()(x) for seed in (5, 5)]
+    torch.testing.assert_close(heats[0], heats[1], rtol=0, atol=0)
+    net = build(CONDITIONS[2], 3, 5, SETTINGS).train()
+    assert not torch.equal(net(x), net(x))
+
+
+def test_a_row_holds_what_the_report_needs(data: KeypointData) -> None:
+    steps: list[None] = []
+    outcome = run(
+        Cell(CONDITIONS[3], 0), data, Inputs.of(data), SETTINGS, lambda: steps.append(None)
+    )
+    row = outcome.row
+    assert len(steps) == 4
+    assert (row["kind"], row["drop"], row["rate"], row["seed"]) == ("run", "block", 0.2, 0)
+    for part in ("test", "train"):
+        assert list(row["metrics"][part]["pck"]) == ["4", "8"]
+        curve = row["curve"][part]
+        assert (curve["radii"][0], curve["radii"][-1]) == (0, 16)
+        # Both are counted from the same distances: the curve passes through the figures.
+        assert curve["pck"][10] == row["metrics"][part]["pck"]["4"]
+        assert curve["pck"] == sorted(curve["pck"])
+    assert outcome.heats.shape == (3, 3, 12, 12)
+    assert outcome.found.shape == (3, 3, 2)
+
+
+def test_errors_are_in_original_pixels(data: KeypointData) -> None:
+    def mean_error(scale: float) -> float:
+        scaled = KeypointData(**{**vars(data), "scale": np.full(len(data.images), scale)})
+        return float(guess(scaled)["mean_error"])
+
+    assert mean_error(4) == pytest.approx(4 * mean_error(1))
+
+
+def test_the_guess_is_the_mean_place_in_training(data: KeypointData) -> None:
+    mean = data.points[data.train].mean(axis=0)
+    far = np.linalg.norm(data.points[data.test] - mean, axis=-1)
+    assert guess(data)["mean_error"] == pytest.approx(far.mean())
+    assert guess(data)["pck"]["8"] == (far <= 8).mean()
+
+
+def test_step_times_are_against_none_even_when_none_was_not_asked_for(data: KeypointData) -> None:
+    steps: list[None] = []
+    rows = step_times(
+        CONDITIONS[2:], data, Inputs.of(data), SETTINGS, 2, lambda: steps.append(None)
+    )
+    assert [row["drop"] for row in rows] == ["none", "spatial", "block"]
+    assert rows[0]["ratio"] == 1
+    assert all(row["step_ms"] > 0 and row["ratio"] > 0 for row in rows)
+    assert len(steps) == 3 * (WARM_UP + 2) == steps_timed(CONDITIONS[2:], 2)

@@ -1,0 +1,74 @@
+"""`import mapdrop` imports no framework, and takes less than 30 ms beyond `import numpy`.
+
+Each guard has a twin, which shows that it can fail.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import framework
+
+FRAMEWORKS = {"torch", "jax", "tensorflow", "keras", "flax", "equinox", "numba", "matplotlib"}
+OTHERS = {"scipy", "pandas", "PIL", "sklearn", "rich", "typer", "ml_dtypes"}
+LIMIT = 0.030  # Seconds.
+RUNS = 7
+
+
+def _python(code: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _imported(code: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has after the code."""
+    listed = _python(f"{code}\nimport sys\nprint(*(name.split('.')[0] for name in sys.modules))")
+    return set(listed.split())
+
+
+USES = {
+    "import": "import mapdrop",
+    "parse": "import mapdrop; mapdrop.binding.bind('b c -> b', (2, 3))",
+    "p = 0": "import mapdrop, numpy; mapdrop.drop(numpy.ones(3), 'n -> n', 0)",
+    "refused": "import mapdrop\ntry:\n    mapdrop.drop([1.0], 'n -> n', 0)\nexcept TypeError:\n"
+    "    pass",
+}
+
+
+@pytest.mark.parametrize("code", USES.values(), ids=USES)
+def test_no_framework_is_imported(code: str) -> None:
+    imported = _imported(code)
+    assert {"mapdrop", "numpy"} <= imported
+    assert not imported & (FRAMEWORKS | OTHERS)
+
+
+def test_numpy_s_drop_imports_no_other_framework() -> None:
+    used = _imported("import mapdrop, numpy; mapdrop.drop(numpy.ones(3), 'n -> n', 0.5)")
+    assert not used & (FRAMEWORKS - {"numba"})
+
+
+def test_framework_twin() -> None:
+    framework("numba")
+    assert "numba" in _imported("import mapdrop, numba") & FRAMEWORKS
+
+
+def _seconds(code: str) -> float:
+    """What the code takes after `import numpy`: the least of several fresh interpreters.
+
+    Others who use the machine make it slower, never faster; the first run may compile to bytecode.
+    """
+    timed = f"import numpy, time; t = time.perf_counter(); {code}; print(time.perf_counter() - t)"
+    return min(float(_python(timed)) for _ in range(RUNS))
+
+
+def test_import_is_fast() -> None:
+    assert _seconds("import mapdrop") < LIMIT
+
+
+def test_import_is_fast_twin() -> None:
+    framework("numba")
+    assert _seconds("import mapdrop; time.sleep(0.03)") > LIMIT
+    assert _seconds("import mapdrop, numba") > LIMIT

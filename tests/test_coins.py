@@ -342,6 +342,19 @@ def test_no_such_coin(index: tuple[Any, ...]) -> None:
         spec.kept_at(spec.Law(0.5), (4, 5), 0, 0, index)
 
 
+@makers
+@pytest.mark.parametrize("block", [False, True], ids=["independent", "block of 1"])
+def test_a_word_that_is_the_threshold_is_kept(make: Kept, block: bool) -> None:
+    """Dropped is what lies below: the rate is T / 2**32, not one more."""
+    words = [reference.word(coin, 7) for coin in range(9)]
+    for coin, word in enumerate(words):
+        for above in (0, 1):
+            p = (word + above) / 2**32
+            asked = plan("c -> c", (9,), p, block=(("c", 1),) if block else ())
+            assert bool(make(asked, 7, 0)[coin]) == (above == 0)
+            assert make(asked, 7, 0).tolist() == [other >= word + above for other in words]
+
+
 def test_ties_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(count: int, key: int, step: int, start: int) -> NDArray[np.uint32]:
         return np.array([5, 9, 5, 5, 1, 9], np.uint32)[:count]

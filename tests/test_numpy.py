@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import mapdrop
 from mapdrop import kernels
-from tests import checks
+from tests import checks, reference
 from tests.cases import ALL, BLOCK, EXACT, INDEPENDENT, Case
 from tests.conftest import framework
 
@@ -64,7 +64,7 @@ VALUES = {  # All that 16 bits can be, and what rounding is hard for.
 }
 
 
-@pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.999])
+@pytest.mark.parametrize("p", [0.1, 0.2, 1 / 3, 0.5, 0.999])  # Times 1.25 and 1.5: many ties.
 @pytest.mark.parametrize("name", DTYPES)
 @pytest.mark.usefixtures("made_by")
 def test_every_value_is_rounded_once(name: str, p: float) -> None:
@@ -76,6 +76,17 @@ def test_every_value_is_rounded_once(name: str, p: float) -> None:
     came = mapdrop.drop(x, "n -> n", p, seed=9)
     assert checks.same_bits(came[kept], product[kept])
     assert (came[~kept].view(f"u{x.itemsize}") == 0).all()
+
+
+@pytest.mark.parametrize("pattern", ["a b -> a b", "a b -> b a"], ids=["along", "across"])
+@pytest.mark.parametrize("above", [0, 1])
+@pytest.mark.usefixtures("made_by")
+def test_a_word_that_is_the_threshold_is_kept(pattern: str, above: int) -> None:
+    words = np.array([reference.word(coin, 7) for coin in range(64)])
+    for word in words[:8]:
+        came = mapdrop.drop(np.ones((8, 8)), pattern, (word + above) / 2**32, seed=7)
+        coins = (words >= word + above).reshape(8, 8)
+        assert np.array_equal(came != 0, coins if pattern == "a b -> a b" else coins.T)
 
 
 @pytest.mark.usefixtures("made_by")

@@ -13,13 +13,12 @@ LIMIT = 2**64
 
 def whole(value: Any, name: str) -> int:
     """An integer from 0 to 2**64 - 1. Raises TypeError or ValueError with what came."""
-    try:
-        number = operator.index(value)
-    except TypeError:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(
             f"{name} is a whole number from 0 to 2**64 - 1, not {value!r} "
             f"of type {type(value).__name__}"
-        ) from None
+        )
+    number = operator.index(value)
     if not 0 <= number < LIMIT:
         raise ValueError(f"{name} is a whole number from 0 to 2**64 - 1, not {number}")
     return number

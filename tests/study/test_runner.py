@@ -14,7 +14,7 @@ from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.train import Recipe
 from mapdrop.study.conditions import KINDS, Condition
 from mapdrop.study.grid import Cell
-from mapdrop.study.runner import Inputs, Settings, build, guess, run
+from mapdrop.study.runner import Inputs, Settings, build, guess, run, shown
 from mapdrop.study.timing import WARM_UP, step_times, steps_timed
 
 SETTINGS = Settings(width=2, banks=1, recipe=Recipe(steps=4, batch=2))
@@ -110,6 +110,12 @@ def test_a_row_holds_what_the_report_needs(data: KeypointData) -> None:
         assert curve["pck"] == sorted(curve["pck"])
     assert outcome.heats.shape == (3, 3, 12, 12)
     assert outcome.found.shape == (3, 3, 2)
+
+
+def test_the_images_shown_are_spread_over_the_test_images(data: KeypointData) -> None:
+    assert shown(data).tolist() == [0, 2, 4]
+    one = KeypointData(**{**vars(data), "test": data.test[:1]})
+    assert shown(one).tolist() == [0]
 
 
 def test_errors_are_in_original_pixels(data: KeypointData) -> None:

@@ -202,6 +202,7 @@ class TestSeed:
             ({"seed": -1}, "seed is a whole number from 0"),
             ({"seed": 2**64}, "seed is a whole number from 0"),
             ({"seed": 1.5}, "seed is a whole number"),
+            ({"seed": True}, "seed is a whole number"),
             ({"seed": torch.tensor(1.5)}, "a seed tensor has one integer"),
             ({"seed": torch.tensor([1, 2])}, "a seed tensor has one integer"),
             ({"step": -1}, "step is a whole number"),
@@ -289,3 +290,10 @@ def test_a_subclass_of_tensor_goes_through_the_dispatcher() -> None:
 
     y = mapdrop.drop(torch.ones(8).as_subclass(Named), "n -> n", 0.5, seed=1)
     assert torch.equal(y.as_subclass(Tensor), mapdrop.drop(torch.ones(8), "n -> n", 0.5, seed=1))
+
+
+@pytest.mark.parametrize("p", [-0.5, 1.5, float("nan"), "0.5", True, None, [0.5]])
+def test_a_wrong_rate_is_refused_with_what_came(p: Any) -> None:
+    mapdrop.drop(torch.ones(4), "n -> n", 1.0)  # True is equal to it, and must not find its plan.
+    with pytest.raises((TypeError, ValueError), match="p is the fraction to drop"):
+        mapdrop.drop(torch.ones(4), "n -> n", p)

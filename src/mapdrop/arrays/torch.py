@@ -12,7 +12,7 @@ from mapdrop.arrays.torch_op import dropped, dropped_in_place
 from mapdrop.arrays.torch_seed import ticket
 from mapdrop.arrays.torch_values import Request, broadcast, options
 from mapdrop.pattern import Pattern
-from mapdrop.plan import Items, plan
+from mapdrop.plan import Items, check_rate, plan
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -39,6 +39,8 @@ def drop(
     if out is not None:
         raise TypeError("out= is for NumPy arrays; for a tensor use inplace=True")
     _check_dtype(x)
+    if not torch.compiler.is_compiling():  # There the operation's own checks run.
+        p = check_rate(p)
     text = pattern.text if isinstance(pattern, Pattern) else pattern
     asked = options(exact, balance, block, region, scale, sizes, ragged)
     if (asked or p == 0) and not torch.compiler.is_compiling():

@@ -54,8 +54,7 @@ def _times(value: Any, scale: Any) -> Any:
     def bfloat16(value: Any, scale: Any) -> Any:
         wide = U32(U32(value) << U32(16)).view(np.float32) * scale
         bits = np.float32(wide).view(np.uint32)
-        rounded = (bits + U32(0x7FFF) + ((bits >> U32(16)) & U32(1))) >> U32(16)
-        quiet = (bits >> U32(16)) | U32(0x40)  # Rounding could carry a NaN into infinity.
-        return np.int16(quiet if np.isnan(wide) else rounded)
+        # A NaN's lower half is 0 here, so that rounding does not carry it into infinity.
+        return np.int16((bits + U32(0x7FFF) + ((bits >> U32(16)) & U32(1))) >> U32(16))
 
     return {types.uint16: float16, types.int16: bfloat16}.get(value, product)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from mapdrop.localize.data import KeypointData
 from mapdrop.localize.network import STRIDE
 from mapdrop.study.rows import Row
-from mapdrop.study.runner import Outcome
+from mapdrop.study.runner import Outcome, shown
 from mapdrop.study.summary import best_of_each_drop, runs
 
 # Okabe and Ito's colours: told apart by colour-blind readers too.
@@ -30,8 +30,8 @@ def draw(path: Path, rows: Sequence[Row], data: KeypointData, examples: Sequence
         data: what it ran on.
         examples: outcomes of one seed; the best rate of each dropout is shown.
     """
-    shown = best_of_each_drop(rows, data.radii[0])
-    chosen = [outcome for outcome in examples if outcome.cell.condition in shown]
+    best = best_of_each_drop(rows, data.radii[0])
+    chosen = [outcome for outcome in examples if outcome.cell.condition in best]
     count = len(chosen[0].heats)
     columns = len(chosen) + 1
     aspect = data.images.shape[1] / data.images.shape[2]
@@ -75,7 +75,7 @@ def _heat_maps(figure: Any, data: KeypointData, outcomes: Sequence[Outcome]) -> 
     """A row for each test image: the truth, then what each network made of it."""
     count = len(outcomes[0].heats)
     axes = figure.subplots(count, len(outcomes) + 1, squeeze=False)
-    for i, index in enumerate(data.test[:count]):
+    for i, index in enumerate(data.test[shown(data)]):
         picture, truth = data.images[index], data.points[index]
         axes[i, 0].imshow(picture)
         _mark(axes[i, 0], truth, data.joints)
@@ -93,7 +93,7 @@ def _heat_maps(figure: Any, data: KeypointData, outcomes: Sequence[Outcome]) -> 
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False
     )
-    figure.suptitle("first test images, first seed: o truth, + prediction, glow heat map", size=10)
+    figure.suptitle("some test images, first seed: o truth, + prediction, glow heat map", size=10)
 
 
 def _mark(axis: Any, truth: Any, joints: Sequence[str]) -> None:
@@ -108,7 +108,9 @@ def _glow(picture: Any, heats: Any) -> Any:
     colours = np.array([to_rgb(c) for c, _ in zip(_cycle(JOINTS), heats, strict=False)])
     # Each heat-map pixel covers a square of STRIDE image pixels.
     squares = heats.clip(0, 1).repeat(STRIDE, axis=1).repeat(STRIDE, axis=2)[:, :height, :width]
-    return (grey + np.einsum("khw,kc->hwc", squares, colours)).clip(0, 1)
+    # Mixed by height, as bright as the highest: a sum would be white where joints lie together.
+    mixed = np.einsum("khw,kc->hwc", squares, colours) / (squares.sum(axis=0)[..., None] + 1e-6)
+    return (grey + squares.max(axis=0)[..., None] * mixed).clip(0, 1)
 
 
 def _limits(data: KeypointData, axis: int) -> tuple[float, float]:

@@ -116,11 +116,16 @@ def limits(rows: Sequence[Row]) -> list[str]:
 
 
 def _worth(gap: Estimate) -> str:
-    if gap.interval is None:
+    if gap.interval is None or gap.spread is None:
         return "one seed, so no difference is shown"
     low, high = gap.interval
-    shown = "a difference" if low > 0 or high < 0 else "within the spread, no difference shown"
-    return f"95 %: {low:+.1f} to {high:+.1f}, {shown}"
+    if low > 0 or high < 0:
+        verdict = "a difference"
+    elif abs(gap.mean) <= gap.spread:
+        verdict = "within the spread"
+    else:
+        verdict = f"not settled by {_count(gap.seeds, 'seed')}"
+    return f"95 %: {low:+.1f} to {high:+.1f}, {verdict}"
 
 
 def _cell(value: Estimate, sign: str = "") -> str:

@@ -62,7 +62,7 @@ class Outcome:
     Attributes:
         cell: which one.
         row: what is saved of it.
-        heats: heat maps (n, K, rows, columns) of the first test images.
+        heats: heat maps (n, K, rows, columns) of the test images that `shown` chooses.
         found: (n, K, 2), the points read from them in working pixels.
     """
 
@@ -113,7 +113,17 @@ def run(
         "final_loss": float(np.mean(losses[-10:])),
         "seconds": time.perf_counter() - started,
     }
-    return Outcome(cell, row, heats[:EXAMPLES].numpy(), found[:EXAMPLES].numpy())
+    few = shown(data)
+    return Outcome(cell, row, heats[few].numpy(), found[few].numpy())
+
+
+def shown(data: KeypointData) -> npt.NDArray[np.intp]:
+    """Positions in `data.test` of a few images for the picture.
+
+    Spread out, because the frames of a video that follow each other look alike.
+    """
+    last = len(data.test) - 1
+    return np.unique(np.linspace(0, last, EXAMPLES).round().astype(np.intp))
 
 
 def distances_in_original(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,17 @@ def test_a_place_without_a_cache_compiles_all_the_same(monkeypatch: pytest.Monke
     assert asked == [True, False]
 
 
+@pytest.fixture(params=["OpenMP", "pool"])
+def team(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    if request.param == "pool":
+        monkeypatch.setattr(threads, "_openmp", lambda loaded: None)
+    elif not (Path(torch.__file__).parent / "lib" / "libgomp.so.1").exists():
+        pytest.skip("this build of torch brings no libgomp")
+
+
+@pytest.mark.usefixtures("team")
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 100, 1000])
 @pytest.mark.parametrize("number", [1, 2, 5])
 def test_ranges_cover_each_unit_once(count: int, number: int) -> None:
@@ -95,6 +107,21 @@ def test_ranges_cover_each_unit_once(count: int, number: int) -> None:
     assert all(low % 8 == 0 for low, _ in seen)
 
 
+@pytest.mark.usefixtures("team")
+def test_the_threads_are_as_many_as_asked_for() -> None:
+    meet = threading.Barrier(3, timeout=30)  # Passed only by three threads at once.
+    idents: set[int] = set()
+
+    def work(low: int, high: int) -> None:
+        if threading.get_ident() not in idents:
+            idents.add(threading.get_ident())
+            meet.wait()
+
+    threads.spread(work, 1000, 3, 10, 1)
+    assert len(idents) == 3
+
+
+@pytest.mark.usefixtures("team")
 def test_an_error_in_any_thread_is_raised() -> None:
     def fail_late(low: int, high: int) -> None:
         if high == 1000:
@@ -102,3 +129,19 @@ def test_an_error_in_any_thread_is_raised() -> None:
 
     with pytest.raises(ZeroDivisionError):
         threads.spread(fail_late, 1000, 3, 10, 1)
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    code = """
+import os, signal
+import numpy as np, mapdrop, torch
+x = np.ones((64, 200, 200), np.float32)
+want = mapdrop.drop(x, "... -> ...", 0.5, seed=1)
+torch.ones(1 << 22).add_(1)  # PyTorch's OpenMP has its threads now.
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # A child that waits for its parent's threads waits for ever.
+    os._exit(0 if np.array_equal(mapdrop.drop(x, "... -> ...", 0.5, seed=1), want) else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert python(code, OMP_NUM_THREADS="2") == "0"

@@ -1,25 +1,27 @@
 """Spread a kernel that releases the interpreter lock over threads.
 
-Numba's own thread layers abort the process when two Python threads use them at once, or after a
-fork; a pool of Python threads does neither.
+Where PyTorch is loaded with its OpenMP, its threads do the work: after each of its operations they
+wait for the next one without sleeping, and other threads would have to share the cores with them
+(in place, between two of PyTorch's operations, that took a quarter longer). Else a pool of Python
+threads does. Numba's own thread layers are not used: they abort the process when two Python
+threads use them at once, or after a fork.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 _PARTS = 8  # For each thread.
-
-
-@lru_cache(maxsize=1)
-def _pool(process: int) -> ThreadPoolExecutor:
-    """One pool for each process: a forked child must not wait for its parent's threads."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="mapdrop")
+_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_process = os.getpid()  # A forked child has none of its parent's threads, OpenMP's neither.
 
 
 def spread(
@@ -29,7 +31,7 @@ def spread(
 
     The ranges are multiples of `align`, and of at least `grain` units. Each thread, the caller's
     among them, takes the next one when it is done with its last: a thread that the system holds up
-    does not hold up the others.
+    does not hold up the others. The first error of any is raised.
     """
     parts = max(1, min(_PARTS * threads, count // grain))
     if parts == 1 or threads == 1:
@@ -37,17 +39,45 @@ def spread(
         return
     size = -(-count // parts // align) * align
     lows = deque(range(0, count, size))
+    errors: list[BaseException] = []
 
-    def take() -> None:
-        while True:
-            try:
-                low = lows.popleft()  # A deque, because threads may share it.
-            except IndexError:
-                return
-            work(*args, low, min(low + size, count))
+    def take(_: int | None = None) -> None:
+        try:
+            while True:
+                try:
+                    low = lows.popleft()  # A deque, because threads may share it.
+                except IndexError:
+                    return
+                work(*args, low, min(low + size, count))
+        except BaseException as error:  # Raised by the caller's thread, below.
+            errors.append(error)
 
-    pool = _pool(os.getpid())
-    others = [pool.submit(take) for _ in range(min(threads, parts) - 1)]
-    take()
-    for other in others:
-        other.result()
+    openmp = _openmp("torch" in sys.modules) if os.getpid() == _process else None
+    if openmp is not None:
+        openmp(_CALL(take), None, min(threads, parts), 0)
+    else:
+        others = [_pool(os.getpid()).submit(take) for _ in range(min(threads, parts) - 1)]
+        take()
+        for other in others:
+            other.result()
+    if errors:
+        raise errors[0]
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    """One pool for each process."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="mapdrop")
+
+
+@lru_cache(maxsize=2)
+def _openmp(torch_is_loaded: bool) -> Any:
+    """GOMP_parallel(function, data, threads, flags) of PyTorch's OpenMP, or None."""
+    place = getattr(sys.modules.get("torch"), "__file__", None)
+    library = Path(place or "").parent / "lib" / "libgomp.so.1"
+    if not torch_is_loaded or not library.exists():
+        return None
+    parallel = ctypes.CDLL(str(library)).GOMP_parallel
+    parallel.argtypes = [_CALL, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    parallel.restype = None
+    return parallel

@@ -80,7 +80,12 @@ def _spatial(shape: tuple[int, ...], last: bool, both: bool) -> Callable[[], dic
             peer = _both(lambda z: F.dropout2d(z, 0.5), x)
             return {"mapdrop": _both(ours, x), "F.dropout2d": peer}
         peer = lambda: F.dropout2d(x, 0.5)  # noqa: E731
-        return {"mapdrop": lambda: ours(x), "F.dropout2d": peer, "torch.clone": x.clone}
+        return {
+            "mapdrop": lambda: ours(x),
+            "F.dropout2d": peer,
+            "torch.clone": x.clone,
+            "copy into old memory": _copy(x),
+        }
 
     return make
 
@@ -94,6 +99,7 @@ def _in_place(last: bool) -> Callable[[], dict[str, Work]]:
         return {
             "mapdrop": lambda: layer(ours),
             "F.dropout2d": lambda: F.dropout2d(theirs, 0.5, inplace=True),
+            "multiply in place": lambda: theirs.mul_(1.0),
         }
 
     return make
@@ -139,9 +145,9 @@ ROWS = [
     Row("spatial, channels first, forward and backward", _spatial(LARGE, False, True), "F.dropout2d", 1.0),
     Row("spatial, channels last, forward and backward", _spatial(LARGE, True, True), "F.dropout2d", 1.0),
     Row("spatial, channels first, forward", _spatial(LARGE, False, False), "F.dropout2d", 1.0, limit="torch.clone"),
-    Row("spatial in place, channels first", _in_place(False), "F.dropout2d", 0.7),
-    Row("spatial in place, channels last", _in_place(True), "F.dropout2d", 0.7),
-    Row("spatial, 64x512x7x7, forward", _spatial((64, 512, 7, 7), False, False), "F.dropout2d", 0.5, 25, 5),
+    Row("spatial in place, channels first", _in_place(False), "F.dropout2d", 0.7, limit="multiply in place"),
+    Row("spatial in place, channels last", _in_place(True), "F.dropout2d", 0.7, limit="multiply in place"),
+    Row("spatial, 64x512x7x7, forward", _spatial((64, 512, 7, 7), False, False), "F.dropout2d", 0.5, 25, 5, "copy into old memory"),
     Row("spatial, 64x512x7x7, forward and backward", _spatial((64, 512, 7, 7), False, True), "F.dropout2d", 0.5, 25, 5),
     Row("DropBlock 7x7, 32x256x28x28, forward", _dropblock, "torchvision", 1 / 8, 7, limit="torch.clone"),
     Row("1,000 values, forward", _small(False), "F.dropout", 3.0, 25, 400),

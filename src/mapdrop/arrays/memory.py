@@ -13,7 +13,9 @@ from functools import cache
 
 from torch import Tensor
 
-_LARGE = 4 << 20  # Bytes; NumPy's own limit. Below it, pages come from memory used before.
+# Bytes. What is larger, the C library gives back to the system each time; what is smaller comes
+# from memory that was used before, whose pages are there.
+_LARGE = 32 << 20
 _ADVICE = getattr(mmap, "MADV_HUGEPAGE", None)
 
 

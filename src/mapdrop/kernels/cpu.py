@@ -26,6 +26,7 @@ _S = U64(32)
 _BLOCKS = 64  # Philox blocks in a tile: 1 KiB of words, which stays in the first cache.
 _TILE = 4 * _BLOCKS
 _GRAIN = 1 << 17  # Values below which another thread costs more than it saves.
+_SHORT = 256  # Values of a row up to which its coin is written out for each of them.
 _ROWS = 64  # Rows, and columns, of the tile in which a transposed mask is read.
 
 
@@ -179,12 +180,25 @@ def _apply(
     rows, row_step = sizes[-2], steps[-2]
     width = inner if step <= 1 else _ROWS
     tiles = (rows + _ROWS - 1) // _ROWS
+    short = step == 0 and inner <= _SHORT
+    repeated = np.empty(_ROWS * inner if short else 0, np.uint8)
     for unit in range(low, high):
         outer, first = unit // tiles, unit % tiles * _ROWS
         base, rest = 0, outer
         for axis in range(sizes.size - 3, -1, -1):
             base += rest % sizes[axis] * steps[axis]
             rest //= sizes[axis]
+        if short:  # A coin for each value, rather than a branch and a loop for each row.
+            last = min(first + _ROWS, rows)
+            for row in range(first, last):
+                coin = coins[base + row * row_step]
+                repeated[(row - first) * inner : (row - first + 1) * inner] = coin
+            target = y[(outer * rows + first) * inner : (outer * rows + last) * inner]
+            source = target if x is None else x[(outer * rows + first) * inner :]
+            for j in range(target.size):
+                value = times(source[j], scale)
+                target[j] = value if repeated[j] else zero
+            continue
         for left in range(0, inner, width):
             n = min(width, inner - left)
             for row in range(first, min(first + _ROWS, rows)):

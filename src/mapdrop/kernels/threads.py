@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-_PARTS = 8  # For each thread.
+_PARTS, _LONG = 8, 4  # So many ranges for each thread at most, each of so many grains at least.
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _process = os.getpid()  # A forked child has none of its parent's threads, OpenMP's neither.
 
@@ -29,14 +29,15 @@ def spread(
 ) -> None:
     """Call `work(*args, low, high)` so that the ranges cover 0 to count.
 
-    The ranges are multiples of `align`, and of at least `grain` units. Each thread, the caller's
+    The ranges are multiples of `align`; a thread gets at least `grain` units. Each thread, the caller's
     among them, takes the next one when it is done with its last: a thread that the system holds up
     does not hold up the others. The first error of any is raised.
     """
-    parts = max(1, min(_PARTS * threads, count // grain))
-    if parts == 1 or threads == 1:
+    threads = min(threads, count // grain)
+    if threads <= 1:
         work(*args, 0, count)
         return
+    parts = min(_PARTS * threads, max(threads, count // (_LONG * grain)))
     size = -(-count // parts // align) * align
     lows = deque(range(0, count, size))
     errors: list[BaseException] = []
@@ -54,9 +55,9 @@ def spread(
 
     openmp = _openmp("torch" in sys.modules) if os.getpid() == _process else None
     if openmp is not None:
-        openmp(_CALL(take), None, min(threads, parts), 0)
+        openmp(_CALL(take), None, threads, 0)
     else:
-        others = [_pool(os.getpid()).submit(take) for _ in range(min(threads, parts) - 1)]
+        others = [_pool(os.getpid()).submit(take) for _ in range(threads - 1)]
         take()
         for other in others:
             other.result()

@@ -29,9 +29,9 @@ def spread(
 ) -> None:
     """Call `work(*args, low, high)` so that the ranges cover 0 to count.
 
-    The ranges are multiples of `align`; a thread gets at least `grain` units. Each thread, the caller's
-    among them, takes the next one when it is done with its last: a thread that the system holds up
-    does not hold up the others. The first error of any is raised.
+    The ranges are multiples of `align`; a thread gets at least `grain` units. Each thread, the
+    caller's among them, takes the next range when it is done with its last: a thread that the
+    system holds up does not hold up the others. The first error of any is raised.
     """
     threads = min(threads, count // grain)
     if threads <= 1:

@@ -1,7 +1,7 @@
 """The mask specification: its vectors, and every implementation of it against them and each other.
 
 `tests/reference.py` is the independent reading of docs/mask-v1.md; `mapdrop.coins` the definition
-in NumPy; `mapdrop.kernels.cpu` and `mapdrop.arrays.torch_coins` make the same bits faster or
+in NumPy; `mapdrop.kernels.cpu` and `mapdrop.arrays.torch.coins` make the same bits faster or
 elsewhere.
 """
 
@@ -53,7 +53,7 @@ def _by_cpu(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
 
 def _by_torch(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
     torch = framework("torch")
-    from mapdrop.arrays import torch_coins
+    from mapdrop.arrays.torch import coins as torch_coins
 
     made = torch_coins.kept(asked, _tensor(torch, key), _tensor(torch, step))
     return np.asarray(made.numpy())
@@ -107,7 +107,7 @@ def test_random123(row: dict[str, str]) -> None:
 @pytest.mark.parametrize("row", VECTORS["random123"], ids=lambda row: row["counter"][:8])
 def test_random123_torch(row: dict[str, str]) -> None:
     torch = framework("torch")
-    from mapdrop.arrays import torch_coins
+    from mapdrop.arrays.torch import coins as torch_coins
 
     counter = tuple(torch.tensor([int(w, 16)]) for w in row["counter"].split())
     low, high = (torch.tensor([int(w, 16)]) for w in row["key"].split())
@@ -126,7 +126,7 @@ def test_keys(row: dict[str, str]) -> None:
     seed, key = int(row["seed"], 16), int(row["key"], 16)
     assert spec.stream_key(seed, row["stream"]) == key
     torch = framework("torch")
-    from mapdrop.arrays import torch_coins
+    from mapdrop.arrays.torch import coins as torch_coins
 
     made = torch_coins.stream_key(_tensor(torch, seed), row["stream"])
     assert int(made) % 2**64 == key
@@ -362,7 +362,7 @@ def test_ties_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch) -> None:
     made = spec.kept(spec.Law(0.5, exact=0), (6,), 0, 0, draw)
     assert made.tolist() == [True, True, False, False, False, True]
     torch = framework("torch")
-    from mapdrop.arrays import torch_coins
+    from mapdrop.arrays.torch import coins as torch_coins
 
     words = torch.tensor([5, 9, 5, 5, 1, 9])
     monkeypatch.setattr(torch_coins, "words", lambda count, *_: words[:count])

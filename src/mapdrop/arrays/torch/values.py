@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from mapdrop import seed as seeds
-from mapdrop.arrays import host, torch_coins
-from mapdrop.arrays.memory import huge_pages
+from mapdrop.arrays import host
+from mapdrop.arrays.torch import coins as plain
+from mapdrop.arrays.torch.memory import huge_pages
 from mapdrop.plan import Items, Plan, plan
 
 # The operation's arguments after x and seed: stream, pattern, p and options.
@@ -81,10 +82,10 @@ def _compiled(x: Tensor, request: Any) -> bool:
 def drop_anywhere(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
     """Plain tensor operations on any device."""
     asked = plan_of(x, request)
-    key = torch_coins.stream_key(seed[:1], request[0])
+    key = plain.stream_key(seed[:1], request[0])
     step = seed[1:] if seed.numel() > 1 else torch.zeros_like(seed)
-    coins = torch_coins.kept(asked, key, step)
-    return broadcast(x, asked.binding, coins, torch_coins.factor(asked, coins))
+    coins = plain.kept(asked, key, step)
+    return broadcast(x, asked.binding, coins, plain.factor(asked, coins))
 
 
 def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mapdrop.arrays.torch_seed import fresh
-from mapdrop.arrays.torch_values import Request, drop_anywhere, drop_values, drop_values_in_place
+from mapdrop.arrays.torch.seed import fresh
+from mapdrop.arrays.torch.values import Request, drop_anywhere, drop_values, drop_values_in_place
 from mapdrop.binding import bind
 from mapdrop.pattern import Pattern
 from mapdrop.plan import check_rate

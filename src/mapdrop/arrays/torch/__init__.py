@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mapdrop import seed as seeds
-from mapdrop.arrays.torch_op import dropped, dropped_in_place
-from mapdrop.arrays.torch_seed import ticket
-from mapdrop.arrays.torch_values import Request, broadcast, options
+from mapdrop.arrays.torch.operation import dropped, dropped_in_place
+from mapdrop.arrays.torch.seed import ticket
+from mapdrop.arrays.torch.values import Request, broadcast, options
 from mapdrop.pattern import Pattern
 from mapdrop.plan import Items, check_rate, plan
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -32,6 +33,12 @@ def framework(name: str) -> ModuleType:
             raise
         missing(name)
         raise
+
+
+@pytest.fixture(autouse=True)
+def _generator() -> None:
+    """NumPy's own generator starts alike in every test: what is fresh is the same each time."""
+    np.random.seed(0)
 
 
 @pytest.fixture(scope="session")

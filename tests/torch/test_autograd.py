@@ -119,7 +119,7 @@ def test_forward_mode() -> None:
 class TestVmap:
     """Per-example masks, as `randomness=` asks for them."""
 
-    x = torch.ones(16, 12, 2, 2)
+    x = torch.ones(16, 40, 2, 2)
 
     @staticmethod
     def spatial(z: Tensor, seed: object = None) -> Tensor:
@@ -146,7 +146,7 @@ class TestVmap:
             assert torch.equal(example, self.spatial(self.x[0], seed))
 
     def test_one_seed_for_all_along_any_axis(self) -> None:
-        x = torch.randn(3, 12, 5, 2)
+        x = torch.randn(3, 40, 5, 2)
         y = torch.func.vmap(lambda z: self.spatial(z, 7), in_dims=2, out_dims=2)(x)
         for i in range(5):
             assert torch.equal(y[:, :, i], self.spatial(x[:, :, i], 7))

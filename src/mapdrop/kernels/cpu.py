@@ -15,8 +15,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mapdrop import coins as spec
+from mapdrop.kernels.halves import bits, times
 from mapdrop.kernels.halves import float16_in_hardware as float16_in_hardware
-from mapdrop.kernels.halves import times
 from mapdrop.kernels.threads import spread
 
 Loops = tuple[tuple[int, int], ...]  # (size, step of the coin's number), outermost first
@@ -26,7 +26,7 @@ _S = U64(32)
 _BLOCKS = 64  # Philox blocks in a tile: 1 KiB of words, which stays in the first cache.
 _TILE = 4 * _BLOCKS
 _GRAIN = 1 << 17  # Values below which another thread costs more than it saves.
-_SHORT = 256  # Values of a row up to which its coin is written out for each of them.
+_SHORT = 256  # Values of a row up to which a branch for it costs more than it saves.
 _ROWS = 64  # Rows, and columns, of the tile in which a transposed mask is read.
 
 
@@ -168,36 +168,33 @@ def _crosswise(
 
 @_compiled()
 def _apply(
-    x: Any, y: Any, coins: Any, scale: Any, sizes: Any, steps: Any, low: int, high: int
+    x: Any, y: Any, raw: Any, coins: Any, scale: Any, sizes: Any, steps: Any, low: int, high: int
 ) -> None:
     """Coins that values share, or whose order differs from the memory's.
 
     Memory is walked in order: `sizes` are the loops from the outermost to the innermost, `steps`
-    the coin number's step along each. A unit of work is a tile of up to 64 rows.
+    the coin number's step along each. A unit of work is a tile of up to 64 rows. `raw` is y as
+    unsigned integers.
     """
     zero = y.dtype.type(0)
     inner, step = sizes[-1], steps[-1]
     rows, row_step = sizes[-2], steps[-2]
     width = inner if step <= 1 else _ROWS
     tiles = (rows + _ROWS - 1) // _ROWS
-    short = step == 0 and inner <= _SHORT
-    repeated = np.empty(_ROWS * inner if short else 0, np.uint8)
     for unit in range(low, high):
         outer, first = unit // tiles, unit % tiles * _ROWS
         base, rest = 0, outer
         for axis in range(sizes.size - 3, -1, -1):
             base += rest % sizes[axis] * steps[axis]
             rest //= sizes[axis]
-        if short:  # A coin for each value, rather than a branch and a loop for each row.
-            last = min(first + _ROWS, rows)
-            for row in range(first, last):
-                coin = coins[base + row * row_step]
-                repeated[(row - first) * inner : (row - first + 1) * inner] = coin
-            target = y[(outer * rows + first) * inner : (outer * rows + last) * inner]
-            source = target if x is None else x[(outer * rows + first) * inner :]
-            for j in range(target.size):
-                value = times(source[j], scale)
-                target[j] = value if repeated[j] else zero
+        if x is not None and step == 0 and inner <= _SHORT:
+            # A mask for the row's bits: to branch for each row takes longer than its values do.
+            for row in range(first, min(first + _ROWS, rows)):
+                mask = raw.dtype.type(0) - raw.dtype.type(coins[base + row * row_step])
+                at = (outer * rows + row) * inner
+                source, masked = x[at : at + inner], raw[at : at + inner]
+                for j in range(inner):
+                    masked[j] = bits(times(source[j], scale)) & mask
             continue
         for left in range(0, inner, width):
             n = min(width, inner - left)
@@ -213,10 +210,10 @@ def _apply(
                     else:
                         target[:] = zero
                 elif step == 1:
-                    bits = coins[coin : coin + n]
+                    own = coins[coin : coin + n]
                     for j in range(n):
                         value = times(source[j], scale)
-                        target[j] = value if bits[j] else zero
+                        target[j] = value if own[j] else zero
                 else:
                     for j in range(n):
                         value = times(source[j], scale)
@@ -308,10 +305,12 @@ def apply(
     """y = x where `coins` keep it, times the scale; x and y flat, in the order of memory."""
     sizes, steps = _arrays(((1, 0),) * (2 - len(loops)) + loops)
     units = int(np.prod(sizes[:-2])) * -(-int(sizes[-2]) // _ROWS)
-    grain = max(1, _GRAIN * units // max(x.size, 1))
+    # Little more than a copy: another thread pays later than where words are drawn.
+    grain = max(1, 8 * _GRAIN * units // max(x.size, 1))
     spread(
         _apply, units, threads, grain, 1,
-        None if x is y else x, y, coins.reshape(-1).view(np.uint8), scale, sizes, steps,
+        None if x is y else x, y, y.view(f"u{y.itemsize}"), coins.reshape(-1).view(np.uint8), scale,
+        sizes, steps,
     )  # fmt: skip
 
 

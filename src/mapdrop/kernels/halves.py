@@ -1,4 +1,4 @@
-"""16-bit floats in compiled CPU code: as float32 times a scale, rounded once, to even.
+"""Floats in compiled CPU code. 16-bit ones: as float32 times a scale, rounded once, to even.
 
 Numba has no 16-bit floats on the CPU. Arrays of them come as integers of the same bits: float16 as
 uint16, bfloat16 as int16, so that the type tells which it is.
@@ -58,3 +58,22 @@ def _times(value: Any, scale: Any) -> Any:
         return np.int16((bits + U32(0x7FFF) + ((bits >> U32(16)) & U32(1))) >> U32(16))
 
     return {types.uint16: float16, types.int16: bfloat16}.get(value, product)
+
+
+def bits(value: Any) -> Any:
+    """The bits of a float that an array can hold, as an unsigned integer, in compiled code."""
+    raise TypeError("for compiled code only")
+
+
+@overload(bits)
+def _bits(value: Any) -> Any:
+    def single(value: Any) -> Any:
+        return np.float32(value).view(np.uint32)
+
+    def double(value: Any) -> Any:
+        return np.float64(value).view(np.uint64)
+
+    def half(value: Any) -> Any:
+        return np.uint16(value)
+
+    return {types.float32: single, types.float64: double}.get(value, half)

@@ -5,8 +5,13 @@ Each guard has a twin, which shows that it can fail.
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
 
 import pytest
 
@@ -18,9 +23,20 @@ LIMIT = 0.030  # Seconds.
 RUNS = 7
 
 
+@cache
+def _bytecode() -> str:
+    """Where the interpreters keep bytecode, as an installed package has it from the start."""
+    folder = tempfile.mkdtemp(prefix="mapdrop-bytecode-")
+    atexit.register(shutil.rmtree, folder)
+    return folder
+
+
 def _python(code: str) -> str:
     command = [sys.executable, "-W", "error", "-c", code]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = _bytecode()
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return done.stdout
 
 
 def _imported(code: str) -> set[str]:

@@ -15,6 +15,7 @@ import pytest
 import mapdrop
 from mapdrop import kernels
 from mapdrop.kernels import threads
+from tests.conftest import missing
 
 DROP = """
 import numpy as np, mapdrop
@@ -93,7 +94,7 @@ def team(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     if request.param == "pool":
         monkeypatch.setattr(threads, "_openmp", lambda loaded: None)
     elif not (Path(torch.__file__).parent / "lib" / "libgomp.so.1").exists():
-        pytest.skip("this build of torch brings no libgomp")
+        missing("the libgomp of PyTorch's Linux builds")
 
 
 @pytest.mark.usefixtures("team")

@@ -382,3 +382,24 @@ def test_out_is_not_written_where_refused() -> None:
     with pytest.raises(ValueError, match="not -1"):
         mapdrop.drop(np.ones(3), "n -> n", 0.5, seed=-1, out=out)
     assert (out == 7).all()
+
+
+@dtypes
+def test_in_place_the_kernels_see_one_array(
+    dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two that may overlap, compiled code is not vectorised."""
+    framework("numba")
+    fast: Any = kernels.for_cpu()
+    seen: list[bool] = []
+    whole = fast.elements
+
+    def watched(x: Any, y: Any, *rest: Any) -> Any:
+        seen.append(x is y)
+        return whole(x, y, *rest)
+
+    monkeypatch.setattr(fast, "elements", watched)
+    x = np.ones(100, dtype)
+    mapdrop.drop(x, "n -> n", 0.5, inplace=True)
+    mapdrop.drop(x, "n -> n", 0.5)
+    assert seen == [True, False]

@@ -77,7 +77,7 @@ def drop_into(
 
 
 def repeated(made: spec.Bits, binding: Binding) -> spec.Bits:
-    """The coins of `binding.whole()`: repeated where the last group of a batch is smaller."""
+    """The coins of `binding.whole`: repeated where the last group of a batch is smaller."""
     if binding.repeats is None:
         return made
     axis, members, size = binding.repeats

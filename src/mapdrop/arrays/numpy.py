@@ -69,12 +69,12 @@ def _drop_into(out: NDArray[Any], x: NDArray[Any], asked: Plan, key: int, step: 
     threads = host.threads()
     if x.dtype.isnative and host.compiled(asked, x.dtype.name):
         carrier = _CARRIERS[x.dtype.name]
-        raw = (x, out) if carrier is None else (x.view(carrier), out.view(carrier))
-        if out is not x and np.may_share_memory(*raw):
-            # The kernels write where they have read, and nowhere else.
-            np.copyto(raw[1], raw[0])
-            raw = (raw[1], raw[1])
-        host.drop_into(raw[1], raw[0], asked, key, step, threads)
+        if out is not x and np.may_share_memory(x, out):
+            np.copyto(out, x)  # The kernels write where they have read, and nowhere else.
+            x = out
+        target = out if carrier is None else out.view(carrier)
+        source = x if carrier is None else x.view(carrier)
+        host.drop_into(target, target if x is out else source, asked, key, step, threads)
         return
     coins = host.coins(asked, key, step, threads)
     np.copyto(out, _broadcast(x, asked.binding, coins, asked.factor(coins)))

@@ -21,7 +21,7 @@ PUBLIC = {
         "mapdrop": ("drop", "mask", "Mask", "Pattern", "PatternError"),
         "mapdrop.torch": (
             "Drop", "Dropout", "SpatialDropout1d", "SpatialDropout2d", "SpatialDropout3d",
-            "DropBlock1d", "DropBlock2d", "DropBlock3d", "DropPath", "seeded",
+            "DropBlock1d", "DropBlock2d", "DropBlock3d", "DropPath", "seeded", "compact",
         ),
     }.items()
     for name in names

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 import mapdrop
-from mapdrop import kernels
-from mapdrop.kernels import threads
+from mapdrop.kernels import compiled, threads
 from tests.conftest import missing
 
 DROP = """
@@ -73,7 +72,6 @@ print([str(w.message) for w in caught])
 
 
 def test_a_place_without_a_cache_compiles_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast: Any = kernels.for_cpu()
     asked: list[bool] = []
 
     def no_locator(**options: Any) -> Any:
@@ -82,8 +80,8 @@ def test_a_place_without_a_cache_compiles_all_the_same(monkeypatch: pytest.Monke
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(fast, "njit", no_locator)
-    assert fast._compiled()(len) is len
+    monkeypatch.setattr(compiled, "njit", no_locator)
+    assert compiled.compiled()(len) is len
     assert asked == [True, False]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import warnings
 from functools import cache
@@ -23,3 +24,9 @@ def for_cpu() -> ModuleType | None:
         )
         return None
     return kernels
+
+
+@cache
+def for_weights() -> ModuleType | None:
+    """The compiled choosing of weights, or None where there are no compiled kernels."""
+    return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.weights")

@@ -6,15 +6,14 @@ unrolled by hand, a small tile of words, and contiguous runs for each thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from mapdrop import coins as spec
+from mapdrop.kernels.compiled import compiled
 from mapdrop.kernels.halves import bits, times
 from mapdrop.kernels.halves import float16_in_hardware as float16_in_hardware
 from mapdrop.kernels.threads import spread
@@ -30,25 +29,13 @@ _SHORT = 256  # Values of a row up to which a branch for it costs more than it s
 _ROWS = 64  # Rows, and columns, of the tile in which a transposed mask is read.
 
 
-def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Numba's njit, cached on disk where there is a place to write to."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        try:
-            return njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # Numba: no writable cache folder. Then compile in each process.
-            return njit(nogil=True, **options)(function)
-
-    return decorate
-
-
-@_compiled(inline="always")
+@compiled(inline="always")
 def _round(a: Any, b: Any, c: Any, d: Any, k0: Any, k1: Any) -> Any:
     left, right = _M0 * U64(a), _M1 * U64(c)
     return U32(right >> _S) ^ b ^ k0, U32(right), U32(left >> _S) ^ d ^ k1, U32(left)
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _philox(a: Any, b: Any, c: Any, d: Any, k: Any, m: Any) -> Any:
     a, b, c, d = _round(a, b, c, d, k, m)
     a, b, c, d = _round(a, b, c, d, U32(k + _W0), U32(m + _W1))
@@ -62,7 +49,7 @@ def _philox(a: Any, b: Any, c: Any, d: Any, k: Any, m: Any) -> Any:
     return _round(a, b, c, d, U32(k + U32(9) * _W0), U32(m + U32(9) * _W1))
 
 
-@_compiled()
+@compiled()
 def _draw(tile: Any, block: Any, key: Any, step: Any) -> None:
     """Fill the tile with the words of the blocks from `block` on."""
     k, m = U32(key), U32(key >> _S)
@@ -76,7 +63,7 @@ def _draw(tile: Any, block: Any, key: Any, step: Any) -> None:
         tile[4 * j + 3] = w3
 
 
-@_compiled()
+@compiled()
 def _draw_apart(tile: Any, block: Any, gap: Any, key: Any, step: Any) -> None:
     """Fill the tile's quarters with the four words each of the blocks `gap` apart."""
     k, m = U32(key), U32(key >> _S)
@@ -90,7 +77,7 @@ def _draw_apart(tile: Any, block: Any, gap: Any, key: Any, step: Any) -> None:
         tile[3 * _BLOCKS + j] = w3
 
 
-@_compiled()
+@compiled()
 def _words(out: Any, start: Any, key: Any, step: Any, low: int, high: int) -> None:
     tile = np.empty(_TILE, U32)
     at = low
@@ -103,7 +90,7 @@ def _words(out: Any, start: Any, key: Any, step: Any, low: int, high: int) -> No
         at += n
 
 
-@_compiled()
+@compiled()
 def _coins(out: Any, key: Any, step: Any, limit: Any, low: int, high: int) -> None:
     """1 where the word is `limit` or more. `low` is a multiple of the tile."""
     tile = np.empty(_TILE, U32)
@@ -118,7 +105,7 @@ def _coins(out: Any, key: Any, step: Any, limit: Any, low: int, high: int) -> No
 # the compiler would not vectorise.
 
 
-@_compiled()
+@compiled()
 def _elements(
     x: Any, y: Any, key: Any, step: Any, limit: Any, scale: Any, low: int, high: int
 ) -> None:
@@ -134,7 +121,7 @@ def _elements(
             target[j] = value if tile[j] >= limit else zero
 
 
-@_compiled()
+@compiled()
 def _crosswise(
     x: Any, y: Any, key: Any, step: Any, limit: Any, scale: Any, sizes: Any, steps: Any,
     low: int, high: int,
@@ -166,7 +153,7 @@ def _crosswise(
                     target[j] = value if words[j] >= limit else zero
 
 
-@_compiled()
+@compiled()
 def _apply(
     x: Any, y: Any, raw: Any, coins: Any, scale: Any, sizes: Any, steps: Any, low: int, high: int
 ) -> None:
@@ -220,7 +207,7 @@ def _apply(
                         target[j] = value if coins[coin + j * step] else zero
 
 
-@_compiled()
+@compiled()
 def _erode(
     source: Any, target: Any, n: int, inner: int, k: int, first: int, last: int, low: int, high: int
 ) -> None:

@@ -1,0 +1,197 @@
+"""What skipping saves, and where it pays: from shapes, rates and a machine's constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import fx
+
+from mapdrop.torch.compact.layout import BLOCK
+from mapdrop.torch.compact.linear import Mixing, Size
+from mapdrop.torch.compact.sets import Maps, Whole
+
+if TYPE_CHECKING:
+    from mapdrop.torch.compact.planner import Analysis
+
+_BYTES, _PASSES = 4, 3  # float32; a training step computes an output and two gradients.
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A machine's constants; the defaults were measured on 2 cores with 512-bit registers.
+
+    Attributes:
+        flops: multiplications and additions a second, in a convolution of many maps.
+        weights: bytes a second in which a run's part of a weight is picked, used and added back.
+        activations: bytes a second in which arrays are read, written and reordered.
+        call: seconds that a run of samples costs beside its arithmetic.
+        margin: a saving below this share of the operations concerned is not worth it.
+    """
+
+    flops: float = 450e9
+    weights: float = 5e9
+    activations: float = 10e9
+    call: float = 100e-6
+    margin: float = 0.06
+
+    def seconds(self, size: Size, reads: Maps, makes: Maps) -> float:
+        """Of a training step's three passes over one operation that skips so."""
+        inputs, outputs = _expected(reads, size.inputs), _expected(makes, size.outputs)
+        runs = max(reads.runs, makes.runs)
+        arithmetic = 2 * size.samples * inputs * outputs * size.kernel * size.space_out
+        moved = size.samples * (inputs * size.space_in + outputs * size.space_out) * _BYTES
+        weight = runs * inputs * outputs * size.kernel * _BYTES
+        one = arithmetic / self.flops + moved / self.activations + weight / self.weights
+        return _PASSES * (one + runs * self.call)
+
+    def copying(self, shape: tuple[int, ...], share: float) -> float:
+        """Of moving that share of an array, forward and backward."""
+        values = 1
+        for n in shape:
+            values *= n
+        return 2 * 2 * values * share * _BYTES / self.activations
+
+
+def _expected(maps: Maps, channels: int) -> float:
+    """How many of the channels a sample has, filled up to blocks."""
+    if type(maps) is Whole:
+        return channels
+    return min(channels, maps.density * channels + BLOCK / 2)
+
+
+@dataclass
+class Operation:
+    """One mixing operation: what could be skipped and what is, with predicted seconds a step."""
+
+    node: fx.Node
+    rule: Mixing
+    reads: Maps
+    makes: Maps
+    skip_reads: bool = False
+    skip_makes: bool = False
+
+    def seconds(self, costs: Costs) -> float:
+        """As chosen."""
+        size = self.rule.size
+        return costs.seconds(
+            size,
+            self.reads if self.skip_reads else Whole(size.inputs),
+            self.makes if self.skip_makes else Whole(size.outputs),
+        )
+
+    def whole(self, costs: Costs) -> float:
+        """With nothing skipped."""
+        size = self.rule.size
+        return costs.seconds(size, Whole(size.inputs), Whole(size.outputs))
+
+
+@dataclass
+class Choice:
+    """The nodes that are stored packed, the operations that read packed, and all of them."""
+
+    operations: list[Operation] = field(default_factory=list)
+    packed: set[fx.Node] = field(default_factory=set)
+    reads_packed: set[fx.Node] = field(default_factory=set)
+
+
+def choose(analysis: Analysis, costs: Costs) -> Choice:
+    """Skip where it pays: one decision for each side of an operation, changed while it helps."""
+    operations = [
+        Operation(node, rule, analysis.needed[rule.reads[0]], analysis.needed[node])
+        for node, rule in analysis.rules.items()
+        if isinstance(rule, Mixing)
+    ]
+    groups = _groups(analysis)
+    sides = [
+        (operation, side)
+        for operation in operations
+        for side, maps in (("skip_reads", operation.reads), ("skip_makes", operation.makes))
+        if type(maps) is not Whole
+    ]
+    for operation, side in sides:
+        setattr(operation, side, True)
+    total = _total(analysis, operations, groups, costs)
+    improved = True
+    while improved:
+        improved = False
+        for operation, side in sides:
+            setattr(operation, side, not getattr(operation, side))
+            other = _total(analysis, operations, groups, costs)
+            if other < total:
+                total, improved = other, True
+            else:
+                setattr(operation, side, not getattr(operation, side))
+    nothing = sum(o.whole(costs) for o in operations if o.skip_reads or o.skip_makes)
+    saved = _idle(analysis, operations, groups, costs) - total
+    if saved < costs.margin * nothing:
+        for operation, side in sides:
+            setattr(operation, side, False)
+    return _settled(operations, groups)
+
+
+def _settled(operations: list[Operation], groups: dict[fx.Node, int]) -> Choice:
+    active = _active(operations, groups)
+    whole = {o.node for o in operations if not o.skip_makes}
+    packed = {node for node, group in groups.items() if group in active and node not in whole}
+    return Choice(operations, packed, {o.node for o in operations if o.skip_reads})
+
+
+def _active(operations: list[Operation], groups: dict[fx.Node, int]) -> set[int]:
+    """The groups of nodes that some operation uses packed."""
+    used: set[int] = set()
+    for operation in operations:
+        source = operation.rule.reads[0]
+        if operation.skip_makes and operation.node in groups:
+            used.add(groups[operation.node])
+        if operation.skip_reads and source in groups:
+            used.add(groups[source])
+    return used
+
+
+def _groups(analysis: Analysis) -> dict[fx.Node, int]:
+    """Neighbouring nodes that are packed together or not at all, each with its group's number."""
+    group: dict[fx.Node, int] = {}
+    for node, rule in analysis.rules.items():
+        if type(analysis.needed[node]) is Whole:
+            continue
+        group[node] = len(group)
+        if isinstance(rule, Mixing):
+            continue
+        for source in rule.reads:
+            if source in group:
+                old, new = group[source], group[node]
+                group = {n: new if g == old else g for n, g in group.items()}
+    return group
+
+
+def _idle(analysis: Analysis, operations: list[Operation], groups: Any, costs: Costs) -> float:
+    """Predicted seconds with nothing skipped."""
+    kept = [(o.skip_reads, o.skip_makes) for o in operations]
+    for operation in operations:
+        operation.skip_reads = operation.skip_makes = False
+    total = _total(analysis, operations, groups, costs)
+    for operation, (reads, makes) in zip(operations, kept, strict=True):
+        operation.skip_reads, operation.skip_makes = reads, makes
+    return total
+
+
+def _total(
+    analysis: Analysis, operations: list[Operation], groups: dict[fx.Node, int], costs: Costs
+) -> float:
+    """Predicted seconds of a step: the mixing, the passes between, and packing and unpacking."""
+    choice = _settled(operations, groups)
+    seconds = sum(operation.seconds(costs) for operation in operations)
+    for node, rule in analysis.rules.items():
+        shape = tuple(node.meta["val"].shape)
+        packed = node in choice.packed
+        share = analysis.needed[node].density
+        if not isinstance(rule, Mixing):
+            seconds += costs.copying(shape, share if packed else 1.0)
+        for source in rule.reads:
+            reads_packed = node in choice.reads_packed if isinstance(rule, Mixing) else packed
+            if reads_packed != (source in choice.packed):
+                seconds += costs.copying(
+                    tuple(source.meta["val"].shape), analysis.needed[source].density
+                )
+    return seconds

@@ -1,0 +1,156 @@
+"""Layers that drop whole maps, as the planner sees them: masks that can be drawn ahead of time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mapdrop import seed as seeds
+from mapdrop.arrays import host
+from mapdrop.arrays.torch.operation import dropped
+from mapdrop.arrays.torch.seed import ticket
+from mapdrop.arrays.torch.values import options, plan_of
+from mapdrop.plan import Plan, plan
+from mapdrop.torch.compact.sets import Bits, Kept
+from mapdrop.torch.layers import Drop
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drop's mask: which maps of which samples are kept, and what makes it again on a device."""
+
+    bits: Bits
+    source: Tensor
+
+
+class Dropping(ABC):
+    """A drop of whole maps from an array of one shape.
+
+    `gain` is what kept values are multiplied by; `fixed` says whether the mask is a function of the
+    model's seed, so that drawing it earlier changes no other random number.
+    """
+
+    gain: float
+    fixed: bool
+
+    @abstractmethod
+    def kept(self, number: int) -> Kept:
+        """The set of kept maps."""
+
+    @abstractmethod
+    def draw(self, device: torch.device) -> Drawn:
+        """A mask, by exactly the random numbers that the layer itself would have drawn."""
+
+    @abstractmethod
+    def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """The layer's result for a whole array."""
+
+
+class FeatureDropout(Dropping):
+    """PyTorch's own nn.Dropout1d, 2d and 3d: a coin for each of (sample, channel)."""
+
+    fixed = False
+
+    def __init__(self, p: float, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.p, self.dtype = p, dtype
+        self.shape = (*shape[:2], *[1] * (len(shape) - 2))
+        self.gain = 1 / (1 - p) if p < 1 else 1.0
+
+    def kept(self, number: int) -> Kept:
+        """See `Dropping`."""
+        samples, channels = self.shape[:2]
+        return Kept(number, channels, 1 - self.p, samples, channels)
+
+    def draw(self, device: torch.device) -> Drawn:
+        """See `Dropping`. PyTorch draws for an array of one value a map as for any other."""
+        ones = torch.ones(self.shape, dtype=self.dtype, device=device)
+        noise = torch.feature_dropout(ones, self.p, True)
+        return Drawn((noise != 0).flatten(1).cpu().numpy(), noise)
+
+    def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """See `Dropping`."""
+        return x * drawn.source
+
+
+class PatternDrop(Dropping):
+    """A `Drop` layer whose coins belong to whole maps, or to whole samples."""
+
+    def __init__(self, layer: Drop, plan: Plan, shape: tuple[int, ...]) -> None:
+        self.layer, self.plan, self.shape = layer, plan, shape
+        self.gain = plan.expected or 1.0
+        self.fixed = layer.source is not None
+
+    @classmethod
+    def of(cls, layer: Drop, shape: tuple[int, ...]) -> PatternDrop | None:
+        """None where coins differ within a map, or the scale is counted from the mask."""
+        asked = plan(
+            layer.pattern, (*shape[:2], *[1] * (len(shape) - 2)), layer.p, layer.exact,
+            layer.balance, layer.block, layer.region, layer.scale, layer.sizes, layer.ragged,
+        )  # fmt: skip
+        inside = [axis for part in asked.binding.axes[2:] for _, axis in part]
+        if asked.law.block or asked.measured is not None or any(a is not None for a in inside):
+            return None
+        return cls(layer, asked, shape)
+
+    def kept(self, number: int) -> Kept:
+        """See `Dropping`."""
+        by_sample, by_channel = (_coins(self.plan, axis) for axis in (0, 1))
+        return Kept(number, self.shape[1], self._density, by_sample, by_channel)
+
+    @property
+    def _density(self) -> float:
+        law = self.plan.law
+        return 1 - law.p if law.exact is None else (1 / self.gain if self.plan.expected else 0.0)
+
+    def draw(self, device: torch.device) -> Drawn:
+        """See `Dropping`."""
+        seed, stream, step = None, None, 0
+        if self.layer.source is not None:
+            clock, stream = self.layer.source
+            seed, step = clock.read(stream)
+        source = ticket(torch.empty(0, device=device), seed, step)
+        number, at = [n % 2**64 for n in (*source.tolist(), 0)[:2]]
+        coins = host.coins(self.plan, seeds.key(number, stream), at, torch.get_num_threads())
+        return Drawn(self._spread(coins), source)
+
+    def _spread(self, coins: Bits) -> Bits:
+        binding = self.plan.binding
+        order, lined_up = binding.whole.lineup
+        every = host.repeated(coins, binding).transpose(order).reshape(lined_up)
+        return np.broadcast_to(every, binding.whole.factors).reshape(self.shape[:2])
+
+    def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """See `Dropping`."""
+        layer = self.layer
+        stream = None if layer.source is None else layer.source[1]
+        asked = options(
+            layer.exact, layer.balance, layer.block, layer.region, layer.scale, layer.sizes,
+            layer.ragged,
+        )  # fmt: skip
+        request = (seeds.check_stream(stream), layer.pattern, layer.p, asked)
+        plan_of(x, request)
+        return dropped(x, drawn.source, request)
+
+
+def _coins(plan: Plan, axis: int) -> int:
+    found = [plan.binding.coins[coin] for _, coin in plan.binding.axes[axis] if coin is not None]
+    return int(np.prod(found, dtype=np.int64)) if found else 1
+
+
+def drops_maps(module: Any) -> bool:
+    """Whether a module may drop whole maps in training."""
+    kinds = (Drop, torch.nn.Dropout1d, torch.nn.Dropout2d, torch.nn.Dropout3d)
+    return isinstance(module, kinds) and module.training and module.p > 0
+
+
+def dropping(layer: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Dropping | None:
+    """What a module drops from an array of that shape; None where it is no drop of whole maps."""
+    if isinstance(layer, Drop):
+        fits = len(shape) >= 2 and layer.p > 0
+        return PatternDrop.of(layer, shape) if fits else None
+    return None

@@ -1,0 +1,69 @@
+"""What every test of `compact` asks: are the results those of the model itself?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mapdrop.torch.compact import Costs, compact
+from mapdrop.torch.compact.report import Line, Report
+
+ALWAYS = Costs(call=0, weights=1e20, activations=1e20, margin=-1)
+"""Only arithmetic costs anything: skipping pays in models of any size."""
+CLOSE = 1e-10
+
+
+def outcome(net: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> dict[str, Tensor]:
+    """A training step's output, all gradients and the generator's state after it."""
+    leaves = [x.detach().clone().requires_grad_() for x in inputs]
+    net.zero_grad(set_to_none=True)
+    torch.manual_seed(seed)
+    y = net(*leaves)
+    state = torch.get_rng_state()
+    weights = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(seed))
+    (y * weights).sum().backward()
+    found = {"output": y.detach(), "generator": state}
+    found |= {f"input {i}": x.grad for i, x in enumerate(leaves) if x.grad is not None}
+    found |= {n: p.grad for n, p in net.named_parameters() if p.grad is not None}
+    net.zero_grad(set_to_none=True)
+    return found
+
+
+def check(net: nn.Module, fast: nn.Module, inputs: tuple[Tensor, ...], seed: int = 0) -> None:
+    """Fails where a compact model's step differs from the model's own."""
+    want, have = outcome(net, inputs, seed), outcome(fast, inputs, seed)
+    assert have.keys() == want.keys()
+    for name, value in want.items():
+        torch.testing.assert_close({name: have[name]}, {name: value}, rtol=CLOSE, atol=CLOSE)
+
+
+def report(fast: nn.Module) -> Report:
+    """Of the last call."""
+    view: Any = fast
+    found = view.report()
+    assert isinstance(found, Report)
+    return found
+
+
+def line(fast: nn.Module, name: str) -> Line:
+    """An operation's line in the report of the last call."""
+    found = report(fast)
+    assert not found.reason, found.reason
+    return next(line for line in found.lines if line.name == name)
+
+
+def forced(net: nn.Module) -> nn.Module:
+    """Compact wherever it can be."""
+    return compact(net.double(), ALWAYS)
+
+
+def skips(fast: nn.Module) -> bool:
+    """Whether the last call left anything out."""
+    return any(line.reads < 1 or line.makes < 1 for line in report(fast).lines)
+
+
+def pixels(*shape: int) -> Tensor:
+    """Random values, the same each time."""
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(7))

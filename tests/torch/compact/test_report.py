@@ -1,0 +1,111 @@
+"""The report says what is skipped, and what would have to change where nothing is."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from mapdrop.torch.compact import Costs, compact
+from tests.torch.compact.agreement import forced, line, pixels, report
+
+C = 32
+IMAGE = pixels(2, C, 6, 6)
+
+
+def called(*layers: nn.Module) -> nn.Module:
+    fast = forced(nn.Sequential(*layers))
+    fast(IMAGE)
+    return fast
+
+
+def conv() -> nn.Module:
+    return nn.Conv2d(C, C, 3, padding=1)
+
+
+REASONS = {
+    "GroupNorm after the drop": (
+        [conv(), nn.Dropout2d(0.5), nn.GroupNorm(4, C), conv()],
+        "3",
+        "GroupNorm '2' reads every map: put the dropout after it.",
+    ),
+    "GroupNorm before the drop": (
+        [conv(), nn.GroupNorm(4, C), nn.Dropout2d(0.5), conv()],
+        "0",
+        "GroupNorm '1' reads every map: put the dropout before it.",
+    ),
+    "BatchNorm in training after the drop": (
+        [conv(), nn.Dropout2d(0.5), nn.BatchNorm2d(C), conv()],
+        "3",
+        "BatchNorm in training reads every sample of a map: share one mask in the batch.",
+    ),
+    "BatchNorm in training before the drop": (
+        [conv(), nn.BatchNorm2d(C), nn.Dropout2d(0.01), conv()],
+        "0",
+        "BatchNorm in training reads every sample of a map: share one mask in the batch.",
+    ),
+    "no drop": ([conv(), nn.ReLU(), conv()], "0", "no drop of whole maps next to it"),
+    "a drop of values": (
+        [conv(), nn.Dropout(0.5), conv()],
+        "2",
+        "no drop of whole maps next to it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("layers", "name", "reason"), REASONS.values(), ids=REASONS)
+def test_the_reason_for_a_whole_operation(layers: list[nn.Module], name: str, reason: str) -> None:
+    assert line(called(*layers), name).reason == reason
+
+
+def test_what_is_skipped_has_no_reason() -> None:
+    fast = called(conv(), nn.Dropout2d(0.5), conv())
+    assert [(x.reads, x.makes, x.reason) for x in report(fast).lines] == [
+        (1, 0.5, ""),
+        (0.5, 1, ""),
+    ]
+
+
+def test_what_does_not_pay_says_so() -> None:
+    fast = compact(nn.Sequential(conv(), nn.Dropout2d(0.5), conv()).double(), Costs(call=1.0))
+    fast(IMAGE)
+    assert report(fast).saving == 0
+    assert "skipping would save less than it costs" in line(fast, "0").reason
+
+
+def test_a_mask_for_the_batch_goes_through_batch_norm() -> None:
+    alone = forced(nn.Sequential(conv(), nn.BatchNorm2d(C), nn.Dropout2d(0.5), conv()))
+    alone(IMAGE[:1])  # A batch of one has one mask.
+    assert line(alone, "0").makes == 0.5
+
+
+def test_the_text_has_a_line_for_each_operation() -> None:
+    fast = called(conv(), nn.ReLU(), nn.Dropout2d(0.5), conv(), nn.Flatten(), nn.Linear(C * 36, 3))
+    text = str(report(fast)).splitlines()
+    assert [row.split()[0] for row in text] == ["operation", "0", "3", "5", "predicted"]
+    assert text[1].split()[1:3] == ["100%", "50%"]
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_the_saving_is_a_share(p: float) -> None:
+    fast = called(conv(), nn.Dropout2d(p), conv())
+    assert 0 <= report(fast).saving < 1
+
+
+def test_more_dropped_is_more_saved() -> None:
+    few, many = (report(called(conv(), nn.Dropout2d(p), conv())).saving for p in (0.5, 0.9))
+    assert 0 < few < many
+
+
+def test_before_the_first_call_there_is_no_plan() -> None:
+    fast = forced(nn.Sequential(conv()))
+    assert str(report(fast)) == "nothing is skipped: it was not called in training mode yet"
+
+
+def test_a_model_that_cannot_be_followed_says_why() -> None:
+    class Turning(nn.Module):
+        def forward(self, *x: object) -> object:
+            return x[0]
+
+    fast = forced(Turning())
+    fast(IMAGE)
+    assert str(report(fast)) == "nothing is skipped: its forward takes *args or **kwargs"

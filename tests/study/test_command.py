@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from mapdrop.cli import app
+from mapdrop.study.rows import read_rows
 
 SMALL = [
     *("--seeds=2", "--steps=2", "--batch=2", "--width=2", "--banks=1"),
@@ -43,6 +44,19 @@ def test_a_study_leaves_rows_a_report_and_a_picture(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == ["report.txt", "rows.jsonl", "study.png"]
 
 
+def test_shared_masks_have_rows_and_lines_of_their_own(tmp_path: Path) -> None:
+    drops = "none,spatial,share=2,share=2+balanced"
+    small = [*SMALL, "--batch=4", "--seeds=1"]
+    result = call("scenes", *small, "--drops", drops, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    rows = read_rows(tmp_path / "out" / "rows.jsonl")
+    assert [row["drop"] for row in rows if row["kind"] == "run"] == drops.split(",")
+    assert [row["rate"] for row in rows if row["kind"] == "run"] == [0, 0.5, 0.5, 0.5]
+    text = " ".join((tmp_path / "out" / "report.txt").read_text().split())
+    assert "share 2, balanced 0.5" in text
+    assert "share: so many samples have one mask; balanced: a batch's masks" in text
+
+
 def test_an_earlier_study_is_never_overwritten(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"kind": "run"}\n')
@@ -67,6 +81,8 @@ def test_without_out_each_study_has_a_folder_of_its_own(
     ("arguments", "code", "message"),
     [
         (["--drops", "none,maps"], 2, "no dropout 'maps'"),
+        (["--drops", "none,share=0"], 2, "N from 1 to 999999, got 'share=0'"),
+        (["--drops", "share=2+even"], 2, "may have +balanced, +compact"),
         (["--rates", "half"], 2, "expected numbers such as"),
         (["--rates", "1.5"], 2, "between 0 and 1, got 1.5"),
         (["--size", "96"], 2, "as 160x120, got '96'"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+import torch
 from torch import nn
 
-from mapdrop.study.conditions import KINDS, Condition
+from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import conditions, grid
+from mapdrop.study.kinds import KINDS, kind
 from mapdrop.torch import DropBlock2d, Dropout, SpatialDropout2d
 
 
@@ -43,6 +45,37 @@ def test_each_kind_is_the_layer_of_its_name(drop: str, layer: type[nn.Module]) -
         assert "3" in repr(made)
 
 
+@pytest.mark.parametrize(
+    ("drop", "label", "masks"),
+    [
+        ("spatial+balanced", "spatial, balanced 0.5", 8),
+        ("share=1", "share 1 0.5", 8),
+        ("share=2", "share 2 0.5", 4),
+        ("share=2+balanced", "share 2, balanced 0.5", 4),
+        ("share=3+balanced+compact", "share 3, balanced, compact 0.5", 3),
+        ("spatial+compact", "spatial, compact 0.5", 8),
+        ("share=100", "share 100 0.5", 1),
+    ],
+)
+def test_spatial_kinds_have_as_many_masks_as_their_names_say(
+    drop: str, label: str, masks: int
+) -> None:
+    """Of a batch of 8; and with an even number of balanced masks every map is kept by half."""
+    (condition,) = conditions([drop], None, 5)
+    assert condition.label == label
+    kept = condition.layer()(torch.ones(8, 64, 2, 2))[:, :, 0, 0] > 0
+    assert len(kept.unique(dim=0)) == masks
+    always_half = bool((4 * kept.unique(dim=0).sum(dim=0) == 2 * masks).all())
+    assert always_half == ("balanced" in drop and masks % 2 == 0)
+    assert kind(drop).compact == ("compact" in drop)
+
+
+def test_without_compact_the_rest_of_the_name_stays() -> None:
+    names = {"share=4+balanced+compact": "share=4+balanced", "spatial": "spatial", "none": "none"}
+    assert {drop: Condition(drop, 0.3, 7).plain.drop for drop in names} == names
+    assert Condition("spatial+compact", 0.3, 7).plain == Condition("spatial", 0.3, 7)
+
+
 def test_the_grid_finishes_one_seed_before_the_next() -> None:
     chosen = conditions(["none", "spatial"], None, 5)
     cells = [(cell.seed, cell.condition.drop) for cell in grid(chosen, 2)]
@@ -52,7 +85,19 @@ def test_the_grid_finishes_one_seed_before_the_next() -> None:
 @pytest.mark.parametrize(
     ("drops", "rates", "block", "message"),
     [
-        (["spatail"], None, 5, "no dropout 'spatail', only none, element, spatial, block"),
+        (["spatail"], None, 5, "no dropout 'spatail', only none, element, spatial, block, share=N"),
+        (["element+compact"], None, 5, "no dropout 'element\\+compact', only none"),
+        (["share"], None, 5, "no dropout 'share', only"),
+        (["share=0"], None, 5, "N from 1 to 999999, got 'share=0'"),
+        (["share="], None, 5, "N from 1 to 999999, got 'share='"),
+        (["share=-2+balanced"], None, 5, "N from 1 to 999999, got 'share=-2\\+balanced'"),
+        (["share=1.5"], None, 5, "N from 1 to 999999, got 'share=1.5'"),
+        (["share=1000000"], None, 5, "N from 1 to 999999, got 'share=1000000'"),
+        (["share=02"], None, 5, "N from 1 to 999999, got 'share=02'"),
+        (["share=2+balance"], None, 5, "may have \\+balanced, .*, got 'share=2\\+balance'"),
+        (["share=2+compact+balanced"], None, 5, "or \\+balanced\\+compact, got 'share=2"),
+        (["spatial+compact+compact"], None, 5, "got 'spatial\\+compact\\+compact'"),
+        (["spatial+"], None, 5, "may have .*, got 'spatial\\+'"),
         ([], None, 5, "each kind of dropout once"),
         (["none", "none"], None, 5, "once, got none,none"),
         (["spatial"], [1.0], 5, "between 0 and 1, got 1"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mapdrop.study.report import differences, limits, print_report
+from mapdrop.study.report import differences, limits, print_report, savings
 from mapdrop.study.rows import OutputExistsError, Row, RowFile, fresh_folder, read_rows
 from mapdrop.study.summary import Estimate, best_of_each_drop
 
@@ -60,6 +60,7 @@ def printed(rows: Sequence[Row], width: int) -> str:
     return out.getvalue()
 
 
+STUDIES = Path(__file__).parents[2] / "docs" / "study"
 NONE, SPATIAL = ("none", 0.0), ("spatial", 0.5)
 
 
@@ -116,6 +117,36 @@ def test_nothing_of_the_table_is_cut_off(width: int) -> None:
     for part in ("100.0 ±0.0", "66.7 ±57.7", "× none", "1.25", "block 0.25"):
         assert part in text
     assert "Nothing is proven." in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_long_names_are_wrapped_rather_than_cut(width: int) -> None:
+    drops = ("none", "share=16", "share=16+balanced", "share=16+balanced+compact")
+    text = printed(study({(drop, 0.5): (0, 1, 1) for drop in drops}), width)
+    assert "…" not in text
+    assert text.count("66.7 ±57.7") == 4 * 2
+    assert max(map(len, text.splitlines()[: text.splitlines().index("")])) <= width
+    terms = " ".join(text.split())
+    assert "share: so many samples have one mask; balanced: " in terms
+    assert "compact: dropped maps are not computed" in terms
+    assert "block: " not in terms
+
+
+def test_compact_is_held_against_the_same_masks_computed_plainly() -> None:
+    rows = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5), ("spatial+compact", 0.5): (0.6, 0.5)})
+    next(r for r in rows if r["kind"] == "timing" and "compact" in r["drop"])["ratio"] = 1.0
+    (line,) = savings(rows)
+    assert line.startswith("spatial, compact 0.5 is spatial 0.5 with steps that take 0.80 of the")
+    assert line.endswith("by what 300 steps make of rounding: +0.0 ±0.0.")
+    assert line in " ".join(printed(rows, 120).split())
+    alone = study({NONE: (0.5,), ("spatial+compact", 0.5): (0.6,), ("spatial", 0.2): (0.6,)})
+    assert savings(alone) == []
+
+
+@pytest.mark.parametrize("name", ["scenes", "mouse-openfield"])
+def test_reports_of_earlier_studies_still_follow_from_their_rows(name: str) -> None:
+    folder = STUDIES / name
+    assert printed(read_rows(folder / "rows.jsonl"), 100) == (folder / "report.txt").read_text()
 
 
 def test_several_rates_on_the_test_set_are_a_limit() -> None:

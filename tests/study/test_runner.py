@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from mapdrop.localize.data import KeypointData, Request, load
 from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.train import Recipe
-from mapdrop.study.conditions import KINDS, Condition
+from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
+from mapdrop.study.kinds import KINDS
 from mapdrop.study.runner import Inputs, Settings, build, guess, run, shown
 from mapdrop.study.timing import WARM_UP, step_times, steps_timed
 
@@ -142,3 +143,53 @@ def test_step_times_are_against_none_even_when_none_was_not_asked_for(data: Keyp
     assert rows[0]["ratio"] == 1
     assert all(row["step_ms"] > 0 and row["ratio"] > 0 for row in rows)
     assert len(steps) == 3 * (WARM_UP + 2) == steps_timed(CONDITIONS[2:], 2)
+
+
+def test_a_compact_condition_is_trained_and_timed_compact(
+    data: KeypointData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[bool] = []
+
+    class StandIn(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, images: Tensor) -> Any:
+            calls.append(self.training)
+            return self.model(images)
+
+    monkeypatch.setattr("mapdrop.torch.compact", StandIn)
+    inputs, plain = Inputs.of(data), Condition("share=2+balanced", 0.5)
+    expected = run(Cell(plain, 3), data, inputs, SETTINGS)
+    step_times([plain], data, inputs, SETTINGS, 2)
+    assert calls == []
+    compact = Condition("share=2+balanced+compact", 0.5)
+    outcome = run(Cell(compact, 3), data, inputs, SETTINGS)
+    assert calls == 4 * [True] + 2 * [False]
+    assert outcome.row["drop"] == "share=2+balanced+compact"
+    assert outcome.row["metrics"] == expected.row["metrics"]
+    calls.clear()
+    step_times([compact], data, inputs, SETTINGS, 2)
+    assert calls == (WARM_UP + 2) * [True]
+
+
+@pytest.mark.parametrize("drop", ["spatial", "share=8", "share=4+balanced"])
+def test_compact_differs_by_rounding_only(drop: str, data: KeypointData) -> None:
+    """In a few steps: rounding grows from step to step, and after hundreds it shows."""
+    settings = Settings(recipe=Recipe(steps=4, batch=8))
+    inputs = Inputs.of(data)
+
+    def heats(drop: str, seed: int = 3) -> Any:
+        return run(Cell(Condition(drop, 0.5), seed), data, inputs, settings).heats
+
+    plain = heats(drop)
+    np.testing.assert_allclose(heats(f"{drop}+compact"), plain, rtol=0, atol=1e-5)
+    assert np.abs(heats("share=2") - plain).max() > 1e-4  # Other masks show in so few steps.
+
+
+def test_compact_leaves_maps_out_in_this_network(data: KeypointData) -> None:
+    """Otherwise the test above compares a thing with itself."""
+    net: Any = build(Condition("share=8+compact", 0.5), 3, 0, Settings()).train()
+    net(Inputs.of(data).images[:8])
+    assert net.report().saving > 0

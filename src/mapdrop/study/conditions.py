@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
-from mapdrop.torch import DropBlock2d, Dropout, SpatialDropout2d
+from mapdrop.study.kinds import kind
 
 BLOCK_SIZE = 5
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of dropout.
-
-    Attributes:
-        rate: the default; None where there is nothing to drop.
-        layer: makes the layer from a rate and a block size.
-    """
-
-    rate: float | None
-    layer: Callable[[float, int], nn.Module]
-
-
-KINDS = {
-    "none": Kind(None, lambda p, size: nn.Identity()),
-    "element": Kind(0.5, lambda p, size: Dropout(p)),
-    "spatial": Kind(0.5, lambda p, size: SpatialDropout2d(p)),
-    # Half of it all in blocks is far more than any paper uses; Ghiasi et al. (2018) drop 0.1.
-    "block": Kind(0.2, lambda p, size: DropBlock2d(p, block_size=size)),
-}
 
 
 @dataclass(frozen=True)
@@ -39,7 +16,7 @@ class Condition:
     """A kind of dropout at a rate.
 
     Attributes:
-        drop: a key of KINDS.
+        drop: what `kind` reads: "none", "block", "share=4+balanced+compact".
         rate: the mean share of values dropped; 0 for "none".
         block_size: side of a block in heat-map pixels, for "block".
     """
@@ -50,9 +27,23 @@ class Condition:
 
     @property
     def label(self) -> str:
-        """For people: "none", "spatial 0.5"."""
-        return self.drop if self.drop == "none" else f"{self.drop} {self.rate:g}"
+        """For people: "none", "spatial 0.5", "share 4, balanced 0.5"."""
+        name = self.drop.replace("=", " ").replace("+", ", ")
+        return name if self.drop == "none" else f"{name} {self.rate:g}"
+
+    @property
+    def plain(self) -> Condition:
+        """The same masks computed the ordinary way: "spatial" for "spatial+compact"."""
+        return replace(self, drop=self.drop.removesuffix("+compact"))
 
     def layer(self) -> nn.Module:
         """A fresh layer."""
-        return KINDS[self.drop].layer(self.rate, self.block_size)
+        return kind(self.drop).layer(self.rate, self.block_size)
+
+    def ready(self, model: nn.Module) -> nn.Module:
+        """`model`, which holds the layer, as it is trained and timed; its parameters are shared."""
+        if not kind(self.drop).compact:
+            return model
+        from mapdrop.torch import compact
+
+        return compact(model)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from mapdrop.study.summary import best_of_each_drop, runs
 
 # Okabe and Ito's colours: told apart by colour-blind readers too.
 LINES = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+DASHES = ("-", "--", ":", "-.")
 JOINTS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
 
 
@@ -50,11 +53,12 @@ def _curves(figure: Any, rows: Sequence[Row], data: KeypointData) -> None:
     """Mean over seeds, with a band of one standard deviation; test left, training right."""
     axes = figure.subplots(1, 2, sharey=True)
     parts = (("test", len(data.test)), ("train", len(data.train)))
+    styles = list(product(DASHES, LINES)) * 8  # All colours, then all of them dashed.
     for axis, (part, count) in zip(axes, parts, strict=True):
-        for (condition, of), colour in zip(runs(rows).items(), _cycle(LINES), strict=False):
+        for (condition, of), (dashes, colour) in zip(runs(rows).items(), styles, strict=False):
             shares = 100 * np.array([row["curve"][part]["pck"] for row in of])
             radii, mean, spread = of[0]["curve"][part]["radii"], shares.mean(0), shares.std(0)
-            axis.plot(radii, mean, color=colour, label=condition.label)
+            axis.plot(radii, mean, dashes, color=colour, label=condition.label)
             axis.fill_between(radii, mean - spread, mean + spread, color=colour, alpha=0.12, lw=0)
         for radius in data.radii:
             axis.axvline(radius, color="0.7", lw=0.8, ls=":")
@@ -87,7 +91,7 @@ def _heat_maps(figure: Any, data: KeypointData, outcomes: Sequence[Outcome]) -> 
             axis.scatter(*outcome.found[i].T, marker="+", s=60, c=colours, lw=1.5)
     titles = ["truth", *(outcome.cell.condition.label for outcome in outcomes)]
     for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, fontsize=10)
+        axis.set_title(fill(title, 24), fontsize=10)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], xlim=_limits(data, 1), ylim=_limits(data, 0)[::-1])
     figure.legend(

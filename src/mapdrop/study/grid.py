@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mapdrop.study.conditions import KINDS, Condition
+from mapdrop.study.conditions import Condition
+from mapdrop.study.kinds import kind
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,7 @@ def conditions(
         raise ValueError(f"a block has at least 1 pixel, got {block_size}")
     chosen = []
     for drop in drops:
-        if drop not in KINDS:
-            raise ValueError(f"there is no dropout {drop!r}, only {', '.join(KINDS)}")
-        default = KINDS[drop].rate
+        default = kind(drop).rate
         for rate in (0.0,) if default is None else dict.fromkeys(rates or (default,)):
             chosen.append(Condition(drop, rate, block_size))
     return chosen

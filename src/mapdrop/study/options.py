@@ -15,7 +15,14 @@ def _about(panel: str | None, text: str, **rules: Any) -> Any:
 _DATA, _TRAINING = "Data", "Training"
 
 Data = Annotated[str, typer.Argument(help="'scenes', or the folder of a DeepLabCut project.")]
-Drops = Annotated[str, _about(None, "What to compare; the first is what others are held against.")]
+Drops = Annotated[
+    str,
+    _about(
+        None,
+        "What to compare; the first is what others are held against. share=N is spatial with one "
+        "mask for N samples; both may end in +balanced, +compact: share=4+balanced+compact.",
+    ),
+]
 Rates = Annotated[
     str | None, _about(None, "Rates for every dropout: 0.1,0.3. Default: 0.5, and 0.2 for block.")
 ]

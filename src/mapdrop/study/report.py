@@ -17,7 +17,7 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
     """Prints a finished study; `rows` are all its rows, the first of kind "study"."""
     study = rows[0]
     console.print(table(rows))
-    for line in differences(rows):
+    for line in (*differences(rows), *savings(rows)):
         console.print(line, markup=False, highlight=False)
     guess = study["guess"]
     small, large = (f"{100 * guess['pck'][f'{r:g}']:.1f} %" for r in study["data"]["radii"])
@@ -43,12 +43,13 @@ def table(rows: Sequence[Row]) -> Table:
         collapse_padding=True,
         title=f"Which dropout for {data['name']}?",
         caption=f"mean ± standard deviation over {_count(seeds, 'seed')}; "
-        f"px: {data['unit']}; step: time of a training step{_blocks(rows)}",
+        f"px: {data['unit']}; step: time of a training step{_terms(rows)}",
         title_justify="left",
         caption_justify="left",
     )
     small, large = data["radii"]
-    shown.add_column("dropout", no_wrap=True)
+    # Long names are wrapped where the page is narrow, so that every figure fits.
+    shown.add_column("dropout")
     for header in (
         f"test %\n≤ {small:g} px",
         f"test %\n≤ {large:g} px",
@@ -74,6 +75,7 @@ def differences(rows: Sequence[Row]) -> list[str]:
     """Each condition against the first one, seed by seed."""
     found = runs(rows)
     (base, base_runs), *others = found.items()
+    longest = max(len(condition.label) for condition in found)
     radius = rows[0]["data"]["radii"][0]
     value = partial(pck_at, part="test", radius=radius)
     best = max(found, key=lambda condition: estimate(found[condition], value).mean)
@@ -82,7 +84,25 @@ def differences(rows: Sequence[Row]) -> list[str]:
     ]
     for condition, of in others:
         gap = difference(of, base_runs, value)
-        lines.append(f"  {condition.label:<12} {_cell(gap, sign='+')}; {_worth(gap)}")
+        lines.append(f"  {condition.label:<{longest}}  {_cell(gap, sign='+')}; {_worth(gap)}")
+    return lines
+
+
+def savings(rows: Sequence[Row]) -> list[str]:
+    """What a compact step costs of a plain one, where both ran on the same masks."""
+    found, ratios = runs(rows), step_ratios(rows)
+    steps = rows[0]["settings"]["recipe"]["steps"]
+    value = partial(pck_at, part="test", radius=rows[0]["data"]["radii"][0])
+    lines = []
+    for condition, of in found.items():
+        plain = condition.plain
+        if plain != condition and plain in found:
+            gap = difference(of, found[plain], value)
+            lines.append(
+                f"{condition.label} is {plain.label} with steps that take "
+                f"{ratios[condition] / ratios[plain]:.2f} of the time; the accuracy differs by "
+                f"what {_count(steps, 'step')} make of rounding: {_cell(gap, sign='+')}."
+            )
     return lines
 
 
@@ -133,10 +153,18 @@ def _cell(value: Estimate, sign: str = "") -> str:
     return mean if value.spread is None else f"{mean} ±{value.spread:.1f}"
 
 
-def _blocks(rows: Sequence[Row]) -> str:
-    """What "block" means, if it ran."""
-    sides = {c.block_size for c in runs(rows) if c.drop == "block"}
-    return "".join(f"; block: {side}x{side} pixels of a map" for side in sides)
+def _terms(rows: Sequence[Row]) -> str:
+    """What the words in the names mean, of those that ran."""
+    found = runs(rows)
+    sides = {f"{condition.block_size}x{condition.block_size}" for condition in found}
+    terms = {
+        "block": f"{' or '.join(sorted(sides))} pixels of a map",
+        "share": "so many samples have one mask",
+        "balanced": "a batch's masks drop every map equally often, give or take one",
+        "compact": "dropped maps are not computed",
+    }
+    used = [term for term in terms if any(term in condition.drop for condition in found)]
+    return "".join(f"; {term}: {terms[term]}" for term in used)
 
 
 def _count(number: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mapdrop.localize import metrics
 from mapdrop.localize.data import KeypointData
@@ -72,14 +72,13 @@ class Outcome:
     found: npt.NDArray[np.float32]
 
 
-def build(condition: Condition, joints: int, seed: int, settings: Settings) -> CoarseNet:
+def build(condition: Condition, joints: int, seed: int, settings: Settings) -> nn.Module:
     """A network whose start weights depend on `seed` only, and whose masks are seeded by it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = CoarseNet(joints, width=settings.width, banks=settings.banks, drop=condition.layer)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    seeded(model, seed)
-    return model
+    return condition.ready(seeded(model, seed))
 
 
 def run(

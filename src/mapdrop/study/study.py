@@ -64,6 +64,7 @@ def _run_all(
 ) -> list[Outcome]:
     """Step times, then every cell; the outcomes of the first seed, for the picture."""
     cells, inputs, examples = grid(conditions, seeds), Inputs.of(data), []
+    longest = max(len(condition.label) for condition in conditions)
     with _progress(console) as progress:
         total = steps_timed(conditions) + len(cells) * settings.recipe.steps
         task = progress.add_task("timing the steps", total=total)
@@ -75,7 +76,7 @@ def _run_all(
             progress.update(task, description=running)
             outcome = run(cell, data, inputs, settings, advance)
             file.append({**outcome.row, **_common(settings)})
-            console.print(_finished(outcome, data), highlight=False)
+            console.print(_finished(outcome, data, longest), highlight=False)
             if cell.seed == 0:
                 examples.append(outcome)
     return examples
@@ -100,11 +101,11 @@ def _about(data: KeypointData) -> Row:
     }
 
 
-def _finished(outcome: Outcome, data: KeypointData) -> str:
+def _finished(outcome: Outcome, data: KeypointData, longest: int) -> str:
     radius = data.radii[0]
     share = pck_at(outcome.row, "test", radius)
     return (
-        f"{outcome.cell.condition.label:<12} seed {outcome.cell.seed}  test {share:5.1f} % "
+        f"{outcome.cell.condition.label:<{longest}}  seed {outcome.cell.seed}  test {share:5.1f} % "
         f"within {radius:g} px  {outcome.row['seconds']:5.1f} s"
     )
 

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 
-import numba
-import numpy
-import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.environment import environment
 from benchmarks.rows import ROWS, Row
 from benchmarks.timing import Times, interleaved
 
@@ -66,35 +60,11 @@ def _append(row: Row, times: dict[str, Times]) -> None:
             name: {"median": t.median * 1e3, "p10": t.low * 1e3, "p90": t.high * 1e3}
             for name, t in times.items()
         },
-        **_environment(),
+        **environment(),
     }
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as file:
         file.write(json.dumps(record) + "\n")
-
-
-def _environment() -> dict[str, object]:
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return {
-        "date": date.today().isoformat(),
-        "commit": commit.stdout.strip() or None,
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "numba": numba.__version__,
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ RESULTS = HERE / "results" / "cpu.jsonl"
 _BETWEEN = re.compile(r"(?<=<!-- speed -->\n).*?(?=<!-- /speed -->)", re.DOTALL)
 
 
-def newest() -> dict[str, dict[str, Any]]:
+def newest(results: Path = RESULTS) -> dict[str, dict[str, Any]]:
     """The last record of each row."""
-    lines = RESULTS.read_text().splitlines()
+    lines = results.read_text().splitlines()
     return {record["row"]: record for record in map(json.loads, lines)}
 
 

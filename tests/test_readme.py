@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,24 +11,30 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import tables
+from benchmarks import compact_tables, tables
+from benchmarks.compact import NONE, OURS, PEER, ROWS
+from benchmarks.models import MODELS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_its_whole_api_stands_in_three_code_blocks() -> None:
-    assert len(BLOCKS) == 3
+def test_its_whole_api_stands_in_four_code_blocks() -> None:
+    assert len(BLOCKS) == 4
 
 
 def test_its_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names = {"x": np.ones((4, 8, 8, 16), np.float32), "nn": nn}
+    x, maps = np.ones((4, 8, 8, 16), np.float32), torch.ones(2, 64, 9, 9)
+    names: dict[str, object] = {"x": x, "maps": maps, "nn": nn}
     for block in BLOCKS:
         exec(block, names)
     assert (tmp_path / "mask.npz").exists()
     net = names["net"]
     assert isinstance(net, nn.Module)
+    fast = names["fast"]
+    assert isinstance(fast, nn.Module)
+    assert all(parameter.grad is not None for parameter in fast.parameters())
     y = net(torch.ones(2, 3, 9, 9))
     assert y.shape == (2, 9, 7, 7)
     assert names["m"].coins.shape == (4, 16)  # type: ignore[attr-defined]
@@ -45,6 +52,55 @@ def test_its_error_is_the_one_that_is_raised() -> None:
 def test_its_table_of_speed_is_that_of_the_committed_rows() -> None:
     assert tables.filled(README) == README, "run: python -m benchmarks.tables"
     assert tables.filled(README.replace("| 1,000 values", "| 1,001 values")) == README
+
+
+def test_its_table_of_compact_is_that_of_the_committed_rows() -> None:
+    assert compact_tables.filled(README) == README, "run: python -m benchmarks.compact_tables"
+    changed = re.sub(r"(?<=\d)x \|", "1x |", README)
+    assert changed != README
+    assert compact_tables.filled(changed) == README
+
+
+def test_the_table_of_compact_says_what_its_rows_say(tmp_path: Path) -> None:
+    text = compact_tables.filled(README, _rows(tmp_path, {ROWS[0].name: 100.0}))
+    # The peer's 200 ms and the 150 ms with no dropout, through ours.
+    assert f"| {ROWS[0].network} | 0.5 | share=8 | 2.00x | 1.50x |" in text
+    assert f"| {ROWS[1].network} | 0.5 | {ROWS[1].mask} | 0.80x | 0.60x |" in text
+    counted = re.search(r"Never below 0.80x at p = 0.1 and on (\d+) published networks.", text)
+    assert counted
+    assert 5 < int(counted[1]) < len(MODELS), "two builds of one network count once"
+    assert "0.25 of `nn.Dropout2d`'s (1 instead of 4 MiB)" in text
+    again = compact_tables.filled(README, _rows(tmp_path, {ROWS[0].name: 50.0}))
+    assert "| 4.00x | 3.00x |" in again, "the newest row of a name counts"
+
+
+def test_the_table_of_compact_cannot_be_made_without_its_rows(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="run python -m benchmarks"):
+        compact_tables.filled(README, tmp_path / "none.jsonl")
+    rows = _rows(tmp_path, {})
+    rows.write_text("\n".join(rows.read_text().splitlines()[1:]))
+    with pytest.raises(LookupError, match="never run"):
+        compact_tables.filled(README, rows)
+
+
+def _rows(folder: Path, ours: dict[str, float]) -> Path:
+    """Appends a record of every row, with our milliseconds, or 250 where none are given."""
+    file = folder / "compact.jsonl"
+    with file.open("a") as lines:
+        for row in ROWS:
+            times = {OURS: ours.get(row.name, 250.0), PEER: 200.0, NONE: 150.0}
+            record = {
+                "row": row.name,
+                "network": row.network,
+                "p": row.p,
+                "mask": row.mask,
+                "group": row.group,
+                "milliseconds": {name: {"median": median} for name, median in times.items()},
+                "bytes": {OURS: 2**20, PEER: 2**22},
+                **dict.fromkeys(("processor", "threads", "torch", "date"), "some"),
+            }
+            lines.write(json.dumps(record) + "\n")
+    return file
 
 
 def test_its_files_exist() -> None:

@@ -1,0 +1,44 @@
+"""The most bytes of tensors that a piece of work holds at once, on the CPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch.profiler import ProfilerActivity, profile
+
+
+def peak(work: Callable[[], object]) -> int:
+    """Bytes allocated and not yet freed, at the worst moment, beyond those held at the start.
+
+    They are counted by the memory events of PyTorch's profiler, one for every allocation and every
+    release of PyTorch's CPU allocator. What is not that allocator's is not counted: scratch memory
+    inside oneDNN, and NumPy's arrays. What was allocated before and is freed by `work` counts for
+    nothing, so the caller frees first what should not be there. (A TorchDispatchMode could count as
+    well, but `compact` computes the ordinary way under one.)
+
+    Raises:
+        RuntimeError: when the profiler saw no allocation.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        kept = work()  # Held until the profile ends, as its memory is part of the answer.
+    del kept
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "trace.json"
+        recorded.export_chrome_trace(str(file))
+        events: list[dict[str, Any]] = json.loads(file.read_text())["traceEvents"]
+    changes = [
+        (event["ts"], int(event["args"]["Bytes"]))
+        for event in events
+        if event.get("name") == "[memory]"
+    ]
+    held, most = 0, 0
+    for _, change in sorted(changes, key=lambda change: change[0]):
+        held += change
+        most = max(most, held)
+    if most <= 0:
+        raise RuntimeError("the profiler recorded no allocation on the CPU")
+    return most

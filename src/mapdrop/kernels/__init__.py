@@ -27,6 +27,12 @@ def for_cpu() -> ModuleType | None:
 
 
 @cache
+def for_convolution() -> ModuleType | None:
+    """The compiled convolutions, or None where there are no compiled kernels."""
+    return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.convolution")
+
+
+@cache
 def for_weights() -> ModuleType | None:
     """The compiled choosing of weights, or None where there are no compiled kernels."""
     return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.weights")

@@ -15,7 +15,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from mapdrop.torch import Drop, Dropout, SpatialDropout2d, compact, seeded
-from tests.torch.compact.equal import FREE, check_close, check_same, check_step, skips, step
+from tests.torch.compact.agreement import ALWAYS
+from tests.torch.compact.equal import check_close, check_same, check_step, skips, step
 
 
 class Net(nn.Module):
@@ -52,7 +53,7 @@ def same(make: Callable[[], nn.Module], x: Tensor | None = None, **options: Any)
 def test_it_is_the_model() -> None:
     model = net()
     keys = list(model.state_dict())
-    fast = compact(model, FREE)
+    fast = compact(model, ALWAYS)
     assert isinstance(fast, Net)
     assert isinstance(fast, type(model))
     assert type(model) is Net
@@ -99,7 +100,7 @@ def test_samples_that_lose_all_maps_and_samples_that_lose_none() -> None:
 
 
 def test_eval_mode_is_the_models_own() -> None:
-    fast, model = compact(net(), FREE), net()
+    fast, model = compact(net(), ALWAYS), net()
     fast.eval()
     model.eval()
     before = torch.get_rng_state()
@@ -109,7 +110,7 @@ def test_eval_mode_is_the_models_own() -> None:
 
 
 def test_train_and_eval_are_switched_at_will() -> None:
-    fast, model = compact(net(), FREE), net()
+    fast, model = compact(net(), ALWAYS), net()
     for training in (True, False, True, True, False):
         assert fast.train(training).training == model.train(training).training == training
         check_step(step(model, [images()]), step(fast, [images()]))
@@ -124,7 +125,7 @@ def test_train_and_eval_are_switched_at_will() -> None:
 
 
 def test_arguments_are_passed_on() -> None:
-    fast, model = compact(net(), FREE), net()
+    fast, model = compact(net(), ALWAYS), net()
     for seed, factor in enumerate((2.0, 3.0, 2.0)):
         torch.manual_seed(seed)
         expected = model(images(), factor=factor)
@@ -137,7 +138,7 @@ def test_arguments_are_passed_on() -> None:
 
 
 def test_functional_call_uses_the_parameters_it_is_given() -> None:
-    fast, model = compact(net(), FREE), net()
+    fast, model = compact(net(), ALWAYS), net()
     fast(images())
     given = {n: (2 * p.detach()).requires_grad_() for n, p in model.named_parameters()}
     found = []
@@ -153,7 +154,7 @@ def test_functional_call_uses_the_parameters_it_is_given() -> None:
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 @pytest.mark.parametrize("called", [False, True])
 def test_copies_are_compact_and_their_own(copied: Callable[[Any], Any], called: bool) -> None:
-    fast = compact(net(), FREE)
+    fast = compact(net(), ALWAYS)
     if called:
         fast(images())
     twin = copied(fast)
@@ -167,21 +168,21 @@ def test_copies_are_compact_and_their_own(copied: Callable[[Any], Any], called: 
 
 
 def test_state_is_saved_and_loaded() -> None:
-    fast, other = compact(net(), FREE), compact(Net().double(), FREE)
+    fast, other = compact(net(), ALWAYS), compact(Net().double(), ALWAYS)
     other(images())
     other.load_state_dict(pickle.loads(pickle.dumps(fast.state_dict())))
     check_step(step(net(), [images()]), step(other, [images()]))
 
 
 def test_compact_twice_is_compact_once() -> None:
-    fast = same(lambda: compact(net(), FREE))
+    fast = same(lambda: compact(net(), ALWAYS))
     assert type(fast).__mro__.count(Net) == 1
 
 
 def test_autocast() -> None:
     torch.manual_seed(0)
     model = Net(channels=64)
-    fast = compact(copy.deepcopy(model), FREE)
+    fast = compact(copy.deepcopy(model), ALWAYS)
     x = images().float()
     found = []
     for one in (model, fast):
@@ -213,7 +214,7 @@ def test_an_input_that_is_not_contiguous() -> None:
 
 
 def test_single_precision() -> None:
-    fast, model = compact(net().float(), FREE), net().float()
+    fast, model = compact(net().float(), ALWAYS), net().float()
     x = images().float()
     torch.manual_seed(0)
     expected = model(x)
@@ -222,7 +223,7 @@ def test_single_precision() -> None:
 
 
 def test_gradients_add_up_over_small_batches() -> None:
-    fast, model = compact(net(), FREE), net()
+    fast, model = compact(net(), ALWAYS), net()
     for one in (fast, model):
         torch.manual_seed(0)
         for part in images(6).chunk(3):
@@ -243,7 +244,7 @@ class Checkpointed(nn.Module):
 
 
 def test_activation_checkpointing_around_it() -> None:
-    fast = Checkpointed(compact(net(), FREE))
+    fast = Checkpointed(compact(net(), ALWAYS))
     for seed in range(2):
         check_step(step(Checkpointed(net()), [images()], seed), step(fast, [images()], seed))
         check_step(step(Checkpointed(net()), [images()], seed), step(fast, [images()], seed))
@@ -252,7 +253,7 @@ def test_activation_checkpointing_around_it() -> None:
 
 def test_a_checkpointed_part_that_is_compact() -> None:
     fast, model = net(), net()
-    fast.first = Checkpointed(compact(fast.first, FREE))  # type: ignore[assignment]
+    fast.first = Checkpointed(compact(fast.first, ALWAYS))  # type: ignore[assignment]
     model.first = Checkpointed(model.first)  # type: ignore[assignment]
     check_step(step(model, [images()]), step(fast, [images()]))
     check_same(lambda: copy.deepcopy(fast), [images()])
@@ -272,8 +273,8 @@ def one_process() -> Iterator[None]:
 @pytest.mark.usefixtures("one_process")
 def test_distributed_data_parallel() -> None:
     parallel = nn.parallel.DistributedDataParallel
-    fast = compact(net(), FREE)
-    for one, seed in ((parallel(fast), 0), (compact(parallel(net()), FREE), 1)):
+    fast = compact(net(), ALWAYS)
+    for one, seed in ((parallel(fast), 0), (compact(parallel(net()), ALWAYS), 1)):
         torch.manual_seed(seed)
         one(images()).sin().sum().backward()
         model = net()
@@ -300,7 +301,7 @@ def test_frozen_parameters_have_no_gradient(names: list[str]) -> None:
 
 
 def test_no_grad() -> None:
-    fast, model = compact(net(), FREE), net()
+    fast, model = compact(net(), ALWAYS), net()
     with torch.no_grad():
         torch.manual_seed(0)
         expected = model(images())
@@ -337,7 +338,7 @@ def test_weight_norm() -> None:
 
 def test_hooks_see_what_they_would_have_seen() -> None:
     found = []
-    for one in (net(), compact(net(), FREE)):
+    for one in (net(), compact(net(), ALWAYS)):
         seen: list[Tensor] = []
         one.second[1].register_forward_hook(lambda m, a, y, seen=seen: seen.extend([a[0], y]))
         one.register_forward_hook(lambda m, a, y, seen=seen: seen.append(y))
@@ -369,7 +370,7 @@ def test_a_hook_added_later_is_called() -> None:
 @pytest.mark.parametrize("inside", [True, False])
 def test_seeded(inside: bool) -> None:
     def fast() -> Net:
-        return compact(seeded(net(), 5), FREE) if inside else seeded(compact(net(), FREE), 5)
+        return compact(seeded(net(), 5), ALWAYS) if inside else seeded(compact(net(), ALWAYS), 5)
 
     one, other = seeded(net(), 5), fast()
     for seed in range(3):
@@ -382,7 +383,7 @@ def test_seeded(inside: bool) -> None:
 
 
 def test_two_trainings_end_alike() -> None:
-    fast, model = compact(net(), FREE), net()
+    fast, model = compact(net(), ALWAYS), net()
     target = images()[:, :1, :4, :4]
     for one in (fast, model):
         torch.manual_seed(0)
@@ -416,7 +417,7 @@ def test_batch_norm_under_one_mask_for_the_batch() -> None:
 
 
 def test_running_statistics_of_dropped_maps_stay_as_they_were() -> None:
-    fast, model = compact(normalised(), FREE), normalised()
+    fast, model = compact(normalised(), ALWAYS), normalised()
     seen: list[Tensor] = []
     model[3].register_forward_hook(lambda m, a, y: seen.append(y))
     check_step(step(model, [images()]), step(fast, [images()]))
@@ -448,7 +449,7 @@ def test_random_numbers_come_in_the_same_order() -> None:
 
 
 def test_torch_compile_of_it() -> None:
-    fast = compact(net(), FREE)
+    fast = compact(net(), ALWAYS)
     compiled = torch.compile(fast, backend="eager")
     for seed in range(2):
         expected, got = step(net(), [images()], seed), step(compiled, [images()], seed)  # type: ignore[arg-type]
@@ -460,7 +461,7 @@ def test_torch_compile_of_it() -> None:
 
 
 def test_transforms_get_the_models_own_forward() -> None:
-    fast, model = compact(net(0.0), FREE), net(0.0)
+    fast, model = compact(net(0.0), ALWAYS), net(0.0)
     for one in (fast, model):
         setattr(one.second[2], "p", 0.0)  # noqa: B010
     expected = torch.func.vmap(model)(images().unsqueeze(1))

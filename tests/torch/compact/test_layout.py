@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -49,14 +51,14 @@ def masked(x: Tensor, bits: Bits) -> Tensor:
 
 
 def test_packing_and_unpacking_is_masking(bits: Bits, x: Tensor) -> None:
-    layout = Layout.of(bits)
+    layout = Layout.of(bits, BLOCK)
     packed = convert(x, None, layout, None)
     assert packed.shape == (1, layout.rows, *SPACE)
     assert torch.equal(convert(packed, layout, None, x.shape), masked(x, bits))
 
 
 def test_rows_hold_the_maps_of_their_sample_and_channel(bits: Bits, x: Tensor) -> None:
-    layout = Layout.of(bits)
+    layout = Layout.of(bits, BLOCK)
     packed = convert(x, None, layout, None)[0]
     zero = torch.zeros(SPACE, dtype=x.dtype)
     for row, (n, c) in enumerate(zip(layout.sample, layout.channel, strict=True)):
@@ -64,7 +66,7 @@ def test_rows_hold_the_maps_of_their_sample_and_channel(bits: Bits, x: Tensor) -
 
 
 def test_every_map_of_the_set_has_one_row(bits: Bits) -> None:
-    layout = Layout.of(bits)
+    layout = Layout.of(bits, BLOCK)
     pairs = [
         (n, c) for n, c in zip(layout.sample, layout.channel, strict=True) if c < bits.shape[1]
     ]
@@ -72,21 +74,30 @@ def test_every_map_of_the_set_has_one_row(bits: Bits) -> None:
 
 
 def test_numbers_and_places_are_each_others_inverse(bits: Bits) -> None:
-    layout = Layout.of(bits)
+    layout = Layout.of(bits, BLOCK)
     real = layout.number >= 0
     assert np.array_equal(layout.place[layout.number[real]], np.flatnonzero(real))
     assert np.array_equal(layout.place >= 0, bits.reshape(-1))
 
 
-def test_samples_are_filled_up_to_blocks(bits: Bits) -> None:
-    layout = Layout.of(bits)
+@pytest.mark.parametrize("block", [1, BLOCK])
+def test_samples_are_filled_up_to_blocks(bits: Bits, block: int) -> None:
+    layout = Layout.of(bits, block)
     for run in layout.runs:
         count = int(bits[run.first].sum())
-        assert len(run.ids) == min(-(-count // BLOCK) * BLOCK, bits.shape[1])
+        assert len(run.ids) == min(-(-count // block) * block, bits.shape[1])
+
+
+def test_the_rows_of_a_sample_begin_where_those_before_it_end(bits: Bits) -> None:
+    layout = Layout.of(bits, BLOCK)
+    assert layout.first[0] == 0
+    assert layout.first[-1] == layout.rows
+    for n, (first, last) in enumerate(itertools.pairwise(layout.first)):
+        assert (layout.sample[first:last] == n).all()
 
 
 def test_runs_have_equal_samples_and_are_the_longest(bits: Bits) -> None:
-    runs = Layout.of(bits).runs
+    runs = Layout.of(bits, BLOCK).runs
     assert [n for run in runs for n in range(run.first, run.last)] == list(range(len(bits)))
     assert all((bits[run.first : run.last] == bits[run.first]).all() for run in runs)
     later = zip(runs[:-1], runs[1:], strict=True)
@@ -94,7 +105,7 @@ def test_runs_have_equal_samples_and_are_the_longest(bits: Bits) -> None:
 
 
 def test_a_run_shows_its_samples(bits: Bits, x: Tensor) -> None:
-    layout = Layout.of(bits)
+    layout = Layout.of(bits, BLOCK)
     packed = convert(x, None, layout, None)
     for run in layout.runs:
         real = run.ids[run.ids < layout.channels]
@@ -104,20 +115,20 @@ def test_a_run_shows_its_samples(bits: Bits, x: Tensor) -> None:
 
 def test_from_one_layout_to_another_is_both_masks(bits: Bits, x: Tensor) -> None:
     other = random(bits.shape[0], bits.shape[1], 0.6, seed=5)
-    source, target = Layout.of(bits), Layout.of(other)
+    source, target = Layout.of(bits, BLOCK), Layout.of(other, BLOCK)
     moved = convert(convert(x, None, source, None), source, target, None)
     assert torch.equal(convert(moved, target, None, x.shape), masked(x, bits & other))
 
 
 def test_the_same_layout_is_the_same_array(bits: Bits, x: Tensor) -> None:
-    layout = Layout.of(bits)
+    layout = Layout.of(bits, BLOCK)
     packed = convert(x, None, layout, None)
     assert convert(packed, layout, layout, None) is packed
 
 
 def test_finding_rows(bits: Bits) -> None:
     other = random(bits.shape[0], bits.shape[1], 0.6, seed=5)
-    source, target = Layout.of(bits), Layout.of(other)
+    source, target = Layout.of(bits, BLOCK), Layout.of(other, BLOCK)
     found = source.find(target)
     wanted = zip(target.sample, target.channel, strict=True)
     rows = {(n, c): i for i, (n, c) in enumerate(zip(source.sample, source.channel, strict=True))}
@@ -126,7 +137,7 @@ def test_finding_rows(bits: Bits) -> None:
 
 
 def test_the_gradient_of_packing_is_unpacking(bits: Bits, x: Tensor) -> None:
-    layout = Layout.of(bits)
+    layout = Layout.of(bits, BLOCK)
     x.requires_grad_()
     packed = convert(x, None, layout, None)
     weights = pixels(*packed.shape)
@@ -142,7 +153,7 @@ def test_the_whole_array_is_packed_as_it_lies() -> None:
 
 def test_layouts_side_by_side() -> None:
     left, right = MASKS["half"], random(4, 20, 0.4, seed=3)
-    parts = [Layout.of(left), Layout.of(right)]
+    parts = [Layout.of(left, BLOCK), Layout.of(right, BLOCK)]
     x, y = pixels(4, 40, *SPACE), pixels(4, 20, *SPACE) + 1
     layout = Layout.joined(parts)
     packed = [convert(v, None, part, None) for v, part in zip((x, y), parts, strict=True)]

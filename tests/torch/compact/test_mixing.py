@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
-from mapdrop.torch.compact.layout import Layout
+from mapdrop import kernels
+from mapdrop.torch.compact.layout import BLOCK, Layout
 from mapdrop.torch.compact.mixing import Convolution, Dense, Job, mix
 from mapdrop.torch.compact.rows import convert
 from mapdrop.torch.compact.sets import Bits
@@ -84,6 +85,24 @@ def operation(request: pytest.FixtureRequest) -> Operation:
     return chosen
 
 
+ROWS = {"block": 1}  # Of a sample come in multiples of it.
+
+
+@pytest.fixture(params=["direct", "direct, some maps of zeros", "by run"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """By our own kernels where they can, and with PyTorch's convolutions."""
+    monkeypatch.setitem(ROWS, "block", 1 if request.param == "direct" else BLOCK)
+    if request.param == "by run":
+        monkeypatch.setattr(kernels, "for_convolution", lambda: None)
+    else:
+        assert kernels.for_convolution() is not None, "Numba is a dependency of the tests"
+    return str(request.param)
+
+
+def laid_out(bits: Bits) -> Layout:
+    return Layout.of(bits, ROWS["block"])
+
+
 def over(bits: Bits | None, like: Tensor) -> Tensor:
     """The mask as factors of an array."""
     if bits is None:
@@ -117,7 +136,7 @@ def compare(
     y = operation.plain(dense["x"] * over(source, dense["x"]) * gain, dense["w"], dense["b"])
     y = torch.relu(y) if relu else y
     y = y * over(target, y)
-    layouts = [None if bits is None else Layout.of(bits) for bits in (source, target)]
+    layouts = [None if bits is None else laid_out(bits) for bits in (source, target)]
     job = Job(operation.settings, layouts[0], layouts[1], gain, relu)
     z = mix(convert(packed["x"], None, layouts[0], None), packed["w"], packed["b"], job)
     z = z if layouts[1] is None else convert(z, layouts[1], None, y.shape)
@@ -194,11 +213,11 @@ def test_weights_that_nobody_used_have_a_gradient_of_exactly_0(operation: Operat
 
 
 @pytest.mark.parametrize(("source", "target"), SIDES.values(), ids=SIDES)
-@pytest.mark.parametrize("name", ["conv2d strided", "transposed 2d", "linear"])
+@pytest.mark.parametrize("name", ["conv2d", "conv3d", "conv2d strided", "transposed 2d", "linear"])
 def test_the_derivative_is_the_numerical_one(name: str, source: bool, target: bool) -> None:
     operation = OPERATIONS[name]
     layouts = [
-        Layout.of(bits[:2, :8]) if packed else None
+        laid_out(bits[:2, :8]) if packed else None
         for bits, packed in zip(HALF.values(), (source, target), strict=True)
     ]
     space = operation.space
@@ -212,7 +231,7 @@ def test_the_derivative_is_the_numerical_one(name: str, source: bool, target: bo
 
 def test_under_autocast_the_operation_works_in_its_type() -> None:
     operation = OPERATIONS["conv2d"]
-    layout = Layout.of(HALF[INTO])
+    layout = laid_out(HALF[INTO])
     x, weight = pixels(N, INTO, *operation.space).float(), pixels(*operation.weight).float()
     with torch.autocast("cpu", torch.bfloat16):
         found = mix(

@@ -23,7 +23,7 @@ from mapdrop.torch.compact.shapes import note_shapes
 class Compiled:
     """A model's forward by `torch.compile`, for one kind of call."""
 
-    def __init__(self, kind: type[nn.Module], costs: Costs) -> None:
+    def __init__(self, kind: type[nn.Module], costs: Costs | None) -> None:
         self.pieces: list[Piece] = []
         self.kind = kind
         self.called = False
@@ -69,7 +69,7 @@ class Compiled:
 class Piece:
     """A part of a model: planned when it is first called, for each kind of call."""
 
-    def __init__(self, module: fx.GraphModule, costs: Costs) -> None:
+    def __init__(self, module: fx.GraphModule, costs: Costs | None) -> None:
         # Outside its own compiler PyTorch would draw other random numbers when it recomputes one.
         if any(isinstance(n.target, torch._ops.HigherOrderOperator) for n in module.graph.nodes):
             raise CaptureError("mapdrop's backend cannot take a checkpoint inside a model")
@@ -104,7 +104,7 @@ class Piece:
 
 
 def backend_with(
-    costs: Costs, pieces: list[Piece] | None = None
+    costs: Costs | None, pieces: list[Piece] | None = None
 ) -> Callable[[fx.GraphModule, list[Any]], Piece]:
     """A backend for `torch.compile`; it appends what it is given to `pieces`."""
 
@@ -119,4 +119,4 @@ def backend_with(
 
 def mapdrop(module: fx.GraphModule, example_inputs: list[Any]) -> Piece:
     """`torch.compile(model, backend="mapdrop")`."""
-    return Piece(module, Costs())
+    return Piece(module, None)

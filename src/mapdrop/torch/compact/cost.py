@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from torch import fx
@@ -15,49 +16,63 @@ if TYPE_CHECKING:
     from mapdrop.torch.compact.planner import Analysis
 
 _BYTES, _PASSES = 4, 3  # float32; a training step computes an output and two gradients.
+_ROWS = 4  # Maps that mapdrop's own kernels make at a time.
 
 
 @dataclass(frozen=True)
 class Costs:
-    """A machine's constants; the defaults were measured on 2 cores with 512-bit registers.
+    """A machine's constants. `measured()` gives those of this machine.
 
     Attributes:
-        flops: multiplications and additions a second, in a convolution of many maps.
-        weights: bytes a second in which a run's part of a weight is picked, used and added back.
+        flops: multiplications and additions a second, in PyTorch's convolutions of many maps.
+        own: the same in mapdrop's, of chosen maps.
+        weights: bytes a second in which a run's part of a weight is picked, used and added back,
+            where PyTorch's convolutions do runs of samples with the same maps.
         activations: bytes a second in which arrays are read, written and reordered.
-        call: seconds that a run of samples costs beside its arithmetic.
+        call: seconds that an operation, or a run of samples in it, costs beside its arithmetic.
         margin: a saving below this share of the operations concerned is not worth it.
     """
 
-    flops: float = 450e9
+    flops: float = 160e9
+    own: float = 145e9
     weights: float = 5e9
     activations: float = 10e9
     call: float = 100e-6
-    margin: float = 0.06
+    margin: float = 0.1
 
     def seconds(self, size: Size, reads: Maps, makes: Maps) -> float:
         """Of a training step's three passes over one operation that skips so."""
-        inputs, outputs = _expected(reads, size.inputs), _expected(makes, size.outputs)
+        if type(reads) is Whole and type(makes) is Whole:
+            return self._plain(size, size.inputs, size.outputs, 1, self.flops)
+        if size.direct:
+            return self._direct(size, reads, makes)
         runs = max(reads.runs, makes.runs)
+        inputs, outputs = _filled(reads, BLOCK), _filled(makes, BLOCK)
+        weights = runs * inputs * outputs * size.kernel * _BYTES / self.weights
+        return self._plain(size, inputs, outputs, runs, self.flops) + _PASSES * weights
+
+    def _plain(self, size: Size, inputs: float, outputs: float, runs: int, flops: float) -> float:
         arithmetic = 2 * size.samples * inputs * outputs * size.kernel * size.space_out
         moved = size.samples * (inputs * size.space_in + outputs * size.space_out) * _BYTES
-        weight = runs * inputs * outputs * size.kernel * _BYTES
-        one = arithmetic / self.flops + moved / self.activations + weight / self.weights
-        return _PASSES * (one + runs * self.call)
+        return _PASSES * (arithmetic / flops + moved / self.activations + runs * self.call)
+
+    def _direct(self, size: Size, reads: Maps, makes: Maps) -> float:
+        inputs, outputs = _filled(reads, _ROWS), _filled(makes, _ROWS)
+        # Copies are read again as often as there are maps made of them, but written only once.
+        copied = (2 * inputs * size.space_out + outputs * size.space_in) * size.copies * _BYTES
+        copying = size.samples * copied / self.activations
+        return self._plain(size, inputs, outputs, 1, self.own) + copying
 
     def copying(self, shape: tuple[int, ...], share: float) -> float:
         """Of moving that share of an array, forward and backward."""
-        values = 1
-        for n in shape:
-            values *= n
-        return 2 * 2 * values * share * _BYTES / self.activations
+        return 2 * 2 * prod(shape) * share * _BYTES / self.activations
 
 
-def _expected(maps: Maps, channels: int) -> float:
-    """How many of the channels a sample has, filled up to blocks."""
+def _filled(maps: Maps, block: int) -> float:
+    """How many of the channels a sample is expected to have, filled up to blocks."""
     if type(maps) is Whole:
-        return channels
-    return min(channels, maps.density * channels + BLOCK / 2)
+        return maps.channels
+    return min(maps.channels, maps.density * maps.channels + block / 2)
 
 
 @dataclass
@@ -90,6 +105,7 @@ class Operation:
 class Choice:
     """The nodes that are stored packed, the operations that read packed, and all of them."""
 
+    costs: Costs
     operations: list[Operation] = field(default_factory=list)
     packed: set[fx.Node] = field(default_factory=set)
     reads_packed: set[fx.Node] = field(default_factory=set)
@@ -107,7 +123,7 @@ def choose(analysis: Analysis, costs: Costs) -> Choice:
         (operation, side)
         for operation in operations
         for side, maps in (("skip_reads", operation.reads), ("skip_makes", operation.makes))
-        if type(maps) is not Whole
+        if type(maps) is not Whole and analysis.drops
     ]
     for operation, side in sides:
         setattr(operation, side, True)
@@ -127,14 +143,14 @@ def choose(analysis: Analysis, costs: Costs) -> Choice:
     if saved < costs.margin * nothing:
         for operation, side in sides:
             setattr(operation, side, False)
-    return _settled(operations, groups)
+    return _settled(operations, groups, costs)
 
 
-def _settled(operations: list[Operation], groups: dict[fx.Node, int]) -> Choice:
+def _settled(operations: list[Operation], groups: dict[fx.Node, int], costs: Costs) -> Choice:
     active = _active(operations, groups)
     whole = {o.node for o in operations if not o.skip_makes}
     packed = {node for node, group in groups.items() if group in active and node not in whole}
-    return Choice(operations, packed, {o.node for o in operations if o.skip_reads})
+    return Choice(costs, operations, packed, {o.node for o in operations if o.skip_reads})
 
 
 def _active(operations: list[Operation], groups: dict[fx.Node, int]) -> set[int]:
@@ -180,7 +196,7 @@ def _total(
     analysis: Analysis, operations: list[Operation], groups: dict[fx.Node, int], costs: Costs
 ) -> float:
     """Predicted seconds of a step: the mixing, the passes between, and packing and unpacking."""
-    choice = _settled(operations, groups)
+    choice = _settled(operations, groups, costs)
     seconds = sum(operation.seconds(costs) for operation in operations)
     for node, rule in analysis.rules.items():
         shape = tuple(node.meta["val"].shape)

@@ -31,10 +31,10 @@ WHOLE = Form()
 
 
 class Scope:
-    """One call: its masks, and the layouts made from them."""
+    """One call: its masks, and the layouts made from them, of multiples of `block` rows."""
 
-    def __init__(self, samples: int) -> None:
-        self.samples = samples
+    def __init__(self, samples: int, block: int) -> None:
+        self.samples, self.block = samples, block
         self.drawn: dict[int, Drawn] = {}
         self._layouts: dict[Maps, Layout] = {}
 
@@ -52,7 +52,7 @@ class Scope:
         bits = {number: drawn.bits for number, drawn in self.drawn.items()}
         # Few operations take an array without a single map; beside others there may be none.
         least = 0 if type(maps) is Nothing else 1
-        return Layout.of(maps.bits(bits, self.samples), least=least)
+        return Layout.of(maps.bits(bits, self.samples), self.block, least)
 
     def every(self, maps: Maps) -> Layout:
         """Where the maps lie, all of them too."""

@@ -4,8 +4,9 @@ An array of shape (samples, channels, *space) is packed to (1, rows, *space): sa
 and for each the maps in the set by channel. Operations that treat every map alike then work on a
 packed array as they are.
 
-Each sample's rows are filled up to a multiple of `BLOCK` with zero maps: convolutions work on
-blocks of so many channels anyway, and compile code for every new number of them.
+Where PyTorch's convolutions read them, each sample's rows are filled up to a multiple of `BLOCK`
+with zero maps: they work on blocks of so many channels anyway, and compile code for every new
+number of them.
 """
 
 from __future__ import annotations
@@ -63,8 +64,11 @@ class Layout:
     runs: tuple[Run, ...]
 
     @classmethod
-    def of(cls, bits: Bits, block: int = BLOCK, least: int = 0) -> Layout:
-        """For a set of shape (samples, channels); `least` rows a sample, where it is empty."""
+    def of(cls, bits: Bits, block: int = 1, least: int = 0) -> Layout:
+        """For a set of shape (samples, channels).
+
+        Rows come in multiples of `block`; there are `least` for each sample where the set is empty.
+        """
         samples, channels = bits.shape
         least = 0 if bits.any() else least
         runs, start = [], 0
@@ -96,6 +100,12 @@ class Layout:
     def rows(self) -> int:
         """How many maps a packed array has."""
         return self.runs[-1].rows.stop if self.runs else 0
+
+    @cached_property
+    def first(self) -> Ids:
+        """Each sample's first row, and how many rows there are."""
+        sizes = [len(run.ids) for run in self.runs for _ in range(run.first, run.last)]
+        return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
 
     @cached_property
     def sample(self) -> Ids:

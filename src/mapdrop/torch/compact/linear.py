@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from torch import Tensor, fx
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
+from mapdrop.torch.compact.direct import fits
 from mapdrop.torch.compact.forms import Env, Form, Scope
 from mapdrop.torch.compact.mixing import Convolution, Dense, Job, mix
 from mapdrop.torch.compact.rules import PerMapWith, Rule, mixed_demand
@@ -18,7 +20,10 @@ from mapdrop.torch.compact.site import Site
 
 @dataclass
 class Size:
-    """What a mixing operation costs when whole: for the cost model."""
+    """What a mixing operation works on, for the cost model.
+
+    `copies` of each map are made where mapdrop's own kernels do it; 0 where they cannot.
+    """
 
     samples: int
     inputs: int
@@ -26,6 +31,12 @@ class Size:
     kernel: int
     space_in: int
     space_out: int
+    copies: int = 0
+
+    @property
+    def direct(self) -> bool:
+        """Whether mapdrop's own kernels do it."""
+        return self.copies > 0
 
 
 class Mixing(Rule):
@@ -92,20 +103,21 @@ def _convolution(site: Site, transposed: bool) -> Rule | None:
     dims = len(site.out) - 2
     if source is None or len(site.shape(source)) != dims + 2 or dims < 1:
         return None
+    weight: Any
     if module is not None:
         if len(site.node.args) + len(site.node.kwargs) > 1:  # A size asked for at the call.
             return None
         given: Any = module
         parameters = site.parameters("weight", "bias")
-        shape = tuple(module.weight.shape)
+        weight = module.weight
     else:
         given = _Given(site, dims)
         parameters = site.given("weight", "bias")
-        weight = site.get("weight", 1, None)
-        if not isinstance(weight, fx.Node) or site.node.args[:1] != (source,):
+        node = site.get("weight", 1, None)
+        if not isinstance(node, fx.Node) or site.node.args[:1] != (source,):
             return None
-        shape = site.shape(weight)
-    kernel = shape[2:]
+        weight = node.meta["val"]
+    kernel = tuple(weight.shape[2:])
     if module is not None and len(kernel) != dims:
         return None
     before, padding = _padding(given, kernel, transposed)
@@ -118,9 +130,11 @@ def _convolution(site: Site, transposed: bool) -> Rule | None:
         return _depthwise(source, settings, parameters, given.bias is None, before)
     if given.groups != 1:
         return None
+    # Under autocast the result's type is not the weight's.
+    direct = fits(settings, site.node.meta["val"], weight)
     size = Size(
-        site.out[0], before_shape[1], site.out[1], _product(kernel), _product(before_shape[2:]),
-        _product(site.out[2:]),
+        site.out[0], before_shape[1], site.out[1], prod(kernel), prod(before_shape[2:]),
+        prod(site.out[2:]), prod(kernel[1:]) if direct else 0,
     )  # fmt: skip
     return Mixing(site, settings, parameters, size, before)
 
@@ -198,10 +212,3 @@ def dense(site: Site) -> Rule | None:
     size = Size(shape[0], maps, site.out[1], inner, 1, 1)
     found = site.given if site.module is None else site.parameters
     return Mixing(site, Dense(), found("weight", "bias"), size)
-
-
-def _product(sizes: tuple[int, ...]) -> int:
-    found = 1
-    for size in sizes:
-        found *= size
-    return found

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mapdrop.torch.compact.direct import fits, mix_directly
 from mapdrop.torch.compact.layout import Layout, Run, aligned, whole
 from mapdrop.torch.compact.weights import add_chosen, choose
 
@@ -122,6 +123,8 @@ def mix(x: Tensor, weight: Tensor, bias: Tensor | None, job: Job) -> Tensor:
 
 
 def _apply(x: Tensor, weight: Tensor, bias: Tensor | None, job: Job) -> Tensor:
+    if fits(job.settings, x, weight):
+        return mix_directly(x, weight, bias, job)
     mixed: Tensor = _Mix.apply(x, weight, bias, job)  # type: ignore[no-untyped-call]
     return mixed
 

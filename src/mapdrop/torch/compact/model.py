@@ -31,7 +31,7 @@ _SCHEDULES = 64  # Of the shapes that were met last.
 class Engine:
     """A model's schedules, one for each kind of call; they are made anew in a copy of the model."""
 
-    def __init__(self, kind: type[nn.Module], costs: Costs) -> None:
+    def __init__(self, kind: type[nn.Module], costs: Costs | None) -> None:
         self.kind, self.costs = kind, costs
         self.schedules: OrderedDict[Any, Schedule | Compiled | str] = OrderedDict()
         self.given_up = ""
@@ -92,9 +92,9 @@ class Engine:
         if isinstance(self.last, str):
             return Report((), self.last)
         if isinstance(self.last, Compiled):
-            parts = [report(schedule, self.costs) for schedule in self.last.schedules]
+            parts = [report(schedule) for schedule in self.last.schedules]
             return Report(tuple(line for part in parts for line in part.lines))
-        return report(self.last, self.costs)
+        return report(self.last)
 
 
 def _plain(tensors: dict[str, Tensor]) -> bool:
@@ -175,7 +175,9 @@ def compact(model: Model, costs: Costs | None = None) -> Model:
 
     Args:
         model: any module. It is not changed.
-        costs: a machine's constants for deciding where skipping pays.
+        costs: a machine's constants, which decide where skipping pays. Without them they are
+            measured when they are first needed, in a tenth of a second; runs that must agree to
+            the last bit want the same ones, kept from `mapdrop.torch.compact.measured()`.
 
     Returns:
         A view of the model: an instance of its class, with the same parameters, buffers, hooks,
@@ -196,5 +198,5 @@ def compact(model: Model, costs: Costs | None = None) -> Model:
     kind = model.__dict__[_ENGINE].kind if isinstance(model, Compact) else type(model)
     view: Any = _again(kind)
     view.__dict__ = model.__dict__
-    view.__dict__[_ENGINE] = Engine(kind, costs or Costs())
+    view.__dict__[_ENGINE] = Engine(kind, costs)
     return view  # type: ignore[no-any-return]

@@ -17,7 +17,9 @@ from mapdrop.torch.compact.capture import Captured, hooked
 from mapdrop.torch.compact.cost import Choice, Costs, choose
 from mapdrop.torch.compact.drops import Dropping, FeatureDropout, dropping
 from mapdrop.torch.compact.forms import WHOLE, Env, Form, Run, Scope
+from mapdrop.torch.compact.layout import BLOCK
 from mapdrop.torch.compact.linear import Mixing
+from mapdrop.torch.compact.machine import measured
 from mapdrop.torch.compact.rules import PerMap, Rule
 from mapdrop.torch.compact.sets import Kept, Maps, Whole, both, union
 from mapdrop.torch.compact.site import Site
@@ -233,6 +235,7 @@ class Schedule:
 
     steps: list[Step]
     samples: int
+    block: int  # Rows of a sample come in multiples of it.
     analysis: Analysis
     choice: Choice
     forms: dict[fx.Node, Form]
@@ -246,7 +249,7 @@ class Schedule:
     def run(self, values: list[Tensor]) -> Any:
         """The model's output."""
         env: Env = {"inputs": values}
-        scope = Scope(self.samples)
+        scope = Scope(self.samples, self.block)
         for step in self.steps:
             env[step.slot] = step.run(env, scope)
             for slot in step.done_with:
@@ -254,9 +257,11 @@ class Schedule:
         return env["output"]
 
 
-def plan(captured: Captured, costs: Costs, device: torch.device) -> Schedule:
-    """Choose, and write the steps down."""
+def plan(captured: Captured, costs: Costs | None, device: torch.device) -> Schedule:
+    """Choose, and write the steps down. None: by this machine's constants."""
     analysis = analyse(captured)
+    if costs is None:
+        costs = measured() if analysis.drops and device.type == "cpu" else Costs()
     choice = choose(analysis, costs)
     return _Writer(captured, analysis, choice, device).write()
 
@@ -282,7 +287,12 @@ class _Writer:
             self._draw([d for d in self.analysis.drops if draws[d.number] == i])
         self._free()
         samples = self.analysis.samples or 0
-        return Schedule(self.steps, samples, self.analysis, self.choice, self.forms)
+        return Schedule(self.steps, samples, self._block(), self.analysis, self.choice, self.forms)
+
+    def _block(self) -> int:
+        """One where mapdrop's own kernels do all that is packed."""
+        mixing = [o for o in self.choice.operations if o.skip_reads or o.skip_makes]
+        return 1 if all(operation.rule.size.direct for operation in mixing) else BLOCK
 
     def _add(self, slot: Any, run: Run, reads: list[Any]) -> None:
         self.steps.append(Step(slot, run))

@@ -72,9 +72,9 @@ class Report:
         return "\n".join([*text, f"predicted saving in these operations: {self.saving:.0%}"])
 
 
-def report(schedule: Schedule, costs: Costs) -> Report:
+def report(schedule: Schedule) -> Report:
     """Of a schedule."""
-    analysis = schedule.analysis
+    analysis, costs = schedule.analysis, schedule.choice.costs
     return Report(
         tuple(_line(operation, analysis, costs) for operation in schedule.choice.operations)
     )

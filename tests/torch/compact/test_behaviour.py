@@ -448,7 +448,7 @@ def test_random_numbers_come_in_the_same_order() -> None:
     same(make, seeds=range(4))
 
 
-def test_torch_compile_of_it() -> None:
+def test_torch_compile_of_it_still_skips() -> None:
     fast = compact(net(), ALWAYS)
     compiled = torch.compile(fast, backend="eager")
     for seed in range(2):
@@ -458,6 +458,20 @@ def test_torch_compile_of_it() -> None:
             assert one is not None
             assert other is not None
             check_close("gradient", one, other)
+    assert skips(fast)
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="disable"):
+        torch.compile(fast, backend="eager", fullgraph=True)(images())
+    fast.eval()
+    compiled = torch.compile(fast, backend="eager", fullgraph=True)
+    check_close("output", net().eval()(images()), compiled(images()))
+
+
+def test_export_has_the_models_own_operations() -> None:
+    names = [
+        [n.name for n in torch.export.export(one, (images(),)).graph.nodes if n.op[:4] == "call"]
+        for one in (net(), compact(net(), ALWAYS))
+    ]
+    assert names[0] == names[1]
 
 
 def test_transforms_get_the_models_own_forward() -> None:

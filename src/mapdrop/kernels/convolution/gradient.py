@@ -19,7 +19,7 @@ from mapdrop.kernels.convolution.window import (
 )
 from mapdrop.kernels.threads import spread
 
-_PIXELS = 192  # Of a map that are done at a time: they stay in the L1 cache.
+_PIXELS = 1024  # Of a map that are summed before the sums go where they belong.
 _SUMS = 1 << 19  # Bytes of the part of the gradient that a task makes: it stays in the L2 cache.
 _COPIES = 1 << 17  # Bytes of copies that are made at a time.
 _TASKS = 4  # For each thread at least, if there are enough input maps.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from mapdrop.torch.compact.layout import Layout
 from mapdrop.torch.compact.mixing import Convolution, Job, mix
 
 _SAMPLES, _MAPS, _SIDE, _KERNEL = 8, 64, 16, 3
-_ROUNDS, _WARM_UP = 9, 2
+_ROUNDS, _WARM_UP = 12, 2
 _COPIED = 1 << 22  # Values: more than the caches near the cores of most processors hold.
 
 
@@ -49,7 +48,7 @@ def _timed() -> Costs:
     every = Layout.of(np.ones((_SAMPLES, _MAPS), bool))
     packed, job = x.view(1, -1, _SIDE, _SIDE), Job(settings, every, every)
     large = torch.zeros(_COPIED)
-    whole, own, copy = _medians(
+    whole, own, copy = _shortest(
         lambda: _step(lambda a, w: settings.forward(a, w, None), x, weight),
         lambda: _step(lambda a, w: mix(a, w, None, job), packed, weight),
         lambda: large.clone(),
@@ -77,8 +76,12 @@ def _step(operation: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tens
     torch.autograd.grad(y, (x, weight), torch.ones_like(y))
 
 
-def _medians(*functions: Callable[[], object]) -> list[float]:
-    """Seconds of each, one after the other in every round: other work hits all of them alike."""
+def _shortest(*functions: Callable[[], object]) -> list[float]:
+    """Seconds of each at its best, one after the other in every round.
+
+    Not the median: where another process holds a core, PyTorch's threads wait for each other, and
+    half of the rounds may take a hundred times as long.
+    """
     seconds: list[list[float]] = [[] for _ in functions]
     for number in range(_WARM_UP + _ROUNDS):
         for function, found in zip(functions, seconds, strict=True):
@@ -86,4 +89,4 @@ def _medians(*functions: Callable[[], object]) -> list[float]:
             function()
             if number >= _WARM_UP:
                 found.append(time.perf_counter() - start)
-    return [statistics.median(found) for found in seconds]
+    return [min(found) for found in seconds]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from typing import Any, TypeVar
 
@@ -47,7 +48,17 @@ class Engine:
         return Engine(self.kind, self.costs)
 
     def forward(self, model: nn.Module, args: Any, kwargs: Any) -> Any:
-        """The training forward."""
+        """The training forward. PyTorch's compiler leaves it to run as it is.
+
+        What is skipped is known only when a step's masks are drawn.
+        """
+        if "torch._dynamo" not in sys.modules:  # It takes seconds to import.
+            return self._forward(model, args, kwargs)
+        return torch._dynamo.disable(self._forward)(model, args, kwargs)
+
+    forward._torchdynamo_disable = True  # type: ignore[attr-defined]
+
+    def _forward(self, model: nn.Module, args: Any, kwargs: Any) -> Any:
         arguments = bound(self.kind.forward, model, args, kwargs)
         tensors = {name: v for name, v in arguments.items() if isinstance(v, Tensor)}
         if self.given_up or not _plain(tensors):
@@ -102,11 +113,14 @@ def _plain(tensors: dict[str, Tensor]) -> bool:
     return (
         bool(tensors)
         and all(type(t) is Tensor and not t.is_meta for t in tensors.values())
-        and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
         and torch.autograd.forward_ad._current_level < 0
     )
+
+
+def _exporting() -> bool:
+    return bool(getattr(torch.compiler, "is_exporting", lambda: False)())
 
 
 def _key(model: nn.Module, arguments: dict[str, Any]) -> Any:
@@ -141,7 +155,7 @@ class Compact:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own forward; in training mode without the maps that are dropped."""
         engine: Engine = self.__dict__[_ENGINE]
-        if not self.training:  # type: ignore[attr-defined]
+        if not self.training or _exporting():  # type: ignore[attr-defined]
             return engine.kind.forward(self, *args, **kwargs)
         return engine.forward(self, args, kwargs)  # type: ignore[arg-type]
 
@@ -171,7 +185,8 @@ def compact(model: Model, costs: Costs | None = None) -> Model:
     one after it, forward or backward. The result and all gradients are those of the model itself
     with the same random numbers, up to rounding. `nn.Dropout1d`, `2d` and `3d` and the layers of
     `mapdrop.torch` that drop whole maps or whole samples count. Where skipping would not pay, or an
-    operation is unknown, the model computes as it is; `fast.report()` says what is skipped.
+    operation is unknown, the model computes as it is; `fast.report()` says what is skipped. In a
+    function compiled by `torch.compile` it stays a part of its own, with a graph break.
 
     Args:
         model: any module. It is not changed.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import torch
 from torch import nn
 
 from mapdrop.torch.compact import Costs, compact
@@ -20,6 +23,10 @@ def called(*layers: nn.Module) -> nn.Module:
 
 def conv() -> nn.Module:
     return nn.Conv2d(C, C, 3, padding=1)
+
+
+def conv8() -> nn.Module:
+    return nn.Conv2d(8, C, 3, padding=1)
 
 
 REASONS = {
@@ -83,6 +90,46 @@ def test_the_text_has_a_line_for_each_operation() -> None:
     text = str(report(fast)).splitlines()
     assert [row.split()[0] for row in text] == ["operation", "0", "3", "5", "predicted"]
     assert text[1].split()[1:3] == ["100%", "50%"]
+
+
+def test_savings_are_measured_on_request() -> None:
+    layers = conv(), nn.ReLU(), nn.Dropout2d(0.9), conv(), nn.GroupNorm(4, C), conv()
+    view: Any = called(*layers)
+    assert [x.measured for x in view.report().lines] == [None] * 3
+    assert view.report().measured_saving is None
+    found = view.report(measured=True)
+    assert [x.measured is not None for x in found.lines] == [True, True, False]
+    whole, planned = zip(*(x.measured for x in found.lines if x.measured), strict=True)
+    assert min(whole + planned) > 0
+    assert found.measured_saving == 1 - sum(planned) / sum(whole)
+    text = str(found).splitlines()
+    assert "measured ms" in text[0]
+    assert text[-1] == f"measured saving in those that skip: {found.measured_saving:.0%}"
+
+
+def test_measuring_changes_nothing_in_the_model() -> None:
+    fast: Any = called(conv(), nn.Dropout2d(0.5), conv())
+    torch.manual_seed(3)
+    expected = fast(IMAGE)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        fast.report(measured=True)
+    assert torch.equal(fast(IMAGE), expected)
+    assert all(p.grad is None for p in fast.parameters())
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Conv2d(C, C, 3, 2), nn.Dropout2d(0.5), nn.ConvTranspose2d(C, C, 2, 2)],
+        [conv(), nn.Dropout2d(0.5), nn.Flatten(), nn.Linear(C * 36, 5)],
+        [nn.Conv2d(C, 8, 2, padding="same"), nn.Dropout2d(0.5), conv8()],
+    ],
+    ids=["strides", "linear", "uneven padding"],
+)
+def test_every_kind_of_operation_can_be_measured(layers: list[nn.Module]) -> None:
+    view: Any = called(*layers)
+    assert all(x.measured is not None for x in view.report(measured=True).lines)
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 1.0])

@@ -95,7 +95,7 @@ def _add(total: Any, panels: Any, ids: Any, starts: Any, numbers: Any) -> None:
     size, pixels, width = total.itemsize, panels.shape[1], panels.shape[2]
     lanes = BYTES // size
     rows, sums = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
-    spare, table = np.empty((ROWS, width), total.dtype), np.empty(_PIXELS, np.int64)
+    spare, table = np.zeros((ROWS, width), total.dtype), np.empty(_PIXELS, np.int64)
     for i in range(_PIXELS):
         table[i] = (i * size << 32) | (i * width * size)
     every = ids.size == total.shape[1]
@@ -115,7 +115,10 @@ def _add(total: Any, panels: Any, ids: Any, starts: Any, numbers: Any) -> None:
                         place = numbers[at] * total.shape[1] + panel * width
                         sums[i] = total.ctypes.data + place * size
                 if not straight:
-                    spare[:] = 0
+                    for i in range(there):
+                        line = total[numbers[top + i]]
+                        for j in range(some):
+                            spare[i, j] = line[ids[panel * width + j]]
                 multiply(
                     vectors, spare[0, 0], rows.ctypes.data, table.ctypes.data,
                     min(_PIXELS, pixels - pixel),
@@ -125,7 +128,7 @@ def _add(total: Any, panels: Any, ids: Any, starts: Any, numbers: Any) -> None:
                     for i in range(there):
                         line = total[numbers[top + i]]
                         for j in range(some):
-                            line[ids[panel * width + j]] += spare[i, j]
+                            line[ids[panel * width + j]] = spare[i, j]
 
 
 @compiled()

@@ -84,7 +84,7 @@ def _accumulate(
     lanes = BYTES // size
     width, pixels = VECTORS * lanes, out.shape[1]
     rows, sums = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
-    spare = np.empty((ROWS, width), out.dtype)
+    spare = np.zeros((ROWS, width), out.dtype)
     for group in range(0, made.size, _GROUP):
         for at in range(0, pixels, width):
             vectors = min(VECTORS, -(-(pixels - at) // lanes))
@@ -99,7 +99,10 @@ def _accumulate(
                     if whole:
                         sums[i] = out.ctypes.data + (row * pixels + at) * size
                 if not whole:
-                    spare[:] = 0
+                    for i in range(there):
+                        line = out[made[top + i]]
+                        for j in range(min(width, pixels - at)):
+                            spare[i, j] = line[at + j]
                 multiply(
                     vectors, spare[0, 0], rows.ctypes.data, table.ctypes.data, n,
                     columns.ctypes.data + at * size, sums.ctypes.data,
@@ -108,7 +111,7 @@ def _accumulate(
                     for i in range(there):
                         line = out[made[top + i]]
                         for j in range(min(width, pixels - at)):
-                            line[at + j] += spare[i, j]
+                            line[at + j] = spare[i, j]
 
 
 def product(

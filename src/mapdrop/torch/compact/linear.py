@@ -52,9 +52,11 @@ class Mixing(Rule):
         settings: Convolution | Dense,
         parameters: Callable[[Env], list[Tensor | None]],
         size: Size,
+        kernel: tuple[int, ...],
         before: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.reads = (site.arrays[0],)
+        self.kernel = kernel
         self.site, self.settings, self.parameters, self.size = site, settings, parameters, size
         self.before = before
         self.reads_form = Form()
@@ -136,7 +138,7 @@ def _convolution(site: Site, transposed: bool) -> Rule | None:
         site.out[0], before_shape[1], site.out[1], prod(kernel), prod(before_shape[2:]),
         prod(site.out[2:]), prod(kernel[1:]) if direct else 0,
     )  # fmt: skip
-    return Mixing(site, settings, parameters, size, before)
+    return Mixing(site, settings, parameters, size, kernel, before)
 
 
 class _Given:
@@ -211,4 +213,4 @@ def dense(site: Site) -> Rule | None:
     maps, inner = source.meta.get("maps", (shape[1], 1))
     size = Size(shape[0], maps, site.out[1], inner, 1, 1)
     found = site.given if site.module is None else site.parameters
-    return Mixing(site, Dense(), found("weight", "bias"), size)
+    return Mixing(site, Dense(), found("weight", "bias"), size, (inner,))

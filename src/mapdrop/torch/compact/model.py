@@ -98,14 +98,14 @@ class Engine:
             drops = any(drops_maps(module) for module in model.modules())
             return Compiled(self.kind, self.costs) if drops else str(problem)
 
-    def report(self) -> Report:
+    def report(self, measured: bool) -> Report:
         """Of the last call's schedule."""
         if isinstance(self.last, str):
             return Report((), self.last)
         if isinstance(self.last, Compiled):
-            parts = [report(schedule) for schedule in self.last.schedules]
+            parts = [report(schedule, measured) for schedule in self.last.schedules]
             return Report(tuple(line for part in parts for line in part.lines))
-        return report(self.last)
+        return report(self.last, measured)
 
 
 def _plain(tensors: dict[str, Tensor]) -> bool:
@@ -159,10 +159,14 @@ class Compact:
             return engine.kind.forward(self, *args, **kwargs)
         return engine.forward(self, args, kwargs)  # type: ignore[arg-type]
 
-    def report(self) -> Report:
-        """What the last training call skipped and what it left whole, and why."""
+    def report(self, *, measured: bool = False) -> Report:
+        """What the last training call skipped and what it left whole, and why.
+
+        Times are predicted by the cost model; with `measured`, each operation that skips is also
+        timed alone, whole and as planned, on random values.
+        """
         engine: Engine = self.__dict__[_ENGINE]
-        return engine.report()
+        return engine.report(measured)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         engine: Engine = self.__dict__[_ENGINE]

@@ -240,6 +240,7 @@ class Schedule:
     choice: Choice
     forms: dict[fx.Node, Form]
     settings: Any = None  # Of the model's modules, when it was planned.
+    last: Scope | None = None  # Of the last call.
 
     @property
     def skips(self) -> bool:
@@ -249,7 +250,7 @@ class Schedule:
     def run(self, values: list[Tensor]) -> Any:
         """The model's output."""
         env: Env = {"inputs": values}
-        scope = Scope(self.samples, self.block)
+        self.last = scope = Scope(self.samples, self.block)
         for step in self.steps:
             env[step.slot] = step.run(env, scope)
             for slot in step.done_with:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from mapdrop.torch.compact.cost import Costs, Operation
+from mapdrop.torch.compact.cost import Operation
+from mapdrop.torch.compact.measure import measure
 from mapdrop.torch.compact.planner import Analysis, Schedule
 from mapdrop.torch.compact.sets import Maps, Whole
 
@@ -19,6 +20,7 @@ class Line:
         name: in the model.
         reads, makes: expected share of its input and output maps that are read and computed.
         whole, chosen: predicted seconds a training step, with nothing skipped and as planned.
+        measured: the same two by the clock, where that was asked for and something is skipped.
         reason: why it is left whole, and what would change it; empty where something is skipped.
     """
 
@@ -27,6 +29,7 @@ class Line:
     makes: float
     whole: float
     chosen: float
+    measured: tuple[float, float] | None
     reason: str
 
 
@@ -43,44 +46,60 @@ class Report:
         whole = sum(line.whole for line in self.lines)
         return 1 - sum(line.chosen for line in self.lines) / whole if whole else 0.0
 
+    @property
+    def measured_saving(self) -> float | None:
+        """The same by the clock, of the operations that skip; None where nothing was measured."""
+        pairs = [line.measured for line in self.lines if line.measured is not None]
+        return 1 - sum(p for _, p in pairs) / sum(w for w, _ in pairs) if pairs else None
+
     def __str__(self) -> str:
         if self.reason:
             return f"nothing is skipped: {self.reason}"
-        rows = [("operation", "reads", "makes", "dense ms", "predicted ms", "why it is whole")]
-        rows += [
-            (
-                line.name,
-                f"{line.reads:.0%}",
-                f"{line.makes:.0%}",
-                f"{line.whole * 1e3:.2f}",
-                f"{line.chosen * 1e3:.2f}",
-                line.reason,
-            )
-            for line in self.lines
-        ]
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        text = [
-            "  ".join(
-                [
-                    row[0].ljust(widths[0]),
-                    *(c.rjust(w) for c, w in zip(row[1:5], widths[1:], strict=True)),
-                    row[5],
-                ]
-            ).rstrip()
-            for row in rows
-        ]
-        return "\n".join([*text, f"predicted saving in these operations: {self.saving:.0%}"])
+        measured = self.measured_saving
+        rows = [_cells(line, measured is not None) for line in self.lines]
+        names = ["operation", "reads", "makes", "dense ms", "predicted ms"]
+        names += ["dense ms, measured", "measured ms"] if measured is not None else []
+        text = _aligned([[*names, "why it is whole"], *rows])
+        text.append(f"predicted saving in these operations: {self.saving:.0%}")
+        if measured is not None:
+            text.append(f"measured saving in those that skip: {measured:.0%}")
+        return "\n".join(text)
 
 
-def report(schedule: Schedule) -> Report:
-    """Of a schedule."""
-    analysis, costs = schedule.analysis, schedule.choice.costs
+def _cells(line: Line, measured: bool) -> list[str]:
+    shares = [f"{line.reads:.0%}", f"{line.makes:.0%}"]
+    times = [line.whole, line.chosen, *((line.measured or (None, None)) if measured else ())]
+    shown = ["" if seconds is None else f"{seconds * 1e3:.2f}" for seconds in times]
+    return [line.name, *shares, *shown, line.reason]
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Names to the left, numbers to the right, reasons last."""
+    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
+    return [
+        "  ".join(
+            [
+                name.ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)),
+                reason,
+            ]
+        ).rstrip()
+        for name, *numbers, reason in rows
+    ]
+
+
+def report(schedule: Schedule, measured: bool = False) -> Report:
+    """Of a schedule; with `measured`, operations that skip are timed."""
     return Report(
-        tuple(_line(operation, analysis, costs) for operation in schedule.choice.operations)
+        tuple(
+            _line(o, schedule, measure(schedule, o) if measured else None)
+            for o in schedule.choice.operations
+        )
     )
 
 
-def _line(operation: Operation, analysis: Analysis, costs: Costs) -> Line:
+def _line(operation: Operation, schedule: Schedule, measured: tuple[float, float] | None) -> Line:
+    analysis, costs = schedule.analysis, schedule.choice.costs
     skips = operation.skip_reads or operation.skip_makes
     return Line(
         analysis.sites[operation.node].name,
@@ -88,6 +107,7 @@ def _line(operation: Operation, analysis: Analysis, costs: Costs) -> Line:
         _share(operation.makes, operation.skip_makes),
         operation.whole(costs),
         operation.seconds(costs),
+        measured,
         "" if skips else _reason(operation, analysis),
     )
 

@@ -13,7 +13,7 @@ from mapdrop.torch.compact.linear import Mixing, Size
 from mapdrop.torch.compact.sets import Maps, Whole
 
 if TYPE_CHECKING:
-    from mapdrop.torch.compact.planner import Analysis
+    from mapdrop.torch.compact.analysis import Analysis
 
 _BYTES, _PASSES = 4, 3  # float32; a training step computes an output and two gradients.
 _ROWS = 4  # Maps that mapdrop's own kernels make at a time.

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from mapdrop.torch.compact.analysis import Analysis
 from mapdrop.torch.compact.cost import Operation
 from mapdrop.torch.compact.measure import measure
-from mapdrop.torch.compact.planner import Analysis, Schedule
+from mapdrop.torch.compact.planner import Schedule
 from mapdrop.torch.compact.sets import Maps, Whole
 
 

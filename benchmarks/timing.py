@@ -10,23 +10,38 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one function's calls."""
+    """Seconds of one function's calls, round by round."""
 
+    seconds: tuple[float, ...]
     median: float
     low: float  # 10th percentile
     high: float  # 90th percentile
 
 
+def ratio(ours: Times, peer: Times) -> float:
+    """The median over the rounds of the peer's time through ours.
+
+    Both halves of a round meet the same machine: where its speed drifts from round to round, the
+    ratio of two medians compares different minutes.
+    """
+    pairs = zip(peer.seconds, ours.seconds, strict=True)
+    return statistics.median(theirs / own for theirs, own in pairs)
+
+
 def interleaved(
     functions: dict[str, Callable[[], object]], rounds: int, calls: int = 1, warmup: int = 2
 ) -> dict[str, Times]:
-    """Times of each function, one after the other in every round; `calls` are timed together."""
+    """Times of each function, one after the other in every round; `calls` are timed together.
+
+    Every second round runs backwards, because the first to run finds other caches than the last.
+    """
     for function in functions.values():
         for _ in range(warmup):
             function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
+    for number in range(rounds):
+        order = list(functions.items())
+        for name, function in order if number % 2 == 0 else reversed(order):
             start = time.perf_counter()
             for _ in range(calls):
                 function()
@@ -36,4 +51,4 @@ def interleaved(
 
 def _summary(values: list[float]) -> Times:
     tenths = statistics.quantiles(values, n=10) if len(values) > 1 else [values[0]] * 9
-    return Times(statistics.median(values), tenths[0], tenths[-1])
+    return Times(tuple(values), statistics.median(values), tenths[0], tenths[-1])

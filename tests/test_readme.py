@@ -64,14 +64,14 @@ def test_its_table_of_compact_is_that_of_the_committed_rows() -> None:
 def test_the_table_of_compact_says_what_its_rows_say(tmp_path: Path) -> None:
     text = compact_tables.filled(README, _rows(tmp_path, {ROWS[0].name: 100.0}))
     # The peer's 200 ms and the 150 ms with no dropout, through ours.
-    assert f"| {ROWS[0].network} | 0.5 | share=8 | 2.00x | 1.50x |" in text
-    assert f"| {ROWS[1].network} | 0.5 | {ROWS[1].mask} | 0.80x | 0.60x |" in text
+    assert f"| {ROWS[0].network} | 0.5 | share=8 | 2.00x | 50% of 4.00x | 1.50x |" in text
+    assert f"| {ROWS[1].network} | 0.5 | {ROWS[1].mask} | 0.80x | 20% of 4.00x | 0.60x |" in text
     counted = re.search(r"Never below 0.80x at p = 0.1 and on (\d+) published networks.", text)
     assert counted
     assert 5 < int(counted[1]) < len(MODELS), "two builds of one network count once"
     assert "0.25 of `nn.Dropout2d`'s (1 instead of 4 MiB)" in text
     again = compact_tables.filled(README, _rows(tmp_path, {ROWS[0].name: 50.0}))
-    assert "| 4.00x | 3.00x |" in again, "the newest row of a name counts"
+    assert "| 4.00x | 100% of 4.00x | 3.00x |" in again, "the newest row of a name counts"
 
 
 def test_the_table_of_compact_cannot_be_made_without_its_rows(tmp_path: Path) -> None:
@@ -95,7 +95,8 @@ def _rows(folder: Path, ours: dict[str, float]) -> Path:
                 "p": row.p,
                 "mask": row.mask,
                 "group": row.group,
-                "milliseconds": {name: {"median": median} for name, median in times.items()},
+                "gains": {name: median / times[OURS] for name, median in times.items()},
+                "bound": 4.0,
                 "bytes": {OURS: 2**20, PEER: 2**22},
                 **dict.fromkeys(("processor", "threads", "torch", "date"), "some"),
             }

@@ -6,6 +6,7 @@ all costs. Strides are 1.
 """
 
 from mapdrop.kernels.convolution.gradient import gradient as gradient
+from mapdrop.kernels.convolution.product import DEPTH as DEPTH
 from mapdrop.kernels.convolution.product import product as product
 from mapdrop.kernels.convolution.window import Maps as Maps
 from mapdrop.kernels.convolution.window import Window as Window

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -143,8 +144,9 @@ def _turn(out: Any, total: Any, low: int, high: int) -> None:
 
 
 def gradient(
-    out: Any, grad: Any, made: Maps, x: Any, read: Maps, window: Window, gain: float, threads: int
-) -> None:
+    out: Any, grad: Any, made: Maps, x: Any, read: Maps, window: Window, gain: float, threads: int,
+    empty: Callable[[tuple[int, ...]], Any] | None = None,
+) -> None:  # fmt: skip
     """out = the gradient of the weight of the convolution of gain * x.
 
     Args:
@@ -152,12 +154,15 @@ def gradient(
         grad: of the output, (rows, pixels).
         x: (rows, *three axes).
         made, read: the maps in the rows of grad and x; of each sample by increasing channel.
+        empty: makes an array of that shape and grad's type, of the size of grad; NumPy's where it
+            is None.
     """
     outputs, inputs, taps = out.shape
     width = VECTORS * BYTES // grad.itemsize
     there = np.concatenate([[0], np.cumsum(made.channel < outputs)])[made.first]
     first = np.concatenate([[0], np.cumsum(-(-np.diff(there) // width))])
-    panels = np.empty((first[-1], grad.shape[1], width), grad.dtype)
+    shape = (int(first[-1]), grad.shape[1], width)
+    panels = np.empty(shape, grad.dtype) if empty is None else empty(shape)
     samples = len(first) - 1
     spread(_panels, samples, threads, 1, 1, panels, first, grad, made.first, made.channel, outputs)
     size = max(1, min(_SUMS // (outputs * taps * x.itemsize), -(-inputs // (_TASKS * threads))))

@@ -19,7 +19,7 @@ from mapdrop.kernels.convolution.window import (
 )
 from mapdrop.kernels.threads import spread
 
-_DEPTH = 144  # Terms of a sum that are done at a time: they and their columns stay in the L1 cache.
+DEPTH = 144  # Terms of a sum that are done at a time: they and their columns stay in the L1 cache.
 _GROUP = 48  # Output maps that are done at a time, for the same reason.
 _TASKS = 4  # For each thread at least, if there are enough output maps.
 
@@ -35,7 +35,7 @@ def _product(
     kernel, and how many outputs and inputs there are.
     """
     taps, each = distances(window, x), copies(window, x)
-    block = max(1, _DEPTH // taps.size)
+    block = max(1, DEPTH // taps.size)
     columns = aligned(block * each, x)
     table = np.empty(block * taps.size, np.int64)
     for task in range(low, high):

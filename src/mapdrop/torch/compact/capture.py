@@ -103,11 +103,12 @@ class _Tracer(fx.Tracer):
 
 def hooked(module: nn.Module) -> bool:
     """Whether somebody watches the module: then it is called as it is, with whole arrays."""
+    own = module.__dict__
     return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
+        own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or own["_backward_hooks"]
+        or own["_backward_pre_hooks"]
     )
 
 

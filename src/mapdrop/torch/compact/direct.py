@@ -6,6 +6,7 @@ The kernels take each sample's maps where they lie and the weight as it is. What
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mapdrop.torch.compact.mixing import Job
 
 _DTYPES = (torch.float32, torch.float64)
-_FARTHEST = 2**31  # Distances in a weight, in bytes, are kept in 32 bits.
+_FARTHEST = 2**31  # Distances in a weight and in copies of maps, in bytes, are kept in 32 bits.
 
 
 def fits(settings: Any, x: Tensor, weight: Tensor) -> bool:
@@ -33,7 +34,17 @@ def fits(settings: Any, x: Tensor, weight: Tensor) -> bool:
         and x.dtype in _DTYPES
         and weight.numel() * weight.element_size() < _FARTHEST
         and kernels.for_convolution() is not None
+        and _copied(settings, x, weight) < _FARTHEST
     )
+
+
+def _copied(settings: Any, x: Tensor, weight: Tensor) -> int:
+    """Bytes of the copies of maps that are made at a time, at most."""
+    kernel = weight.shape[2:]
+    reach = (n + 2 * d * k for n, d, k in zip(x.shape[2:], settings.dilation, kernel, strict=True))
+    fast: Any = kernels.for_convolution()
+    together = max(1, fast.DEPTH // kernel.numel())
+    return prod(reach) * kernel[1:].numel() * together * x.element_size()
 
 
 def mix_directly(x: Tensor, weight: Tensor, bias: Tensor | None, job: Job) -> Tensor:
@@ -119,7 +130,7 @@ class _Work:
         fast.gradient(
             found.view(*self.weight_shape[:2], -1).numpy(), _pixels(grad.contiguous()),
             _maps(self.target), _volumes(x, self.window.size), _maps(self.source), self.window,
-            self.job.gain, torch.get_num_threads(),
+            self.job.gain, torch.get_num_threads(), lambda shape: grad.new_empty(shape).numpy(),
         )  # fmt: skip
         return found
 

@@ -129,18 +129,33 @@ def _key(model: nn.Module, arguments: dict[str, Any]) -> Any:
         (v.shape, v.dtype, v.device) if isinstance(v, Tensor) else (name, repr(v))
         for name, v in arguments.items()
     )
-    modules = tuple(
-        (id(m), m.training, hooked(m), getattr(m, "p", None), getattr(m, "source", None) is None)
-        for m in model.modules()
-    )
+    modules = tuple(map(_state, _modules(model)))
     device = next(v.device.type for v in arguments.values() if isinstance(v, Tensor))
     cast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
     return given, modules, cast
 
 
+def _modules(model: nn.Module) -> list[nn.Module]:
+    """`model.modules()`, which also makes their names: too slow for every call."""
+    found = {id(model): model}
+    ahead = [model]
+    while ahead:
+        for child in ahead.pop()._modules.values():
+            if child is not None and id(child) not in found:
+                found[id(child)] = child
+                ahead.append(child)
+    return list(found.values())
+
+
+def _state(module: nn.Module) -> Any:
+    own = module.__dict__  # A missing attribute of a module takes long to be found missing.
+    fixed = own.get("source") is None
+    return id(module), own["training"], hooked(module), own.get("p"), fixed
+
+
 def _settings(model: nn.Module) -> Any:
     """What the modules' code may look at."""
-    return [plain_attributes(module) for module in model.modules()]
+    return [plain_attributes(module) for module in _modules(model)]
 
 
 def _not_plain(arguments: dict[str, Any], tensors: dict[str, Tensor]) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mapdrop.torch.compact.analysis import Analysis
 
 _BYTES, _PASSES = 4, 3  # float32; a training step computes an output and two gradients.
-_ROWS = 4  # Maps that mapdrop's own kernels make at a time.
+_ROWS, _PIXELS = 4, 8  # Maps, and pixels of each, that mapdrop's own kernels make at a time.
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,12 @@ class Costs:
     Attributes:
         flops: multiplications and additions a second, in PyTorch's convolutions of many maps.
         own: the same in mapdrop's, of chosen maps.
-        weights: bytes a second in which a run's part of a weight is picked, used and added back,
-            where PyTorch's convolutions do runs of samples with the same maps.
+        weights: bytes a second in which PyTorch's convolutions reorder a weight, and in which a
+            run's part of it is picked, used and added back where they do runs of samples with the
+            same maps.
         activations: bytes a second in which arrays are read, written and reordered.
         call: seconds that an operation, or a run of samples in it, costs beside its arithmetic.
-        margin: a saving below this share of the operations concerned is not worth it.
+        margin: an operation skips only where that is predicted to save this share of it.
     """
 
     flops: float = 160e9
@@ -38,30 +39,38 @@ class Costs:
     weights: float = 5e9
     activations: float = 10e9
     call: float = 100e-6
-    margin: float = 0.1
+    margin: float = 0.15
 
     def seconds(self, size: Size, reads: Maps, makes: Maps) -> float:
         """Of a training step's three passes over one operation that skips so."""
         if type(reads) is Whole and type(makes) is Whole:
-            return self._plain(size, size.inputs, size.outputs, 1, self.flops)
+            return self._plain(size, size.inputs, size.outputs, 1)
         if size.direct:
             return self._direct(size, reads, makes)
         runs = max(reads.runs, makes.runs)
         inputs, outputs = _filled(reads, BLOCK), _filled(makes, BLOCK)
         weights = runs * inputs * outputs * size.kernel * _BYTES / self.weights
-        return self._plain(size, inputs, outputs, runs, self.flops) + _PASSES * weights
+        return self._plain(size, inputs, outputs, runs) + _PASSES * weights
 
-    def _plain(self, size: Size, inputs: float, outputs: float, runs: int, flops: float) -> float:
-        arithmetic = 2 * size.samples * inputs * outputs * size.kernel * size.space_out
-        moved = size.samples * (inputs * size.space_in + outputs * size.space_out) * _BYTES
-        return _PASSES * (arithmetic / flops + moved / self.activations + runs * self.call)
+    def _plain(self, size: Size, inputs: float, outputs: float, runs: int) -> float:
+        products = size.samples * inputs * outputs * size.kernel * size.space_out
+        weight = 2 * size.inputs * size.outputs * size.kernel * _BYTES / self.weights
+        passing = self._moving(size, inputs, outputs) + runs * self.call
+        return _PASSES * (2 * products / self.flops + weight + passing)
 
     def _direct(self, size: Size, reads: Maps, makes: Maps) -> float:
         inputs, outputs = _filled(reads, _ROWS), _filled(makes, _ROWS)
+        weights = size.samples * inputs * outputs * size.kernel  # Each sample's part, each once.
+        pixels = -(-size.space_out // _PIXELS) * _PIXELS
+        product = 2 * weights * pixels / self.own + 2 * weights * _BYTES / self.activations
         # Copies are read again as often as there are maps made of them, but written only once.
         copied = (2 * inputs * size.space_out + outputs * size.space_in) * size.copies * _BYTES
         copying = size.samples * copied / self.activations
-        return self._plain(size, inputs, outputs, 1, self.own) + copying
+        return _PASSES * (product + self._moving(size, inputs, outputs) + self.call) + copying
+
+    def _moving(self, size: Size, inputs: float, outputs: float) -> float:
+        values = size.samples * (inputs * size.space_in + outputs * size.space_out)
+        return values * _BYTES / self.activations
 
     def copying(self, shape: tuple[int, ...], share: float) -> float:
         """Of moving that share of an array, forward and backward."""
@@ -138,9 +147,7 @@ def choose(analysis: Analysis, costs: Costs) -> Choice:
                 total, improved = other, True
             else:
                 setattr(operation, side, not getattr(operation, side))
-    nothing = sum(o.whole(costs) for o in operations if o.skip_reads or o.skip_makes)
-    saved = _idle(analysis, operations, groups, costs) - total
-    if saved < costs.margin * nothing:
+    if _idle(analysis, operations, groups, costs) <= total:
         for operation, side in sides:
             setattr(operation, side, False)
     return _settled(operations, groups, costs)
@@ -195,9 +202,14 @@ def _idle(analysis: Analysis, operations: list[Operation], groups: Any, costs: C
 def _total(
     analysis: Analysis, operations: list[Operation], groups: dict[fx.Node, int], costs: Costs
 ) -> float:
-    """Predicted seconds of a step: the mixing, the passes between, and packing and unpacking."""
+    """Predicted seconds of a step: the mixing, the passes between, and packing and unpacking.
+
+    An operation that skips is charged the margin on top.
+    """
     choice = _settled(operations, groups, costs)
     seconds = sum(operation.seconds(costs) for operation in operations)
+    skipping = [o for o in operations if o.skip_reads or o.skip_makes]
+    seconds += costs.margin * sum(operation.whole(costs) for operation in skipping)
     for node, rule in analysis.rules.items():
         shape = tuple(node.meta["val"].shape)
         packed = node in choice.packed

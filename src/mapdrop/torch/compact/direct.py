@@ -44,7 +44,7 @@ def _copied(settings: Any, x: Tensor, weight: Tensor) -> int:
     reach = (n + 2 * d * k for n, d, k in zip(x.shape[2:], settings.dilation, kernel, strict=True))
     fast: Any = kernels.for_convolution()
     together = max(1, fast.DEPTH // kernel.numel())
-    return prod(reach) * kernel[1:].numel() * together * x.element_size()
+    return int(prod(reach) * kernel[1:].numel() * together * x.element_size())
 
 
 def mix_directly(x: Tensor, weight: Tensor, bias: Tensor | None, job: Job) -> Tensor:

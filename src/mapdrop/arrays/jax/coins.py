@@ -58,16 +58,23 @@ def hashed(key: Pair, counter: tuple[int | Array, ...]) -> Pair:
 
 def numbers(shape: tuple[int, ...], start: int = 0) -> Pair:
     """The row-major number of every place of the shape, from `start` on."""
-    small = start + math.prod(shape) <= _LOW
-    low, high = (jnp.full(shape, word, U32) for word in spec.split(start))
-    for axis, step in enumerate(spec.strides(shape)):
-        place = lax.broadcasted_iota(U32, shape, axis)
-        step_low, step_high = (U32(word) for word in spec.split(step))
+    places = [lax.broadcasted_iota(U32, shape, axis) for axis in range(len(shape))]
+    low, high = at_places(places, shape)
+    start_low, start_high = map(U32, spec.split(start))
+    carry = low + start_low < start_low
+    return low + start_low, jnp.broadcast_to(high + start_high + carry, shape)
+
+
+def at_places(places: list[Array], shape: tuple[int, ...]) -> Pair:
+    """The numbers of some places of the shape: one uint32 array for each axis."""
+    low = high = jnp.zeros((), U32)
+    small = math.prod(shape) <= _LOW
+    for place, step in zip(places, spec.strides(shape), strict=True):
+        step_low, step_high = map(U32, spec.split(step))
         added = place * step_low
         low = low + added
         if not small:
-            carry = (low < added).astype(U32)
-            high = high + _high(place, step_low) + place * step_high + carry
+            high = high + _high(place, step_low) + place * step_high + (low < added)
     return low, high
 
 

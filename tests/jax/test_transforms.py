@@ -113,8 +113,8 @@ def test_vmaps_within_vmaps() -> None:
 
     shared = jax.vmap(one, (0, None, None))
     y = jax.vmap(jax.vmap(shared, (0, None, 0)), (0, 0, None))(x, keys, steps)
-    shared_within = jax.vmap(jax.vmap(jax.vmap(one, (0, None, 0)), (1, None, None), 1), (0, 0, None))
-    assert np.array_equal(shared_within(x, keys, steps), y)
+    each = jax.vmap(jax.vmap(one, (0, None, 0)), (1, None, None), 1)  # The third one outside.
+    assert np.array_equal(jax.vmap(each, (0, 0, None))(x, keys, steps), y)
     for i, j, k in np.ndindex(2, 3, 4):
         assert equal(y[i, j, k], one(x[i, j, k], keys[i], steps[j]))
 

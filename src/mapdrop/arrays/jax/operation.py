@@ -49,11 +49,8 @@ def _batch(args: Any, dims: Any, *, request: Request) -> tuple[Array, int]:
         request = request._replace(pattern=f"{_unused(request.pattern)} {request.pattern}")
         return dropped(jnp.moveaxis(x, at, front), ticket, request), front
     ticket = jnp.moveaxis(ticket, seed_at, 0)
-    if at is None:
-        x = jnp.broadcast_to(x, (len(ticket), *x.shape))
-    else:
-        x = jnp.moveaxis(x, at, 0)
-    return dropped(x, ticket, request), 0
+    each = x[None] if at is None else jnp.moveaxis(x, at, 0)
+    return dropped(jnp.broadcast_to(each, (len(ticket), *each.shape[1:])), ticket, request), 0
 
 
 def _unused(pattern: str) -> str:

@@ -66,6 +66,13 @@ def test_numpy_s_drop_imports_no_other_framework() -> None:
     assert not used & (FRAMEWORKS - {"numba"})
 
 
+def test_jax_s_drop_imports_no_other_framework() -> None:
+    framework("jax")
+    used = _imported("import jax, mapdrop; mapdrop.drop(jax.numpy.ones(3), 'n -> n', 0.5)")
+    assert "jax" in used
+    assert not used & (FRAMEWORKS - {"jax", "numba"})
+
+
 def test_framework_twin() -> None:
     framework("numba")
     assert "numba" in _imported("import mapdrop, numba") & FRAMEWORKS

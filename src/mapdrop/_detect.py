@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 # framework's module: the class of its arrays. mapdrop.arrays has a module of the same name.
-FRAMEWORKS = {"numpy": "ndarray", "torch": "Tensor"}
+FRAMEWORKS = {"numpy": "ndarray", "torch": "Tensor", "jax": "Array"}
 
 _found: dict[type, ModuleType] = {}
 

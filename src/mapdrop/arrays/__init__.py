@@ -36,7 +36,7 @@ def drop(
 
     Args:
         x: an array of float16, bfloat16, float32 or float64, of any shape and memory layout:
-            numpy.ndarray or torch.Tensor.
+            numpy.ndarray, torch.Tensor or tf.Tensor (tf.Variable is read).
         pattern: the axes of x, an arrow, and the axes that have coins of their own:
             ``"b h w c -> b c"`` drops whole maps. See `mapdrop.Pattern`.
         p: the fraction to drop, from 0 to 1. 0 returns x itself and draws nothing.

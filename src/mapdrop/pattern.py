@@ -42,6 +42,8 @@ class PatternError(ValueError):
         self.instead, self.shape = instead, shape
         shown = "".join(c if c.isprintable() else " " for c in pattern)
         lines = [reason, f"  {shown}", f"  {' ' * at}^"]
+        if not (pattern or instead or shape):
+            lines = [reason]  # Frameworks make errors anew, from the whole message alone.
         if shape is not None:
             lines.append(f"  shape: {shape}")
         if instead:

@@ -32,7 +32,7 @@ def kept(law: spec.Law, coins: tuple[Size, ...], source: Source) -> tf.Tensor:
         drawn = words(as_shape(coins), source)
         return _largest(tf.cast(drawn, tf.int64), axis, n, survivors(law.p, n))
     count = product(coins)
-    lines = coins[:axis] + (1,) + coins[axis + 1 :]
+    lines = (*coins[:axis], 1, *coins[axis + 1 :])
     both = tf.cast(words(as_shape([count + product(lines)]), source), tf.int64)
     room = (2**32 - spec.threshold(law.p)) * tf.cast(n, tf.int64)
     extra = tf.reshape(both[count:], as_shape(lines))

@@ -1,19 +1,16 @@
-"""A pattern fitted to a tensor whose sizes may be known only when the graph runs.
-
-The pattern is bound to a shape in which each unknown size is the least that fits, which checks
-everything that can be checked; then the real sizes, tensors, take the place of those.
-"""
+"""A pattern fitted to a tensor, whose sizes may be known only when the graph runs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
 from mapdrop.binding import Binding
+from mapdrop.partial import Shape, known_sizes, parts_of, plan_partly
 from mapdrop.pattern import Axis, Pattern, PatternError
 from mapdrop.plan import Items, Plan, plan
 
@@ -36,33 +33,27 @@ class Fitted:
 def fit(
     x: tf.Tensor, pattern: str | Pattern, p: float, *options: Any, sizes: Items
 ) -> tuple[Plan, Fitted]:
-    """Check and bind it all. Raises PatternError, and InvalidArgumentError when the graph runs."""
+    """Check and bind it all. Raises PatternError, or in a running graph InvalidArgumentError.
+
+    The plan is that of the least shape where sizes are unknown: its law is the real one.
+    """
     if x.shape.is_fully_defined():
-        known = plan(pattern, tuple(x.shape), p, *options, sizes)
-        return known, fixed(known.binding)
-    parsed, shape = Pattern.parse(pattern), _ranked(x.shape, Pattern.parse(pattern))
-    given = {name: size for name, size in sizes if type(size) is int}
-    parts = list(_parts(parsed, len(shape)))
-    least = [
-        math.prod(_known(part, given)) if size is None else size
-        for size, part in zip(shape, parts, strict=False)
-    ]
-    try:
-        asked = plan(parsed, tuple(least + list(shape[len(least) :])), p, *options, sizes)
-    except PatternError as error:  # It shows the least sizes, which nobody gave.
-        raise PatternError(
-            error.reason, error.pattern, error.at, error.instead, tuple(shape)
-        ) from None
+        asked = plan(pattern, tuple(x.shape), p, *options, sizes)
+        return asked, fixed(asked.binding)
+    parsed = Pattern.parse(pattern)
+    known = _known(x.shape, parsed)
+    asked = plan_partly(parsed, known, p, *options, sizes=sizes)
     running = tf.shape(x, out_type=tf.int64)
-    real: list[Size] = [running[a] if n is None else n for a, n in enumerate(shape)]
+    shape = tuple(running[axis] if n is None else n for axis, n in enumerate(known))
     factors: list[Size] = []
-    for part, size, bound in zip(parts, real, asked.binding.axes, strict=True):
-        least_sizes = [n for n, _ in bound]
-        factors += least_sizes if isinstance(size, int) else _split(parsed, part, size, given)
-    flat = [axis for bound in asked.binding.axes for _, axis in bound]
-    size_of = {axis: n for axis, n in zip(flat, factors, strict=True) if axis is not None}
+    for part, size, bound in zip(
+        parts_of(parsed, len(shape)), shape, asked.binding.axes, strict=True
+    ):
+        factors += [n for n, _ in bound] if isinstance(size, int) else _split(part, size, sizes)
+    owners = [axis for bound in asked.binding.axes for _, axis in bound]
+    size_of = dict(zip(owners, factors, strict=True))
     coins = tuple(size_of[axis] for axis in range(len(asked.binding.coins)))
-    return asked, Fitted(asked.binding, tuple(real), tuple(factors), coins)
+    return asked, Fitted(asked.binding, shape, tuple(factors), coins)
 
 
 def fixed(binding: Binding) -> Fitted:
@@ -82,50 +73,29 @@ def as_shape(sizes: Sequence[Size]) -> tf.Tensor:
     return tf.stack([tf.cast(size, tf.int64) for size in sizes])
 
 
-def _ranked(shape: tf.TensorShape, pattern: Pattern) -> list[int | None]:
-    """The sizes that are known; of an unknown rank the pattern's."""
+def _known(shape: tf.TensorShape, pattern: Pattern) -> Shape:
+    """The sizes that are known; where not even the rank is, it must be the pattern's."""
     if shape.rank is not None:
-        return list(shape)
+        return tuple(shape)
     if None in pattern.left:
         raise PatternError(
             "'...' stands for any number of axes, and the tensor's rank is unknown",
             pattern.text,
-            0,
-            "a name for each axis, or x = tf.ensure_shape(x, [None, None, ...])",
+            pattern.text.index("..."),
+            "a name for each axis, or x = tf.ensure_shape(x, [None, None]) before",
         )
-    return [None] * len(pattern.left)
+    return (None,) * len(pattern.left)
 
 
-def _parts(pattern: Pattern, rank: int) -> Iterator[tuple[Axis, ...]]:
-    """The axes into which the pattern splits each of the array's (the ellipsis gives one each)."""
-    spare = rank - sum(part is not None for part in pattern.left)
-    for part in pattern.left:
-        if part is None:
-            yield from ((Axis(None, None),) for _ in range(spare))
-        else:
-            yield part
-
-
-def _known(part: tuple[Axis, ...], given: dict[str, int]) -> list[int]:
-    sizes = (given.get(axis.name or "", axis.size) for axis in part)
-    return [size for size in sizes if size is not None]
-
-
-def _split(
-    pattern: Pattern, part: tuple[Axis, ...], size: tf.Tensor, given: dict[str, int]
-) -> list[Size]:
+def _split(part: tuple[Axis, ...], size: tf.Tensor, sizes: Items) -> list[Size]:
     """The factors of an axis whose size the graph knows: at most one of them is open."""
-    sizes: list[Size] = [given.get(axis.name or "", axis.size) for axis in part]
-    known = math.prod(n for n in sizes if n is not None)
-    if None not in sizes:
-        tf.debugging.assert_equal(
-            size, tf.constant(known, tf.int64),
-            f"{pattern.text!r}: {' x '.join(map(str, part))} is {known}, the array's axis is not",
-        )  # fmt: skip
-        return sizes
-    if known > 1:
-        tf.debugging.assert_equal(
-            size % known, tf.constant(0, tf.int64),
-            f"{pattern.text!r}: the array's axis does not split into parts of {known}",
-        )  # fmt: skip
-    return [size // known if n is None else n for n in sizes]
+    factors: list[Size] = list(known_sizes(part, sizes))
+    known = math.prod(n for n in factors if n is not None)
+    shown = " x ".join(map(str, part))
+    if None not in factors:
+        message = f"{shown} is {known}, the array's axis has another size"
+        tf.debugging.assert_equal(size, tf.constant(known, tf.int64), message)
+    elif known != 1:
+        message = f"({shown}): the array's axis does not split into parts of {known}"
+        tf.debugging.assert_equal(size % known, tf.constant(0, tf.int64), message)
+    return [size // known if n is None else n for n in factors]

@@ -23,6 +23,10 @@ PUBLIC = {
             "Drop", "Dropout", "SpatialDropout1d", "SpatialDropout2d", "SpatialDropout3d",
             "DropBlock1d", "DropBlock2d", "DropBlock3d", "DropPath", "seeded", "compact",
         ),
+        "mapdrop.keras": (
+            "Drop", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
+            "DropBlock1D", "DropBlock2D", "DropBlock3D", "DropPath",
+        ),
     }.items()
     for name in names
 }  # fmt: skip
@@ -30,9 +34,10 @@ PUBLIC = {
 
 def _names() -> dict[str, Any]:
     """What examples may use without importing it."""
-    torch = framework("torch")
-    importlib.import_module("mapdrop.torch")
-    return {"mapdrop": mapdrop, "np": np, "torch": torch, "nn": torch.nn}
+    torch, keras = framework("torch"), framework("keras")
+    for module in ("mapdrop.torch", "mapdrop.keras"):
+        importlib.import_module(module)
+    return {"mapdrop": mapdrop, "np": np, "torch": torch, "nn": torch.nn, "keras": keras}
 
 
 def _run(thing: Any, name: str, module: Any) -> doctest.TestResults:
@@ -63,7 +68,7 @@ def test_public_name_has_an_example(module: str, name: str) -> None:
 
 
 def test_public_names_are_all_here() -> None:
-    for module in ("mapdrop", "mapdrop.torch"):
+    for module in ("mapdrop", "mapdrop.torch", "mapdrop.keras"):
         found = {
             name
             for name, thing in vars(importlib.import_module(module)).items()

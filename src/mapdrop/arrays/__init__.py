@@ -41,8 +41,9 @@ def drop(
             ``"b h w c -> b c"`` drops whole maps. See `mapdrop.Pattern`.
         p: the fraction to drop, from 0 to 1. 0 returns x itself and draws nothing.
         seed: a whole number from 0 to 2**64 - 1; None draws one from the framework's own
-            generator (numpy.random, torch's default); or a generator to draw it from. For a
-            tensor also a tensor of one integer, which stays on its device.
+            generator (numpy.random, torch's default, what tf.random.set_seed sets); or a
+            generator to draw it from. For a tensor also a tensor of one integer, which stays on
+            its device, and may be a graph's.
         stream: a name, so that several layers with one seed draw different coins.
         step: a whole number from 0 to 2**64 - 1 (or a tensor of one): the training step.
         exact: a coin axis along which exactly round((1 - p) * n) of n coins survive.
@@ -54,7 +55,7 @@ def drop(
         scale: what kept values are multiplied by: "expected", 1 / (1 - p); "sample" or "batch",
             the number of values over the number kept, for each index of the first coin axis or
             over all; None, by nothing. Dropped values are +0.
-        inplace: write the result into x.
+        inplace: write the result into x (not TensorFlow's tensors, which never change).
         out: a NumPy array to write the result into.
         **sizes: sizes of names inside groups: ``k=8`` for ``"b h w (g k) -> b g"``.
 

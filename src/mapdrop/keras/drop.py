@@ -24,7 +24,8 @@ class Drop(keras.layers.Layer):
     (from 0 on) has the mask of ``mapdrop.drop(x, pattern, rate, seed=seed, step=t)``. The number
     is kept in the layer's `keras.random.SeedGenerator`, and saved with the model: a run resumed
     goes on with the masks it would have had. Seed and number are hashed, so that no two seeds
-    have a sequence of masks in common.
+    have a sequence of masks in common. A layer that Keras recomputes in backward
+    (`keras.RematScope`) is called a second time, and draws another mask, as Keras' own does.
 
     Args:
         pattern: the axes of the input, an arrow, and the axes that have coins of their own, as

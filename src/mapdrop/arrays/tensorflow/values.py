@@ -52,7 +52,8 @@ def broadcast(x: tf.Tensor, fitted: Fitted, kept: tf.Tensor, scale: Any) -> tf.T
     order, _ = binding.lineup
     owners = [axis for part in binding.axes for _, axis in part]
     lined_up = [1 if a is None else n for a, n in zip(owners, fitted.factors, strict=True)]
-    each = tf.cast(kept, wide) * tf.cast(scale, wide)
+    # Through float64, because a number alone would become a float32.
+    each = tf.cast(kept, wide) * tf.cast(tf.convert_to_tensor(scale, tf.float64), wide)
     factor = tf.reshape(tf.transpose(each, order), as_shape(lined_up))
     values = tf.reshape(tf.cast(x, wide), as_shape(fitted.factors))
     # 0 where the factor is 0, infinity and NaN too: one pass, where a select would be another.

@@ -29,7 +29,7 @@ def test_unknown_sizes_are_the_least_that_fit(
     least: tuple[int, ...],
     coins: tuple[int, ...],
 ) -> None:
-    made = plan_partly(pattern, shape, 0.5, *OPTIONS, sizes=sizes)
+    made = plan_partly(pattern, shape, 0.5, OPTIONS, sizes)
     assert (made.binding.shape, made.binding.coins) == (least, coins)
 
 
@@ -49,5 +49,5 @@ def test_what_cannot_fit_is_refused_and_the_shape_is_shown_as_it_came(
     pattern: str, shape: tuple[int | None, ...], sizes: Items, message: str
 ) -> None:
     with pytest.raises(PatternError, match=message) as caught:
-        plan_partly(pattern, shape, 0.5, *OPTIONS, sizes=sizes)
+        plan_partly(pattern, shape, 0.5, OPTIONS, sizes)
     assert f"shape: {shape}" in str(caught.value)

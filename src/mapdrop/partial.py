@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from mapdrop.pattern import Axis, Pattern, PatternError
-from mapdrop.plan import Items, Plan, plan
+from mapdrop.plan import Items, Options, Plan, plan
 
 Shape = tuple[int | None, ...]
 
 
 def plan_partly(
-    pattern: str | Pattern, shape: Shape, p: float, *options: Any, sizes: Items
+    pattern: str | Pattern, shape: Shape, p: float, options: Options, sizes: Items
 ) -> Plan:
     """The plan for the least shape. Raises PatternError, which shows the shape that came."""
     parsed = Pattern.parse(pattern)

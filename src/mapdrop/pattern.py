@@ -36,7 +36,7 @@ class PatternError(ValueError):
         pattern: str = "",
         at: int = 0,
         instead: str = "",
-        shape: tuple[int, ...] | None = None,
+        shape: tuple[int | None, ...] | None = None,
     ) -> None:
         self.reason, self.pattern, self.at = reason, pattern, at
         self.instead, self.shape = instead, shape

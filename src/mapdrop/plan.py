@@ -18,6 +18,8 @@ from mapdrop.pattern import Pattern
 REGIONS = ("valid", "full")
 SCALES = ("expected", "sample", "batch", None)
 Items = tuple[tuple[str, int], ...]
+# exact, balance, block, region, scale
+Options = tuple[str | None, str | None, Items, str, str | None]
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ def graph(drop: Drop, unknown: bool = False, xla: bool = False) -> Drop:
 
 MODES: dict[str, Drop] = {
     "eager": mapdrop.drop,
-    "graph": graph(mapdrop.drop),
     "graph, sizes unknown": graph(mapdrop.drop, unknown=True),
     "XLA": graph(mapdrop.drop, xla=True),
     "XLA, sizes unknown": graph(mapdrop.drop, unknown=True, xla=True),

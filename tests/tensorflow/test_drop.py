@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -26,7 +27,6 @@ DTYPES = {
     "float64": np.dtype(np.float64),
 }
 SOME = [case for part in (INDEPENDENT, EXACT, BALANCE, BLOCK, SCALE) for case in part[::5]]
-every_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 
 
 def to_numpy(x: Any) -> Any:
@@ -46,11 +46,11 @@ def test_drop(case: Case, mode: str) -> None:
     check(MODES[mode], case)
 
 
-@every_mode
+@pytest.mark.parametrize("mode", ["eager", "XLA, sizes unknown"])
 @pytest.mark.parametrize("name", DTYPES)
 @pytest.mark.parametrize("case", SOME, ids=str)
-def test_dtypes(case: Case, name: str, mode: Drop) -> None:
-    check(mode, case, DTYPES[name])
+def test_dtypes(case: Case, name: str, mode: str) -> None:
+    check(MODES[mode], case, DTYPES[name])
 
 
 BROKEN: dict[str, Drop] = {
@@ -144,18 +144,24 @@ def test_a_rank_that_only_the_pattern_knows() -> None:
     )
     assert np.array_equal(run(x), mapdrop.drop(x, "b c -> b c", 0.5, seed=1))
     wild = tf.function(
-        lambda z: mapdrop.drop(z, "b ... -> b", 0.5), input_signature=[tf.TensorSpec(None)]
+        lambda z: mapdrop.drop(z, "b ... -> b", 0.5),
+        input_signature=[tf.TensorSpec(None)],
+        autograph=False,
     )
     with pytest.raises(mapdrop.PatternError, match="rank is unknown"):
         wild(x)
 
 
-def test_a_pattern_that_does_not_fit_is_refused_when_traced() -> None:
+@pytest.mark.parametrize("autograph", [False, True])
+def test_a_pattern_that_does_not_fit_is_refused_when_traced(autograph: bool) -> None:
     run = tf.function(
         lambda z: mapdrop.drop(z, "b h w (g 3) -> b g", 0.5),
         input_signature=[tf.TensorSpec([None, None, 4, 8])],
+        autograph=autograph,
     )
-    with pytest.raises(mapdrop.PatternError, match="an axis of 8 does not split") as caught:
+    # AutoGraph makes another error of it, with the same text.
+    kind = Exception if autograph else mapdrop.PatternError
+    with pytest.raises(kind, match="an axis of 8 does not split") as caught:
         run(np.ones((2, 4, 4, 8), np.float32))
     assert "shape: (None, None, 4, 8)" in str(caught.value)
 
@@ -168,7 +174,7 @@ def test_a_pattern_that_does_not_fit_is_refused_when_traced() -> None:
     ],
 )
 def test_a_size_that_does_not_fit_is_refused_when_it_runs(
-    pattern: str, options: dict[str, int], message: str
+    pattern: str, options: dict[str, Any], message: str
 ) -> None:
     run = tf.function(
         lambda z: mapdrop.drop(z, pattern, 0.5, **options),
@@ -182,11 +188,11 @@ def test_a_size_that_does_not_fit_is_refused_when_it_runs(
 @pytest.mark.parametrize("region", ["valid", "full"])
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.99])
 def test_the_centres_threshold_is_the_specification_s(p: float, region: str) -> None:
+    law = spec.Law(p, block=((1, 7), (2, 4)), region=region)
     limit = tf.function(
         lambda h, w: _centre_threshold(law, (2, h, w, 3)),
         input_signature=[tf.TensorSpec([], tf.int64)] * 2,
     )
-    law = spec.Law(p, block=((1, 7), (2, 4)), region=region)
     for h, w in ((1, 1), (3, 9), (7, 4), (14, 14), (28, 13), (56, 56)):
         want = spec.threshold(spec.centre_rate(law, (2, h, w, 3)))
         assert int(limit(tf.constant(h, tf.int64), tf.constant(w, tf.int64))) == want
@@ -315,25 +321,32 @@ def test_a_wrong_rate_is_refused_with_what_came(p: Any) -> None:
 
 
 _TRACED = """
-import tensorflow as tf, mapdrop
-from mapdrop import Mask
+import importlib, tensorflow as tf, mapdrop
 @tf.function
 def run(x):
-    {body}
+    return {result}
 run(tf.ones([4, 8]))
 """
 
 
-def _said_by_autograph(body: str) -> bool:
-    command = [sys.executable, "-c", _TRACED.format(body=body)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return "AutoGraph" in done.stderr
+def _said_by_autograph(result: str, folder: Path) -> bool:
+    script = folder / "traced.py"  # AutoGraph reads the source.
+    script.write_text(_TRACED.format(result=result))
+    command = [sys.executable, str(script)]
+    return "AutoGraph" in subprocess.run(command, capture_output=True, text=True, check=True).stderr
 
 
-def test_autograph_has_nothing_to_say() -> None:
-    assert not _said_by_autograph('return mapdrop.drop(x, "b c -> b c", 0.5)')
-    assert not _said_by_autograph('return mapdrop.mask("b c -> b c", (4, 8), 0.5).apply(x)')
+@pytest.mark.parametrize(
+    "result",
+    [
+        'mapdrop.drop(x, "b c -> b c", 0.5)',
+        'mapdrop.mask("b c -> b c", (4, 8), 0.5, seed=1).apply(x)',
+    ],
+    ids=["drop", "Mask.apply"],
+)
+def test_autograph_has_nothing_to_say(result: str, tmp_path: Path) -> None:
+    assert not _said_by_autograph(result, tmp_path)
 
 
-def test_autograph_twin() -> None:
-    assert _said_by_autograph('__import__("importlib").import_module("wave"); return x')
+def test_autograph_twin(tmp_path: Path) -> None:
+    assert _said_by_autograph('importlib.import_module("wave") and x', tmp_path)

@@ -12,7 +12,7 @@ import tensorflow as tf
 import mapdrop
 
 
-class Scaled(tf.Module):  # type: ignore[misc]
+class Scaled(tf.Module):
     """A weight for each map, and then dropout."""
 
     def __init__(self, options: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import keras
 
@@ -76,7 +76,8 @@ class Drop(keras.layers.Layer):
             start = None if self.seed is None else self.seed % 2**31
             self.seed_generator = keras.random.SeedGenerator(start)
         self.supports_masking = True
-        self.built = True
+        # There is nothing to build, unless a class made from this one has something.
+        self.built = type(self).build is keras.layers.Layer.build
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
         """The inputs with dropped values +0 and the others scaled (not in training: the inputs)."""
@@ -84,7 +85,7 @@ class Drop(keras.layers.Layer):
             return inputs
         # The state is (seed, number of the call). Keras adds the two on some backends, where seed 1
         # draws at its next call what seed 2 draws now; here they are key and step.
-        state = self.seed_generator.next()
+        state, sizes = self.seed_generator.next(), cast("Any", dict(self.sizes))
         return drop(
             inputs,
             self.pattern,
@@ -96,14 +97,14 @@ class Drop(keras.layers.Layer):
             block=dict(self.block),
             region=self.region,
             scale=self.scale,
-            **dict(self.sizes),
+            **sizes,
         )
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """The input's shape, which is checked. Raises PatternError where it does not fit."""
         shape = tuple(input_shape)
         options = self.exact, self.balance, self.block, self.region, self.scale
-        plan_partly(self.pattern, shape, self.rate, *options, sizes=self.sizes)
+        plan_partly(self.pattern, shape, self.rate, options, self.sizes)
         return shape
 
     def compute_output_spec(self, inputs: Any, training: bool | None = False) -> Any:
@@ -199,7 +200,7 @@ class Dropout(Named):
                     self.pattern,
                     self.pattern.index(f"a{axis}"),
                     "None for an axis with coins of its own, 1 for one that shares them",
-                    shape,  # type: ignore[arg-type]
+                    shape,
                 )
 
 

@@ -53,5 +53,5 @@ class Maps(Named):
             self.pattern,
             0,
             advice,
-            tuple(shape),  # type: ignore[arg-type]
+            tuple(shape),
         )

@@ -43,9 +43,9 @@ def drop(
     _check_dtype(x)
     rate = check_rate(p)
     tensor = tf.convert_to_tensor(x)
-    request = (pattern, rate, exact, balance, block, region, scale), sizes
+    request = pattern, rate, (exact, balance, block, region, scale), sizes
     if rate == 0:
-        fit(tensor, *request[0], sizes=sizes)  # For its checks.
+        fit(tensor, *request)  # For its checks.
         return x
     return dropped(tensor, source(seed, seeds.check_stream(stream), step), request)
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from mapdrop.binding import Binding
 from mapdrop.partial import Shape, known_sizes, parts_of, plan_partly
 from mapdrop.pattern import Axis, Pattern, PatternError
-from mapdrop.plan import Items, Plan, plan
+from mapdrop.plan import Items, Options, Plan, plan
 
 Size = Any  # int where it is known, else an int64 tensor of shape ().
 
@@ -31,7 +31,7 @@ class Fitted:
 
 
 def fit(
-    x: tf.Tensor, pattern: str | Pattern, p: float, *options: Any, sizes: Items
+    x: tf.Tensor, pattern: str | Pattern, p: float, options: Options, sizes: Items
 ) -> tuple[Plan, Fitted]:
     """Check and bind it all. Raises PatternError, or in a running graph InvalidArgumentError.
 
@@ -42,7 +42,7 @@ def fit(
         return asked, fixed(asked.binding)
     parsed = Pattern.parse(pattern)
     known = _known(x.shape, parsed)
-    asked = plan_partly(parsed, known, p, *options, sizes=sizes)
+    asked = plan_partly(parsed, known, p, options, sizes)
     running = tf.shape(x, out_type=tf.int64)
     shape = tuple(running[axis] if n is None else n for axis, n in enumerate(known))
     factors: list[Size] = []
@@ -88,14 +88,23 @@ def _known(shape: tf.TensorShape, pattern: Pattern) -> Shape:
 
 
 def _split(part: tuple[Axis, ...], size: tf.Tensor, sizes: Items) -> list[Size]:
-    """The factors of an axis whose size the graph knows: at most one of them is open."""
+    """The factors of an axis whose size the graph knows: at most one of them is open.
+
+    XLA leaves the checks out, as it does all assertions.
+    """
     factors: list[Size] = list(known_sizes(part, sizes))
+    if factors == [None]:
+        return [size]
     known = math.prod(n for n in factors if n is not None)
     shown = " x ".join(map(str, part))
     if None not in factors:
         message = f"{shown} is {known}, the array's axis has another size"
-        tf.debugging.assert_equal(size, tf.constant(known, tf.int64), message)
-    elif known != 1:
+        checked = tf.debugging.assert_equal(size, tf.constant(known, tf.int64), message)
+        # One is worked out all the same, from a size that comes after the check.
+        known, factors[0] = math.prod(factors[1:]), None
+    else:
         message = f"({shown}): the array's axis does not split into parts of {known}"
-        tf.debugging.assert_equal(size % known, tf.constant(0, tf.int64), message)
+        checked = tf.debugging.assert_equal(size % known, tf.constant(0, tf.int64), message)
+    with tf.control_dependencies([checked]):
+        size = tf.identity(size)
     return [size // known if n is None else n for n in factors]

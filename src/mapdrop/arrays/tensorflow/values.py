@@ -13,9 +13,10 @@ import tensorflow as tf
 from mapdrop.arrays.tensorflow import coins
 from mapdrop.arrays.tensorflow.seed import Source
 from mapdrop.arrays.tensorflow.sizes import Fitted, as_shape, fit
-from mapdrop.plan import Items
+from mapdrop.pattern import Pattern
+from mapdrop.plan import Items, Options
 
-Request = tuple[tuple[Any, ...], Items]  # The plan's arguments beside the shape, and the sizes.
+Request = tuple[str | Pattern, float, Options, Items]  # What is asked beside the shape.
 
 
 def dropped(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:
@@ -62,7 +63,6 @@ def broadcast(x: tf.Tensor, fitted: Fitted, kept: tf.Tensor, scale: Any) -> tf.T
 
 
 def _values(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:
-    arguments, sizes = request
-    plan, fitted = fit(x, *arguments, sizes=sizes)
+    plan, fitted = fit(x, *request)
     kept = coins.kept(plan.law, fitted.coins, source)
     return broadcast(x, fitted, kept, coins.factor(plan, fitted.coins, kept))

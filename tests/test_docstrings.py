@@ -26,6 +26,7 @@ PUBLIC = {
         "mapdrop.torch": (*LAYERS, "seeded", "compact"),
         "mapdrop.flax": LAYERS,
         "mapdrop.equinox": LAYERS,
+        "mapdrop.keras": tuple(name[:-1] + "D" if name[-2:-1].isdigit() else name for name in LAYERS),
     }.items()
     for name in names
 }  # fmt: skip
@@ -34,12 +35,12 @@ HOMES = {module for module, _ in PUBLIC.values()}
 
 def _names() -> dict[str, Any]:
     """What examples may use without importing it."""
-    torch, jax, flax, _ = map(framework, ("torch", "jax", "flax", "equinox"))
+    torch, jax, flax, _, keras = map(framework, ("torch", "jax", "flax", "equinox", "keras"))
     for module in HOMES:
         importlib.import_module(module)
     return {
         "mapdrop": mapdrop, "np": np, "torch": torch, "nn": torch.nn,
-        "jax": jax, "jnp": jax.numpy, "nnx": flax.nnx,
+        "jax": jax, "jnp": jax.numpy, "nnx": flax.nnx, "keras": keras,
     }  # fmt: skip
 
 

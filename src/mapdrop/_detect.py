@@ -7,8 +7,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-# framework's module: the class of its arrays. mapdrop.arrays has a module of the same name.
-FRAMEWORKS = {"numpy": "ndarray", "torch": "Tensor", "jax": "Array"}
+# framework's module: the classes of its arrays. mapdrop.arrays has a module of the same name.
+FRAMEWORKS = {
+    "numpy": ("ndarray",),
+    "torch": ("Tensor",),
+    "jax": ("Array",),
+    "tensorflow": ("Tensor", "Variable"),
+}
 
 _found: dict[type, ModuleType] = {}
 
@@ -21,12 +26,18 @@ def arrays_for(x: Any) -> ModuleType:
     return _found[kind]
 
 
+# TensorFlow's AutoGraph, which rewrites what a tf.function calls, leaves a function so marked as it
+# is: it warns of the import below, which it cannot read.
+arrays_for.autograph_info__ = None  # type: ignore[attr-defined]
+
+
 def _look(x: Any) -> ModuleType:
-    for framework, array in FRAMEWORKS.items():
+    for framework, arrays in FRAMEWORKS.items():
         module = sys.modules.get(framework)
-        if module is not None and isinstance(x, getattr(module, array)):
+        # A framework that is being imported has no arrays yet.
+        if any(isinstance(x, getattr(module, array, ())) for array in arrays):
             return import_module(f"mapdrop.arrays.{framework}")
-    known = ", ".join(f"{framework}.{array}" for framework, array in FRAMEWORKS.items())
+    known = ", ".join(f"{framework}.{arrays[0]}" for framework, arrays in FRAMEWORKS.items())
     raise TypeError(
         f"mapdrop works on {known}, not on {type(x).__module__}.{type(x).__qualname__}; "
         "for plain numbers and lists, numpy.asarray(x, dtype=float) makes an array"

@@ -6,6 +6,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ PUBLIC = {
         "mapdrop.torch": (*LAYERS, "seeded", "compact"),
         "mapdrop.flax": LAYERS,
         "mapdrop.equinox": LAYERS,
-        "mapdrop.keras": tuple(name[:-1] + "D" if name[-2:-1].isdigit() else name for name in LAYERS),
+        "mapdrop.keras": tuple(re.sub("([123])d$", r"\1D", name) for name in LAYERS),
     }.items()
     for name in names
 }  # fmt: skip

@@ -72,6 +72,8 @@ def test_jax_s_drop_imports_no_other_framework() -> None:
     used = _imported("import jax, mapdrop; mapdrop.drop(jax.numpy.ones(3), 'n -> n', 0.5)")
     assert "jax" in used
     assert not used & (FRAMEWORKS - {"jax", "numba"})
+
+
 def test_torch_s_layers_import_no_other_framework() -> None:
     framework("torch")
     others = FRAMEWORKS - {"torch", "numba"}

@@ -1,8 +1,9 @@
 """The specification in plain JAX operations: any device, any sharding, any transformation.
 
 The same bits as `mapdrop.coins`, which is the definition. A 64-bit number is a pair of 32-bit
-words, low and high, so that nothing here needs `jax_enable_x64`. JAX's own Philox
-(`lax.rng_bit_generator`) is not used: XLA scrambles its key, so its words are others.
+words, low and high; where an operation needs 64 bits, it has them whether the program around it
+enables them or not. JAX's own Philox (`lax.rng_bit_generator`) is not used: XLA scrambles its key,
+so its words are others.
 
 Each coin draws the block of four words that its own lies in and takes one of them. To draw a block
 once for its four coins takes a fourth of the arithmetic, but the four must then change places in
@@ -40,8 +41,10 @@ def philox(counter: tuple[Array, Array, Array, Array], key: Pair) -> tuple[Array
 
 
 def _high(word: Array, factor: np.uint32) -> Array:
-    """The high word of a product."""
-    return lax.mulhi(word, jnp.full_like(word, factor))
+    """The high word of a product. `lax.mulhi` would do, but XLA cannot partition it (0.10.2)."""
+    with jax.enable_x64(True):
+        product = word.astype(np.uint64) * np.uint64(factor)
+        return (product >> np.uint64(32)).astype(U32)
 
 
 def stream_key(key: Pair, stream: str | None) -> Pair:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 # framework's module: the classes of its arrays. mapdrop.arrays has a module of the same name.
 FRAMEWORKS = {
@@ -15,20 +15,26 @@ FRAMEWORKS = {
     "tensorflow": ("Tensor", "Variable"),
 }
 
+Function = TypeVar("Function")
 _found: dict[type, ModuleType] = {}
 
 
+def as_written(function: Function) -> Function:
+    """Mark it for TensorFlow's AutoGraph, which would rewrite what a tf.function calls.
+
+    It warns of what it cannot read, such as the import below.
+    """
+    function.autograph_info__ = None  # type: ignore[attr-defined]
+    return function
+
+
+@as_written
 def arrays_for(x: Any) -> ModuleType:
     """The module of `mapdrop.arrays` that works on x. Raises TypeError for other things."""
     kind = type(x)
     if kind not in _found:
         _found[kind] = _look(x)
     return _found[kind]
-
-
-# TensorFlow's AutoGraph, which rewrites what a tf.function calls, leaves a function so marked as it
-# is: it warns of the import below, which it cannot read.
-arrays_for.autograph_info__ = None  # type: ignore[attr-defined]
 
 
 def _look(x: Any) -> ModuleType:

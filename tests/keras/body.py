@@ -74,7 +74,9 @@ LAYERS: dict[str, tuple[Make, tuple[int, ...], str, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 layers = pytest.mark.parametrize("name", LAYERS)
-images = pytest.mark.parametrize("name", [n for n in LAYERS if n != "Dropout, noise_shape"])
+# A batch that is smaller fits every layer but those that are told the batch's size.
+any_batch = pytest.mark.parametrize("name", [n for n in LAYERS if n != "Drop, balance"])
+COMPILED = [False] if keras.backend.backend() == "torch" else [False, True]
 
 
 def to_numpy(x: Any) -> Any:
@@ -317,12 +319,10 @@ def test_symbolic_tensors_keep_their_shape(name: str) -> None:
     assert (spec.shape, spec.dtype) == (shape, "float16")
 
 
-@images
-@pytest.mark.parametrize("compiled", [False, True], ids=["graph or eager", "compiled"])
+@any_batch
+@pytest.mark.parametrize("compiled", COMPILED)
 def test_fit_drops_each_batch_by_the_next_mask(name: str, compiled: bool) -> None:
     """The last batch is smaller. Every training call's mask is the specification's."""
-    if compiled and keras.backend.backend() == "torch":
-        compiled = False  # torch.compile is tested where PyTorch is.
     make, shape, pattern, given = LAYERS[name]
     inputs = keras.Input(shape[1:])
     same = keras.layers.Dense(shape[-1], use_bias=False, kernel_initializer="identity")
@@ -367,6 +367,7 @@ def test_masks_of_steps_pass() -> None:
 # --- Keras' own tests, with our layers in the place of Keras'.
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Of how Keras' tests feed a model.
 class TestAsKerasOwnSpatialDropout(spatial_dropout_test.SpatialDropoutTest):
     @pytest.fixture(autouse=True)
     def _ours(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,6 +375,7 @@ class TestAsKerasOwnSpatialDropout(spatial_dropout_test.SpatialDropoutTest):
             monkeypatch.setattr(spatial_dropout_test.layers, kind.__name__, kind)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 class TestAsKerasOwnDropout(dropout_test.DropoutTest):
     @pytest.fixture(autouse=True)
     def _ours(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,9 @@ def test_the_table_of_compact_says_what_its_rows_say(tmp_path: Path) -> None:
     counted = re.search(r"Never below 0.80x at p = 0.1 and on (\d+) published networks.", text)
     assert counted
     assert 5 < int(counted[1]) < len(MODELS), "two builds of one network count once"
+    idle = sum(row.group == "small p" for row in ROWS)
+    assert f"{idle} of these rows skip nothing" in text
+    assert "0.80x to 0.80x is this machine's noise" in text
     assert "0.25 of `nn.Dropout2d`'s (1 instead of 4 MiB)" in text
     again = compact_tables.filled(README, _rows(tmp_path, {ROWS[0].name: 50.0}))
     assert "| 4.00x | 100% of 4.00x | 3.00x |" in again, "the newest row of a name counts"
@@ -97,6 +100,7 @@ def _rows(folder: Path, ours: dict[str, float]) -> Path:
                 "group": row.group,
                 "gains": {name: median / times[OURS] for name, median in times.items()},
                 "bound": 4.0,
+                "predicted_saving": 0.0 if row.group == "small p" else 0.1,
                 "bytes": {OURS: 2**20, PEER: 2**22},
                 **dict.fromkeys(("processor", "threads", "torch", "date"), "some"),
             }

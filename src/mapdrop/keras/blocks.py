@@ -74,11 +74,8 @@ class DropBlock1D(_DropBlock):
 class DropBlock2D(_DropBlock):
     """Shape: (b, h, w, c), or (b, c, h, w) for "channels_first".
 
-    >>> layer = mapdrop.keras.DropBlock2D(0.3, 2, data_format="channels_last", seed=7)
-    >>> keras.ops.convert_to_numpy(layer(np.ones((1, 3, 6, 1)), training=True))[0, :, :, 0] > 0
-    array([[ True,  True,  True,  True,  True,  True],
-           [ True,  True,  True,  True,  True,  True],
-           [ True,  True,  True,  True,  True,  True]])
+    >>> mapdrop.keras.DropBlock2D(0.1, 7, data_format="channels_last").block
+    (('h', 7), ('w', 7))
     """
 
     __doc__ = f"{__doc__}\n{_DropBlock.__doc__}"

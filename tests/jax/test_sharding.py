@@ -41,7 +41,7 @@ def expected(request: dict[str, Any]) -> Any:
     return mapdrop.drop(checks.inputs(SHAPE), p=0.4, seed=3, stream="s", step=5, **request)
 
 
-def drop(x: Array, **request: Any) -> Array:
+def drop(x: Array, **request: Any) -> Any:
     return mapdrop.drop(x, p=0.4, seed=jnp.array([3, 0], jnp.uint32), stream="s", step=5, **request)
 
 

@@ -130,7 +130,7 @@ def test_vmaps_within_vmaps() -> None:
 def test_vmap_of_every_kind(options: dict[str, Any]) -> None:
     x, keys = normal(3, 4, 9), jax.random.split(KEY, 3)
 
-    def one(x: Array, key: Array) -> Array:
+    def one(x: Array, key: Array) -> Any:
         return mapdrop.drop(x, "b c -> b c", 0.4, seed=key, **options)
 
     many = jax.vmap(one)(x, keys)
@@ -143,7 +143,7 @@ def test_vmap_of_every_kind(options: dict[str, Any]) -> None:
 def test_gradients_of_vmaps_keep_nothing() -> None:
     x, keys = normal(4, 16, 81), jax.random.split(KEY, 4)
 
-    def batch(x: Array) -> Array:
+    def batch(x: Array) -> Any:
         return jax.vmap(lambda x, k: mapdrop.drop(x, "c n -> c n", 0.5, seed=k))(x, keys)
 
     assert kept_bytes(batch, x) <= 4 * 16

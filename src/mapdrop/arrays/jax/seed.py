@@ -23,6 +23,7 @@ def ticket(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any, str
     """
     arrays = (Array, np.ndarray)
     later = step if isinstance(step, arrays) else seeds.whole(step, "step")
+    first: Any
     if isinstance(seed, arrays):
         first = _seed_words(jnp.asarray(seed))
     else:
@@ -41,7 +42,7 @@ def ticket(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any, str
     return jnp.concatenate([first, second]), stream
 
 
-def _seed_words(seed: Array) -> Array:
+def _seed_words(seed: Array) -> Any:
     """A key's words are the seed's: a threefry key has two, (low, high); others' four are hashed.
 
     So `jax.random.key(7)`, whose words are 0 and 7, is the seed 7 * 2**32, and not the seed 7.

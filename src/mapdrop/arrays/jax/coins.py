@@ -14,11 +14,13 @@ Where each coin stands for itself, every device makes the coins of its own part 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from numpy.typing import NDArray
 
 from mapdrop import coins as spec
 from mapdrop.plan import Plan
@@ -112,13 +114,13 @@ def kept(plan: Plan, key: Pair, step: Pair) -> Array:
     return _largest(drawn, axis, jnp.expand_dims(quota, axis))
 
 
-def factor(plan: Plan, coins: Array, dtype: np.dtype) -> Array | np.ndarray:
+def factor(plan: Plan, coins: Array, dtype: np.dtype[Any]) -> Array | NDArray[Any]:
     """What kept values are multiplied by: one number, or one for each sample, of the dtype."""
     if plan.measured is None:
         return np.asarray(plan.expected, dtype)
     drawn = math.prod(coins.shape[axis] for axis in plan.measured)
     # Found in float64 as everywhere: in float32 a count above 2**24 would be rounded before it
-    # divides. The count is a sum of 32 bits: JAX would sum bools in 32 bits that may be floats.
+    # divides.
     with jax.enable_x64(True):
         survived = coins.sum(plan.measured, keepdims=True, dtype=np.int64)
         counted = jnp.maximum(survived, 1).astype(np.float64)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 from mapdrop.arrays.jax import coins as plain
 from mapdrop.binding import Binding
@@ -48,12 +49,12 @@ def drop_values(x: Array, ticket: Array, request: Request) -> Array:
     return broadcast(x, asked.binding, coins, plain.factor(asked, coins, wide(x)))
 
 
-def wide(x: Array) -> np.dtype:
+def wide(x: Array) -> np.dtype[Any]:
     """The dtype in which values are multiplied."""
     return np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
 
 
-def broadcast(x: Array, binding: Binding, coins: Array, scale: Array | np.ndarray) -> Array:
+def broadcast(x: Array, binding: Binding, coins: Array, scale: Array | NDArray[Any]) -> Array:
     """x where the coins keep it, times the scale (of the dtype `wide`)."""
     whole = binding.whole
     factor = scale

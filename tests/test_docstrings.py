@@ -6,6 +6,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 from typing import Any
 
 import numpy as np
@@ -15,24 +16,33 @@ import mapdrop
 from tests.conftest import framework
 
 MODULES = ["mapdrop", *(m.name for m in pkgutil.walk_packages(mapdrop.__path__, "mapdrop."))]
+LAYERS = (
+    "Drop", "Dropout", "SpatialDropout1d", "SpatialDropout2d", "SpatialDropout3d",
+    "DropBlock1d", "DropBlock2d", "DropBlock3d", "DropPath",
+)  # fmt: skip
 PUBLIC = {
     f"{module}.{name}": (module, name)
     for module, names in {
         "mapdrop": ("drop", "mask", "Mask", "Pattern", "PatternError"),
-        "mapdrop.torch": (
-            "Drop", "Dropout", "SpatialDropout1d", "SpatialDropout2d", "SpatialDropout3d",
-            "DropBlock1d", "DropBlock2d", "DropBlock3d", "DropPath", "seeded", "compact",
-        ),
+        "mapdrop.torch": (*LAYERS, "seeded", "compact"),
+        "mapdrop.flax": LAYERS,
+        "mapdrop.equinox": LAYERS,
+        "mapdrop.keras": tuple(re.sub("([123])d$", r"\1D", name) for name in LAYERS),
     }.items()
     for name in names
 }  # fmt: skip
+HOMES = {module for module, _ in PUBLIC.values()}
 
 
 def _names() -> dict[str, Any]:
     """What examples may use without importing it."""
-    torch = framework("torch")
-    importlib.import_module("mapdrop.torch")
-    return {"mapdrop": mapdrop, "np": np, "torch": torch, "nn": torch.nn}
+    torch, jax, flax, _, keras = map(framework, ("torch", "jax", "flax", "equinox", "keras"))
+    for module in HOMES:
+        importlib.import_module(module)
+    return {
+        "mapdrop": mapdrop, "np": np, "torch": torch, "nn": torch.nn,
+        "jax": jax, "jnp": jax.numpy, "nnx": flax.nnx, "keras": keras,
+    }  # fmt: skip
 
 
 def _run(thing: Any, name: str, module: Any) -> doctest.TestResults:
@@ -53,7 +63,7 @@ def test_module_s_examples(name: str) -> None:
 
 @pytest.mark.parametrize(("module", "name"), PUBLIC.values(), ids=PUBLIC)
 def test_public_name_has_an_example(module: str, name: str) -> None:
-    framework("torch")
+    _names()  # Every framework that the examples use, or a word of what is missing.
     thing = getattr(importlib.import_module(module), name)
     assert inspect.getdoc(thing)
     home = importlib.import_module(thing.__module__)
@@ -63,7 +73,7 @@ def test_public_name_has_an_example(module: str, name: str) -> None:
 
 
 def test_public_names_are_all_here() -> None:
-    for module in ("mapdrop", "mapdrop.torch"):
+    for module in HOMES:
         found = {
             name
             for name, thing in vars(importlib.import_module(module)).items()

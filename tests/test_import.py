@@ -31,26 +31,27 @@ def _bytecode() -> str:
     return folder
 
 
-def _python(code: str) -> str:
-    command = [sys.executable, "-W", "error", "-c", code]
+def _python(code: str, warnings: str = "error") -> str:
+    command = [sys.executable, "-W", warnings, "-c", code]
     environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = _bytecode()
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return done.stdout
 
 
-def _imported(code: str) -> set[str]:
+def _imported(code: str, warnings: str = "error") -> set[str]:
     """The top-level modules that a fresh interpreter has after the code."""
-    listed = _python(f"{code}\nimport sys\nprint(*(name.split('.')[0] for name in sys.modules))")
+    shown = "import sys\nprint(*(name.split('.')[0] for name in sys.modules))"
+    listed = _python(f"{code}\n{shown}", warnings)
     return set(listed.split())
 
 
+_REFUSED = "try:\n    mapdrop.drop([1.0], 'n -> n', 0)\nexcept TypeError:\n    pass"
 USES = {
     "import": "import mapdrop",
     "parse": "import mapdrop; mapdrop.binding.bind('b c -> b', (2, 3))",
     "p = 0": "import mapdrop, numpy; mapdrop.drop(numpy.ones(3), 'n -> n', 0)",
-    "refused": "import mapdrop\ntry:\n    mapdrop.drop([1.0], 'n -> n', 0)\nexcept TypeError:\n"
-    "    pass",
+    "refused": f"import mapdrop\n{_REFUSED}",
 }
 
 
@@ -64,6 +65,32 @@ def test_no_framework_is_imported(code: str) -> None:
 def test_numpy_s_drop_imports_no_other_framework() -> None:
     used = _imported("import mapdrop, numpy; mapdrop.drop(numpy.ones(3), 'n -> n', 0.5)")
     assert not used & (FRAMEWORKS - {"numba"})
+
+
+def test_jax_s_drop_imports_no_other_framework() -> None:
+    framework("jax")
+    used = _imported("import jax, mapdrop; mapdrop.drop(jax.numpy.ones(3), 'n -> n', 0.5)")
+    assert "jax" in used
+    assert not used & (FRAMEWORKS - {"jax", "numba"})
+
+
+def test_torch_s_layers_import_no_other_framework() -> None:
+    framework("torch")
+    others = FRAMEWORKS - {"torch", "numba"}
+    assert not _imported("import mapdrop.torch", warnings="default") & others
+
+
+def test_tensorflow_s_drop_imports_no_other_framework() -> None:
+    framework("tensorflow")
+    code = "import mapdrop, tensorflow as tf\nmapdrop.drop(tf.ones(3), 'n -> n', 0.5)"
+    used = _imported(code, warnings="default")
+    assert "tensorflow" in used
+    assert not used & {"torch", "flax", "equinox", "numba"}  # TensorFlow itself imports JAX.
+
+
+def test_a_framework_that_is_only_half_imported_is_passed_over() -> None:
+    code = "import sys, types, mapdrop, numpy\nsys.modules['tensorflow'] = types.ModuleType('t')\n"
+    assert "mapdrop" in _imported(code + "mapdrop.drop(numpy.ones(3), 'n -> n', 0.5)\n" + _REFUSED)
 
 
 def test_framework_twin() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop import seed as seeds
-from mapdrop._detect import arrays_for
+from mapdrop._detect import arrays_for, as_written
 from mapdrop.arrays import host
 from mapdrop.arrays.numpy import draw_seed
 from mapdrop.binding import Binding, bind
@@ -128,6 +128,7 @@ class Mask:
         return "\n".join([repr(self), *_picture(self.coins, self.binding.names)])
 
 
+@as_written
 def mask(
     pattern: str | Pattern,
     shape: Iterable[int],

@@ -36,12 +36,14 @@ class PatternError(ValueError):
         pattern: str = "",
         at: int = 0,
         instead: str = "",
-        shape: tuple[int, ...] | None = None,
+        shape: tuple[int | None, ...] | None = None,
     ) -> None:
         self.reason, self.pattern, self.at = reason, pattern, at
         self.instead, self.shape = instead, shape
         shown = "".join(c if c.isprintable() else " " for c in pattern)
         lines = [reason, f"  {shown}", f"  {' ' * at}^"]
+        if not (pattern or instead or shape):
+            lines = [reason]  # Frameworks make errors anew, from the whole message alone.
         if shape is not None:
             lines.append(f"  shape: {shape}")
         if instead:

@@ -18,6 +18,8 @@ from mapdrop.pattern import Pattern
 REGIONS = ("valid", "full")
 SCALES = ("expected", "sample", "batch", None)
 Items = tuple[tuple[str, int], ...]
+# exact, balance, block, region, scale
+Options = tuple[str | None, str | None, Items, str, str | None]
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,13 @@ class Plan:
         return float(factor.reshape(())) if factor.size == 1 else factor
 
 
-def check_rate(p: Any) -> float:
+def check_rate(p: Any, name: str = "p") -> float:
     """`p` as a float from 0 to 1. Raises TypeError or ValueError with what came."""
     many = getattr(p, "ndim", 0) > 0
     if isinstance(p, (bool, np.bool_, str)) or not hasattr(p, "__float__") or many:
-        raise TypeError(f"p is the fraction to drop, a number from 0 to 1, not {p!r}")
+        raise TypeError(f"{name} is the fraction to drop, a number from 0 to 1, not {p!r}")
     if not 0 <= p <= 1:
-        raise ValueError(f"p is the fraction to drop, from 0 to 1, not {p}")
+        raise ValueError(f"{name} is the fraction to drop, from 0 to 1, not {p}")
     return float(p)
 
 

@@ -36,15 +36,20 @@ def drop(
 
     Args:
         x: an array of float16, bfloat16, float32 or float64, of any shape and memory layout:
-            numpy.ndarray or torch.Tensor.
+            numpy.ndarray, torch.Tensor, jax.Array or tf.Tensor (tf.Variable is read).
         pattern: the axes of x, an arrow, and the axes that have coins of their own:
             ``"b h w c -> b c"`` drops whole maps. See `mapdrop.Pattern`.
         p: the fraction to drop, from 0 to 1. 0 returns x itself and draws nothing.
         seed: a whole number from 0 to 2**64 - 1; None draws one from the framework's own
-            generator (numpy.random, torch's default); or a generator to draw it from. For a
-            tensor also a tensor of one integer, which stays on its device.
+            generator (numpy.random, torch's default, what tf.random.set_seed sets); or a
+            generator to draw it from. For a tensor also a tensor of one integer, which stays on
+            its device, and may be a graph's. For a jax.Array also a jax.random key (its two words
+            are the seed's low and high word; the four words of an "rbg" key are hashed to two) or
+            an array of one integer, traced or not; None and generators, which are NumPy's there,
+            are for eager code only.
         stream: a name, so that several layers with one seed draw different coins.
-        step: a whole number from 0 to 2**64 - 1 (or a tensor of one): the training step.
+        step: a whole number from 0 to 2**64 - 1 (or a tensor or jax.Array of one): the training
+            step.
         exact: a coin axis along which exactly round((1 - p) * n) of n coins survive.
         balance: a coin axis of size n across which every line keeps floor or ceil of
             (1 - p) * n coins, while each single coin keeps its law.
@@ -54,12 +59,13 @@ def drop(
         scale: what kept values are multiplied by: "expected", 1 / (1 - p); "sample" or "batch",
             the number of values over the number kept, for each index of the first coin axis or
             over all; None, by nothing. Dropped values are +0.
-        inplace: write the result into x.
+        inplace: write the result into x (not a jax.Array or a TensorFlow tensor, which never
+            change).
         out: a NumPy array to write the result into.
         **sizes: sizes of names inside groups: ``k=8`` for ``"b h w (g k) -> b g"``.
 
     Returns:
-        An array like x: same shape, dtype, device and memory layout.
+        An array like x: same shape, dtype, device, sharding and memory layout.
 
     Raises:
         PatternError: (a ValueError) where the pattern cannot be read or does not fit x.

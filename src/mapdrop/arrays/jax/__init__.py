@@ -1,0 +1,71 @@
+"""drop() for JAX arrays, eagerly and under every transformation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mapdrop import seed as seeds
+from mapdrop.arrays.jax.operation import dropped
+from mapdrop.arrays.jax.seed import ticket
+from mapdrop.arrays.jax.values import Request, broadcast, wide
+from mapdrop.pattern import Pattern
+from mapdrop.plan import Items
+
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+def drop(
+    x: Array,
+    pattern: str | Pattern,
+    p: float,
+    *,
+    seed: Any = None,
+    stream: str | None = None,
+    step: Any = 0,
+    exact: str | None = None,
+    balance: str | None = None,
+    block: Items = (),
+    region: str = "valid",
+    scale: str | None = "expected",
+    inplace: bool = False,
+    out: Any = None,
+    sizes: Items = (),
+    ragged: bool = False,
+) -> Array:
+    """See `mapdrop.drop`. `ragged` lets the last group of a batch be smaller."""
+    if inplace or out is not None:
+        raise TypeError("JAX arrays are never written to: leave out inplace= and out=")
+    _check_dtype(x)
+    if isinstance(p, jax.core.Tracer):
+        raise TypeError(
+            "p decides what is compiled, so it is a number, and not traced: close over it, or "
+            "name it in jax.jit's static_argnames"
+        )
+    text = pattern.text if isinstance(pattern, Pattern) else pattern
+    given = exact, balance, block, region, scale, sizes, ragged
+    # Checked as it came: a rate that is True, or a size that is 2.0, equals one that is allowed.
+    checked = Request(seeds.check_stream(stream), text, p, *given)
+    asked = checked.plan(x.shape)
+    if asked.law.p == 0:
+        return x
+    words, left = ticket(x, seed, checked.stream, step)
+    return dropped(x, words, checked._replace(stream=left, p=asked.law.p))
+
+
+def apply(x: Array, mask: Any) -> Array:
+    """A `mapdrop.Mask` applied to x."""
+    _check_dtype(x)
+    return broadcast(x, mask.binding, jnp.asarray(mask.coins), np.asarray(mask.scale, wide(x)))
+
+
+def _check_dtype(x: Array) -> None:
+    if x.dtype.name not in _DTYPES:
+        raise TypeError(
+            f"mapdrop works on {', '.join(_DTYPES)}, not on {x.dtype}: kept values are scaled, "
+            "which needs floats; x.astype(jax.numpy.float32) makes them"
+        )

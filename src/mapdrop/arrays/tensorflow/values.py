@@ -1,0 +1,68 @@
+"""What a mask does to a tensor's values: one linear step, which is its own derivative.
+
+Nothing but the seed is kept for backward: the gradient is dropped by the same step, which makes
+the same mask again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from mapdrop.arrays.tensorflow import coins
+from mapdrop.arrays.tensorflow.seed import Source
+from mapdrop.arrays.tensorflow.sizes import Fitted, as_shape, fit
+from mapdrop.pattern import Pattern
+from mapdrop.plan import Items, Options
+
+Request = tuple[str | Pattern, float, Options, Items]  # What is asked beside the shape.
+
+
+def dropped(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:
+    """x dropped, differentiable to any order."""
+    shape = x.shape  # All that the gradient may know of x.
+    held: list[tf.Tensor] = []
+
+    @tf.custom_gradient
+    def step(x: tf.Tensor) -> Any:
+        # The tape is not to record, and thereby keep, what happens inside.
+        held.append(_values(tf.stop_gradient(x), source, request))
+        return held, gradient
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        upstream = tf.ensure_shape(upstream, shape)
+        # Only when the gradient is there: otherwise a graph's optimizer would find the mask of the
+        # forward to be the same, and keep it until then.
+        with tf.control_dependencies([upstream]):
+            again = Source(tf.identity(source.key), source.counter)
+        return dropped(upstream, again, request)
+
+    (result,) = step(x)
+    if tf.executing_eagerly():
+        held[0] = tf.zeros([])  # Else the tape keeps the result, in what was returned to it.
+    else:
+        result.set_shape(shape)
+    return result
+
+
+def broadcast(x: tf.Tensor, fitted: Fitted, kept: tf.Tensor, scale: Any) -> tf.Tensor:
+    """x where the coins keep it, times the scale (a number, or one for each sample)."""
+    wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+    binding = fitted.binding
+    order, _ = binding.lineup
+    owners = [axis for part in binding.axes for _, axis in part]
+    lined_up = [1 if a is None else n for a, n in zip(owners, fitted.factors, strict=True)]
+    # Through float64, because a number alone would become a float32.
+    each = tf.cast(kept, wide) * tf.cast(tf.convert_to_tensor(scale, tf.float64), wide)
+    factor = tf.reshape(tf.transpose(each, order), as_shape(lined_up))
+    values = tf.reshape(tf.cast(x, wide), as_shape(fitted.factors))
+    # 0 where the factor is 0, infinity and NaN too: one pass, where a select would be another.
+    product = tf.math.multiply_no_nan(values, factor)
+    return tf.reshape(tf.cast(product, x.dtype), as_shape(fitted.shape))
+
+
+def _values(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:
+    plan, fitted = fit(x, *request)
+    kept = coins.kept(plan.law, fitted.coins, source)
+    return broadcast(x, fitted, kept, coins.factor(plan, fitted.coins, kept))

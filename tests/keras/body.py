@@ -1,0 +1,441 @@
+"""The layers on one backend of Keras. Run by test_backends.py, in a process for each backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras.src.layers.regularization import dropout_test, spatial_dropout_test
+
+import mapdrop
+import mapdrop.keras.drop
+from mapdrop import PatternError
+from mapdrop.keras import (
+    Drop,
+    DropBlock1D,
+    DropBlock2D,
+    DropBlock3D,
+    Dropout,
+    DropPath,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+)
+
+SPATIAL = {1: SpatialDropout1D, 2: SpatialDropout2D, 3: SpatialDropout3D}
+BLOCK = {1: DropBlock1D, 2: DropBlock2D, 3: DropBlock3D}
+SPACE = {1: (6,), 2: (6, 5), 3: (6, 5, 4)}
+Make = Callable[..., Any]
+LAYERS: dict[str, tuple[Make, tuple[int, ...], str, dict[str, Any]]] = {
+    # name: layer, shape, pattern, other arguments of mapdrop.mask
+    "Drop": (
+        lambda **k: Drop("b h w (g k) -> b g", 0.5, k=4, exact="g", **k),
+        (6, 3, 2, 24), "b h w (g k) -> b g", {"p": 0.5, "k": 4, "exact": "g"},
+    ),
+    "Drop, balance": (
+        lambda **k: Drop("(m 2) h w c -> m c", 0.3, balance="m", scale="sample", **k),
+        (6, 3, 2, 8), "(m 2) h w c -> m c", {"p": 0.3, "balance": "m", "scale": "sample"},
+    ),
+    "Dropout": (lambda **k: Dropout(0.3, **k), (4, 6, 5), "... -> ...", {"p": 0.3}),
+    "Dropout, noise_shape": (
+        lambda **k: Dropout(0.3, (None, 1, 5), **k), (4, 6, 5), "b t c -> b c", {"p": 0.3},
+    ),
+    "DropPath": (lambda **k: DropPath(0.4, **k), (24, 3, 2), "b ... -> b", {"p": 0.4}),
+    "SpatialDropout1D": (
+        lambda **k: SpatialDropout1D(0.5, **k), (4, 6, 9), "b t c -> b c", {"p": 0.5},
+    ),
+    "SpatialDropout2D": (
+        lambda **k: SpatialDropout2D(0.5, **k), (4, 6, 5, 9), "b h w c -> b c", {"p": 0.5},
+    ),
+    "SpatialDropout2D, channels first": (
+        lambda **k: SpatialDropout2D(0.5, "channels_first", **k),
+        (4, 9, 6, 5), "b c h w -> b c", {"p": 0.5},
+    ),
+    "SpatialDropout3D": (
+        lambda **k: SpatialDropout3D(0.5, **k), (4, 3, 2, 2, 9), "b d h w c -> b c", {"p": 0.5},
+    ),
+    "DropBlock1D": (
+        lambda **k: DropBlock1D(0.2, 3, **k), (4, 9, 3), "b t c -> b t c",
+        {"p": 0.2, "block": {"t": 3}},
+    ),
+    "DropBlock2D": (
+        lambda **k: DropBlock2D(0.2, (3, 2), region="full", scale="batch", **k),
+        (3, 7, 6, 4), "b h w c -> b h w c",
+        {"p": 0.2, "block": {"h": 3, "w": 2}, "region": "full", "scale": "batch"},
+    ),
+    "DropBlock3D": (
+        lambda **k: DropBlock3D(0.2, 2, **k), (2, 4, 5, 3, 2), "b d h w c -> b d h w c",
+        {"p": 0.2, "block": {"d": 2, "h": 2, "w": 2}},
+    ),
+}  # fmt: skip
+layers = pytest.mark.parametrize("name", LAYERS)
+# A batch that is smaller fits every layer but those that are told the batch's size.
+any_batch = pytest.mark.parametrize("name", [n for n in LAYERS if n != "Drop, balance"])
+COMPILED = [False] if keras.backend.backend() == "torch" else [False, True]
+
+
+def to_numpy(x: Any) -> Any:
+    return np.asarray(keras.ops.convert_to_numpy(x))
+
+
+def values(shape: tuple[int, ...]) -> Any:
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
+def check_masks(make: Make, name: str, calls: int = 3) -> None:
+    """Call number t has, bit for bit, the mask of the specification at step t."""
+    _, shape, pattern, given = LAYERS[name]
+    x, layer = values(shape), make(seed=7)
+    for step in range(calls):
+        wanted = mapdrop.mask(pattern, shape, seed=7, step=step, **given).apply(x)
+        came = to_numpy(layer(x, training=True))
+        assert came.dtype == x.dtype
+        assert np.array_equal(came, wanted), f"call {step}"
+        assert 0 < np.sum(wanted == 0) < x.size
+
+
+def check_no_collisions(make: Make, seeds: int = 6, calls: int = 6) -> None:
+    """No two of some seeds and calls have one mask."""
+    masks = set()
+    for seed in range(seeds):
+        layer = make(0.5, seed=seed)
+        masks |= {to_numpy(layer(np.ones((16, 16)), training=True)).tobytes() for _ in range(calls)}
+    assert len(masks) == seeds * calls
+
+
+def gradient(function: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
+    """The function's value, and the gradient of its sum."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        given = tf.convert_to_tensor(x)
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            y = function(given)
+        return to_numpy(y), to_numpy(tape.gradient(y, given))
+    import torch
+
+    given = torch.tensor(x, requires_grad=True)
+    y = function(given)
+    y.sum().backward()
+    return to_numpy(y), to_numpy(given.grad)
+
+
+def test_the_backend_is_the_one_asked_for(request: pytest.FixtureRequest) -> None:
+    assert keras.backend.backend() == os.environ["KERAS_BACKEND"]
+    assert not request.config.getoption("--broken")
+
+
+# --- Masks.
+
+
+@layers
+def test_masks_are_the_specification_s(name: str) -> None:
+    check_masks(LAYERS[name][0], name)
+
+
+BROKEN: dict[str, Callable[..., Any]] = {
+    "identity": lambda x, *_, **__: x,
+    "unscaled": lambda *a, **k: mapdrop.drop(*a, **{**k, "scale": None}),
+    "the same in each call": lambda *a, **k: mapdrop.drop(*a, **{**k, "step": 0}),
+    "seed and step added": lambda *a, **k: mapdrop.drop(
+        *a, **{**k, "seed": k["seed"] + int(k["step"]), "step": 0}
+    ),
+    "no structure": lambda x, pattern, p, **k: mapdrop.drop(
+        x, "... -> ...", p, seed=k["seed"], step=k["step"]
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_broken_layers_are_rejected(
+    broken: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapdrop.keras.drop, "drop", broken)
+    with pytest.raises(AssertionError):
+        check_masks(LAYERS["SpatialDropout2D"][0], "SpatialDropout2D")
+
+
+def test_seeds_and_calls_do_not_collide() -> None:
+    check_no_collisions(Dropout)
+
+
+def test_collisions_twin() -> None:
+    """On PyTorch Keras adds seed and call; what it does on others is not ours to say."""
+
+    class Added(Dropout):
+        def call(self, inputs: Any, training: bool | None = False) -> Any:
+            seed, step = (int(n) for n in to_numpy(self.seed_generator.next()))
+            return mapdrop.drop(inputs, self.pattern, self.rate, seed=seed + step)
+
+    kinds = [Added, keras.layers.Dropout] if keras.backend.backend() == "torch" else [Added]
+    for kind in kinds:
+        with pytest.raises(AssertionError):
+            check_no_collisions(kind)
+
+
+@pytest.mark.parametrize("seed", [0, 2**31, 2**32 - 1, 2**63, 2**64 - 1])
+def test_seeds_of_64_bits(seed: int) -> None:
+    x = values((4, 8))
+    wanted = mapdrop.drop(x, "b c -> b c", 0.5, seed=seed)
+    assert np.array_equal(to_numpy(Dropout(0.5, seed=seed)(x, training=True)), wanted)
+
+
+def test_no_seed_is_a_fresh_one_that_set_random_seed_sets() -> None:
+    x = np.ones((8, 16))
+    keras.utils.set_random_seed(3)
+    one, two = Dropout(0.5), Dropout(0.5)
+    first, second = to_numpy(one(x, training=True)), to_numpy(two(x, training=True))
+    assert not np.array_equal(first, second)
+    keras.utils.set_random_seed(3)
+    assert np.array_equal(to_numpy(Dropout(0.5)(x, training=True)), first)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("family", [SPATIAL, BLOCK], ids=["SpatialDropout", "DropBlock"])
+def test_both_data_formats_have_one_mask(dims: int, family: dict[int, Any]) -> None:
+    last = values((4, *SPACE[dims], 10))
+    first = np.ascontiguousarray(np.moveaxis(last, -1, 1))
+    y = to_numpy(family[dims](0.4, seed=4, data_format="channels_last")(last, training=True))
+    z = to_numpy(family[dims](0.4, seed=4, data_format="channels_first")(first, training=True))
+    assert np.array_equal(np.moveaxis(z, 1, -1), y)
+    assert 0 < np.sum(y == 0) < y.size
+
+
+@layers
+def test_the_gradient_is_by_the_same_mask(name: str) -> None:
+    make, shape, pattern, given = LAYERS[name]
+    layer = make(seed=7)
+    y, slope = gradient(lambda x: layer(x, training=True), np.ones(shape, np.float32))
+    assert np.array_equal(y, slope)
+    mask = mapdrop.mask(pattern, shape, seed=7, **given)
+    assert np.array_equal(slope, mask.apply(np.ones(shape, np.float32)))
+
+
+@layers
+def test_not_in_training_and_at_rate_0_the_input_itself_comes_back(name: str) -> None:
+    make, shape, *_ = LAYERS[name]
+    x, layer = keras.ops.convert_to_tensor(values(shape)), make(seed=1)
+    for training in (False, None):
+        assert layer(x, training=training) is x
+    assert to_numpy(layer.seed_generator.state)[1] == 0
+    layer.rate = 0.0
+    assert layer(x, training=True) is x
+    assert Dropout(0.0)(x, training=True) is x
+    assert Dropout(0.0).variables == []
+
+
+def test_rate_1_gives_zeros_and_zero_gradients() -> None:
+    y, slope = gradient(lambda x: SpatialDropout1D(1.0)(x, training=True), values((2, 3, 4)))
+    assert not y.any()
+    assert not slope.any()
+
+
+# --- What Keras does with layers.
+
+
+@layers
+def test_config_round_trip(name: str) -> None:
+    import json
+
+    layer = LAYERS[name][0](seed=5, name="here", dtype="mixed_bfloat16")
+    config = json.loads(json.dumps(layer.get_config()))
+    twin = type(layer).from_config(config)
+    assert twin.get_config() == layer.get_config()
+    assert (twin.pattern, twin.name, twin.compute_dtype) == (layer.pattern, "here", "bfloat16")
+    other = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert other.get_config() == layer.get_config()
+    x = values(LAYERS[name][1])
+    same = to_numpy(keras.ops.cast(twin(x, training=True), "float32"))
+    assert np.array_equal(same, to_numpy(keras.ops.cast(layer(x, training=True), "float32")))
+
+
+def _model(name: str, seed: int | None, unknown: bool = True) -> Any:
+    make, shape, *_ = LAYERS[name]
+    inputs = keras.Input(batch_shape=(None if unknown else shape[0], *shape[1:]))
+    hidden = keras.layers.Dense(shape[-1])(inputs)
+    return keras.Model(inputs, keras.layers.Dense(2)(make(seed=seed)(hidden)))
+
+
+@layers
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_model_saved_goes_on_with_the_masks_it_would_have_had(
+    name: str, seed: int | None, tmp_path: Path
+) -> None:
+    x, model = values(LAYERS[name][1]), _model(name, seed)
+    early = to_numpy(model(x, training=True))
+    model(x, training=True)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    weighted = _model(name, seed)
+    weighted.load_weights(tmp_path / "model.weights.h5")
+    wanted = to_numpy(model(x, training=True))
+    assert not np.array_equal(wanted, early)
+    for twin in (loaded, weighted):
+        assert np.array_equal(to_numpy(twin(x, training=True)), wanted)
+
+
+def test_weights_of_a_model_with_keras_own_layers_are_read(tmp_path: Path) -> None:
+    def model(kind: Any) -> Any:
+        inputs = keras.Input((6, 5, 9))
+        return keras.Model(inputs, keras.layers.Dense(2)(kind(0.5, seed=3)(inputs)))
+
+    theirs, ours = model(keras.layers.SpatialDropout2D), model(SpatialDropout2D)
+    assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
+    theirs.save_weights(tmp_path / "model.weights.h5")
+    ours.load_weights(tmp_path / "model.weights.h5")
+    x = values((4, 6, 5, 9))
+    assert np.array_equal(to_numpy(ours(x)), to_numpy(theirs(x)))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64", "float32"])
+def test_dtype_policies(policy: str) -> None:
+    import ml_dtypes
+
+    layer = SpatialDropout2D(0.3, seed=7, dtype=policy)
+    dtype = np.dtype(ml_dtypes.bfloat16 if "bfloat" in policy else policy[-7:])
+    x = values((4, 3, 2, 8))
+    came = layer(x, training=True)
+    assert keras.backend.standardize_dtype(came.dtype) == layer.compute_dtype == dtype.name
+    wanted = mapdrop.drop(x.astype(dtype), "b h w c -> b c", 0.3, seed=7)
+    assert np.array_equal(to_numpy(keras.ops.cast(came, "float64")), wanted.astype(np.float64))
+    assert layer(keras.Input((3, 2, 8))).dtype == dtype.name
+
+
+@layers
+def test_symbolic_tensors_keep_their_shape(name: str) -> None:
+    make, shape, *_ = LAYERS[name]
+    layer = make()
+    symbolic = layer(keras.Input(shape[1:]), training=True)
+    assert symbolic.shape == (None, *shape[1:])
+    assert layer.compute_output_shape((None, *shape[1:])) == (None, *shape[1:])
+    spec = layer.compute_output_spec(keras.KerasTensor(shape, "float16"))
+    assert (spec.shape, spec.dtype) == (shape, "float16")
+
+
+@any_batch
+@pytest.mark.parametrize("compiled", COMPILED)
+def test_fit_drops_each_batch_by_the_next_mask(name: str, compiled: bool) -> None:
+    """The last batch is smaller. Every training call's mask is the specification's."""
+    make, shape, pattern, given = LAYERS[name]
+    inputs = keras.Input(shape[1:])
+    same = keras.layers.Dense(shape[-1], use_bias=False, kernel_initializer="identity")
+    model = keras.Model(inputs, make(seed=7)(same(inputs)))
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=compiled)
+    x = np.concatenate([values(shape), values(shape)[: shape[0] // 2]])
+    options = {"batch_size": shape[0], "verbose": 0}
+    came = model.fit(x, np.zeros_like(x), shuffle=False, **options).history["loss"][0]
+    wanted = 0.0
+    for step, part in enumerate((x[: shape[0]], x[shape[0] :])):
+        mask = mapdrop.mask(pattern, part.shape, seed=7, step=step, **given)
+        wanted += float(np.mean(mask.apply(part) ** 2)) * len(part) / len(x)
+    assert came == pytest.approx(wanted, rel=1e-5)
+    # Validation drops nothing, and is no call that counts.
+    assert model.evaluate(x, np.zeros_like(x), **options) == pytest.approx(np.mean(x**2), rel=1e-5)
+    assert to_numpy(model.layers[-1].seed_generator.state).tolist() == [7, 2]
+
+
+def test_a_model_of_its_own_class() -> None:
+    class Own(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = SpatialDropout1D(0.5, seed=7)
+
+        def call(self, inputs: Any, training: bool | None = False) -> Any:
+            return self.drop(inputs, training=training)
+
+    model, x = Own(), values((4, 6, 9))
+    assert model(keras.Input((6, 9))).shape == (None, 6, 9)
+    wanted = mapdrop.drop(x, "b t c -> b c", 0.5, seed=7)
+    assert np.array_equal(to_numpy(model(x, training=True)), wanted)
+    assert len(model.weights) == 0
+    assert len(model.variables) == 1
+
+
+def test_masks_of_steps_pass() -> None:
+    embedded = keras.layers.Embedding(5, 8, mask_zero=True)(np.array([[1, 2, 0]]))
+    dropped = SpatialDropout1D(0.5)(embedded, training=True)
+    assert to_numpy(keras.src.backend.get_keras_mask(dropped)).tolist() == [[True, True, False]]
+
+
+# --- Keras' own tests, with our layers in the place of Keras'.
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Of how Keras' tests feed a model.
+class TestAsKerasOwnSpatialDropout(spatial_dropout_test.SpatialDropoutTest):
+    @pytest.fixture(autouse=True)
+    def _ours(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for kind in SPATIAL.values():
+            monkeypatch.setattr(spatial_dropout_test.layers, kind.__name__, kind)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+class TestAsKerasOwnDropout(dropout_test.DropoutTest):
+    @pytest.fixture(autouse=True)
+    def _ours(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dropout_test.layers, "Dropout", Dropout)
+
+    # Its bounds are two standard deviations: a matter of the seed's luck.
+    test_dropout_rescaling = None
+
+    def assertRaisesRegex(self, kind: type[Exception], message: str) -> Any:  # noqa: N802
+        """The messages are ours; the type of the error is Keras'."""
+        del message
+        return pytest.raises(kind)
+
+
+# --- Errors.
+
+WRONG: dict[str, Any] = {"rate": "0.5", "seed": 1.5, "noise_shape": "ab"}  # Of wrong types.
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("family", [SPATIAL, BLOCK], ids=["SpatialDropout", "DropBlock"])
+@pytest.mark.parametrize("rank", [2, 3, 4, 5, 6])
+def test_a_wrong_rank_says_which_layer_to_use(dims: int, family: dict[int, Any], rank: int) -> None:
+    name = family[1].family
+    layer = family[dims](0.5)
+    for x in (np.ones((2,) * rank), keras.Input((2,) * (rank - 1))):
+        if rank == dims + 2:
+            assert len(layer(x).shape) == rank
+            continue
+        with pytest.raises(PatternError, match=f"{name}{dims}D takes {dims + 2} axes") as caught:
+            layer(x)
+        if 3 <= rank <= 5:
+            assert f"{name}{rank - 2}D for a batch with {rank} axes" in str(caught.value)
+
+
+def test_what_does_not_fit_is_refused_when_the_model_is_made() -> None:
+    with pytest.raises(PatternError, match="an axis of 8 does not split") as caught:
+        Drop("b t (g k) -> b g", k=3)(keras.Input((5, 8)))
+    assert "shape: (None, 5, 8)" in str(caught.value)
+    with pytest.raises(PatternError, match="has 4 for axis 1 of size 5"):
+        Dropout(0.5, (None, 4, 8))(keras.Input((5, 8)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SpatialDropout2D(1.5), "rate is the fraction to drop, from 0 to 1, not 1.5"),
+        (lambda: SpatialDropout2D(float("nan")), "rate is the fraction to drop"),
+        (lambda: Dropout(WRONG["rate"]), "rate is the fraction to drop"),
+        (lambda: SpatialDropout2D(0.5, "NCHW"), "data_format is one of"),
+        (lambda: DropBlock2D(0.1, (3, 3, 3)), "block_size is one size or 2"),
+        (lambda: Drop("b c"), "one '->'"),
+        (lambda: Dropout(0.5, seed=-1), "seed is a whole number"),
+        (lambda: Dropout(0.5, seed=2**64), "seed is a whole number"),
+        (lambda: Dropout(0.5, seed=WRONG["seed"]), "seed is a whole number"),
+        (lambda: Dropout(0.5, (0, 1)), "noise_shape has for each axis"),
+        (lambda: Dropout(0.5, WRONG["noise_shape"]), "noise_shape has for each axis"),
+        (lambda: SpatialDropout1D(0.5, seeds=1), "unknown arguments seeds"),
+    ],
+)
+def test_wrong_arguments_are_refused_when_the_layer_is_made(make: Make, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()

@@ -229,7 +229,7 @@ def test_a_key_is_the_number_of_its_words() -> None:
 def test_a_key_of_four_words_is_hashed(kind: str) -> None:
     key = jax.random.key(11, impl=kind)
     words = [int(word) for word in jax.random.key_data(key)]
-    low, high, *_ = (int(word) for word in spec.philox((*words,), (0, 0)))  # type: ignore[arg-type]
+    low, high, *_ = (int(word) for word in spec.philox((*words,), (0, 0)))
     assert np.array_equal(drop(seed=key), drop(seed=low | high << 32))
     assert np.array_equal(drop(seed=jax.random.key_data(key)), drop(seed=key))
 

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 import mapdrop
 from mapdrop import coins as spec
 from mapdrop import kernels
+from mapdrop.arrays import boxes
+from mapdrop.part import Box
 from mapdrop.plan import Plan, plan
 from tests import reference
 from tests.cases import ALL, Case
@@ -55,7 +57,7 @@ def _by_torch(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
     torch = framework("torch")
     from mapdrop.arrays.torch import coins as torch_coins
 
-    made = torch_coins.kept(asked, _tensor(torch, key), _tensor(torch, step))
+    made, _ = torch_coins.drawn(asked, _tensor(torch, key), _tensor(torch, step))
     return np.asarray(made.numpy())
 
 
@@ -66,6 +68,12 @@ def _one_by_one(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
     return np.array(alone, bool).reshape(shape)
 
 
+def _by_box(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
+    """As a part that is the whole."""
+    sizes = asked.binding.coins
+    return boxes.kept(asked.law, Box(sizes, tuple(map(np.arange, sizes))), key, step, 2)
+
+
 def _tensor(torch: Any, number: int) -> Any:
     return torch.tensor([number - 2**64 * (number >= 2**63)])
 
@@ -74,6 +82,7 @@ MAKERS: dict[str, Kept] = {
     "numpy": _by_spec,
     "cpu": _by_cpu,
     "torch": _by_torch,
+    "box": _by_box,
     "one by one": _one_by_one,
 }
 makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -367,7 +376,8 @@ def test_ties_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch) -> None:
     words = torch.tensor([5, 9, 5, 5, 1, 9])
     monkeypatch.setattr(torch_coins, "words", lambda count, *_: words[:count])
     asked = plan("b -> b", (6,), 0.5, exact="b")
-    assert torch_coins.kept(asked, words[:1], words[:1]).tolist() == made.tolist()
+    coins, _ = torch_coins.drawn(asked, words[:1], words[:1])
+    assert coins.tolist() == made.tolist()
 
 
 # --- Mask and drop follow the same specification.

@@ -138,8 +138,8 @@ def kept(
     axis = law.exact if law.balance is None else law.balance
     assert axis is not None
     others = coins[:axis] + coins[axis + 1 :]
-    quota = _quota(law, coins, draw(math.prod(others), key, step, count).reshape(others))
-    return _largest(drawn, axis, np.expand_dims(quota, axis))
+    many = quota(law, coins, draw(math.prod(others), key, step, count).reshape(others))
+    return largest(drawn, axis, np.expand_dims(many, axis))
 
 
 def kept_at(law: Law, coins: tuple[int, ...], key: int, step: int, index: tuple[Any, ...]) -> Bits:
@@ -164,8 +164,8 @@ def kept_at(law: Law, coins: tuple[int, ...], key: int, step: int, index: tuple[
     others = coins[:axis] + coins[axis + 1 :]
     rest = [i for a, i in enumerate(at) if a != axis]
     row = np.broadcast_to(_number(rest, others), line.shape)
-    quota = _quota(law, coins, words(row + U64(math.prod(coins)), key, step))
-    survives = _largest(drawn, -1, quota[..., None])
+    many = quota(law, coins, words(row + U64(math.prod(coins)), key, step))
+    survives = largest(drawn, -1, many[..., None])
     place = at[axis].astype(np.intp)[..., None]
     return np.asarray(np.take_along_axis(survives, place, -1)[..., 0])
 
@@ -183,7 +183,7 @@ def _number(at: Sequence[NDArray[np.uint64]], sizes: tuple[int, ...]) -> NDArray
     return number
 
 
-def _quota(law: Law, coins: tuple[int, ...], extra: Words) -> NDArray[np.uint64]:
+def quota(law: Law, coins: tuple[int, ...], extra: Words) -> NDArray[np.uint64]:
     """How many coins survive on each line; `extra` has one word a line, which `balance` uses."""
     if law.exact is not None:
         return np.full(extra.shape, survivors(law.p, coins[law.exact]), U64)
@@ -192,14 +192,14 @@ def _quota(law: Law, coins: tuple[int, ...], extra: Words) -> NDArray[np.uint64]
     return np.asarray((room + extra.astype(U64)) >> U64(32))
 
 
-def _largest(drawn: Words, axis: int, quota: NDArray[np.uint64]) -> Bits:
-    """Along `axis`, the `quota` coins with the largest words; ties go to the lower index."""
-    drawn, quota = np.moveaxis(drawn, axis, -1), np.moveaxis(quota, axis, -1).astype(np.intp)
+def largest(drawn: Words, axis: int, many: NDArray[np.uint64]) -> Bits:
+    """Along `axis`, so `many` coins with the largest words; ties go to the lower index."""
+    drawn, many = np.moveaxis(drawn, axis, -1), np.moveaxis(many, axis, -1).astype(np.intp)
     n = drawn.shape[-1]
     # Larger words first, then lower places: one number orders both, so no two coins are equal.
     order = (U64(_LOW) - drawn.astype(U64)) * U64(n) + np.arange(n, dtype=U64)
-    last = np.take_along_axis(np.sort(order, -1), np.maximum(quota - 1, 0), -1)
-    return np.moveaxis((order <= last) & (quota > 0), -1, axis)
+    last = np.take_along_axis(np.sort(order, -1), np.maximum(many - 1, 0), -1)
+    return np.moveaxis((order <= last) & (many > 0), -1, axis)
 
 
 # --- Blocks (DropBlock: Ghiasi, Lin, Le, NeurIPS 2018): coins are the blocks' centres. A block of

@@ -29,6 +29,7 @@ class Plan:
     binding: Binding
     law: Law
     scale: str | None
+    first = 0  # The number of its first coin.
 
     @property
     def expected(self) -> float:

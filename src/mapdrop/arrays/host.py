@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from mapdrop import coins as spec
 from mapdrop import kernels
+from mapdrop.arrays import boxes
 from mapdrop.binding import Binding
+from mapdrop.part import Part
 from mapdrop.plan import Plan
 
 Loops = tuple[tuple[int, int], ...]
@@ -26,6 +28,16 @@ def threads() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+def drawn(
+    plan: Plan | Part, key: int, step: int, threads: int
+) -> tuple[spec.Bits, float | NDArray[np.float64]]:
+    """The coins as `plan.binding` has them, and what kept values are multiplied by."""
+    if isinstance(plan, Part):
+        return boxes.drawn(plan, key, step, threads)
+    made = coins(plan, key, step, threads)
+    return made, plan.factor(made)
+
+
 def coins(plan: Plan, key: int, step: int, threads: int) -> spec.Bits:
     """The plan's coins, by the fastest maker there is."""
     fast = kernels.for_cpu()
@@ -35,7 +47,7 @@ def coins(plan: Plan, key: int, step: int, threads: int) -> spec.Bits:
     return made
 
 
-def compiled(plan: Plan, dtype: str) -> bool:
+def compiled(plan: Plan | Part, dtype: str) -> bool:
     """Whether `drop_into` can do it: there are kernels for the dtype, and one scale for all."""
     fast = kernels.for_cpu()
     if fast is None or plan.scale == "sample":
@@ -44,7 +56,7 @@ def compiled(plan: Plan, dtype: str) -> bool:
 
 
 def drop_into(
-    out: NDArray[Any], x: NDArray[Any], plan: Plan, key: int, step: int, threads: int
+    out: NDArray[Any], x: NDArray[Any], plan: Plan | Part, key: int, step: int, threads: int
 ) -> None:
     """out = x dropped. float16 comes as uint16 and bfloat16 as int16 of the same bits."""
     walk = memory_walk(plan.binding.whole, out.strides, out.itemsize)
@@ -62,18 +74,20 @@ def drop_into(
     number = np.float64 if x.dtype == np.float64 else np.float32
     fast = kernels.for_cpu()
     assert fast is not None
+    first = plan.first
     if (
         plan.law.independent
         and plan.measured is None
         and plan.binding.count == x.size
+        and first is not None
         and fast.elements(
-            source, target, key, step, plan.law.p, number(plan.expected), path, threads
+            source, target, first, key, step, plan.law.p, number(plan.expected), path, threads
         )
     ):
         return
-    made = coins(plan, key, step, threads)
-    scale = number(plan.factor(made))
-    fast.apply(source, target, repeated(made, plan.binding), scale, path, threads)
+    made, scale = drawn(plan, key, step, threads)
+    kept = repeated(made, plan.binding)
+    fast.apply(source, target, kept, number(scale), path, threads)
 
 
 def repeated(made: spec.Bits, binding: Binding) -> spec.Bits:

@@ -26,6 +26,8 @@ _BLOCKS = 64  # Philox blocks in a tile: 1 KiB of words, which stays in the firs
 _TILE = 4 * _BLOCKS
 _GRAIN = 1 << 17  # Values below which another thread costs more than it saves.
 _SHORT = 256  # Values of a row up to which a branch for it costs more than it saves.
+_PIECE = 1 << 14  # Words of a run that are one unit of work.
+_FEW = _TILE // 4  # Words up to which drawing just their blocks beats drawing a whole tile.
 _ROWS = 64  # Rows, and columns, of the tile in which a transposed mask is read.
 
 
@@ -91,6 +93,35 @@ def _words(out: Any, start: Any, key: Any, step: Any, low: int, high: int) -> No
 
 
 @compiled()
+def _runs(out: Any, starts: Any, run: int, key: Any, step: Any, low: int, high: int) -> None:
+    """The words of runs of consecutive coins. A unit of work is a piece of a run."""
+    tile = np.empty(_TILE, U32)
+    k, m = U32(key), U32(key >> _S)
+    c, d = U32(step), U32(step >> _S)
+    pieces = (run + _PIECE - 1) // _PIECE
+    for unit in range(low, high):
+        left = unit % pieces * _PIECE
+        number, at = starts[unit // pieces] + U64(left), unit // pieces * run + left
+        end = at + min(_PIECE, run - left)
+        while at < end:
+            skip, block = int(number & U64(3)), number >> U64(2)
+            n = min(_TILE - skip, end - at)
+            if n > _FEW:
+                _draw(tile, block, key, step)
+            else:
+                for j in range((skip + n + 3) // 4):
+                    place = block + U64(j)
+                    w0, w1, w2, w3 = _philox(U32(place), U32(place >> _S), c, d, k, m)
+                    tile[4 * j] = w0
+                    tile[4 * j + 1] = w1
+                    tile[4 * j + 2] = w2
+                    tile[4 * j + 3] = w3
+            out[at : at + n] = tile[skip : skip + n]
+            number += U64(n)
+            at += n
+
+
+@compiled()
 def _coins(out: Any, key: Any, step: Any, limit: Any, low: int, high: int) -> None:
     """1 where the word is `limit` or more. `low` is a multiple of the tile."""
     tile = np.empty(_TILE, U32)
@@ -107,15 +138,18 @@ def _coins(out: Any, key: Any, step: Any, limit: Any, low: int, high: int) -> No
 
 @compiled()
 def _elements(
-    x: Any, y: Any, key: Any, step: Any, limit: Any, scale: Any, low: int, high: int
+    x: Any, y: Any, first: Any, key: Any, step: Any, limit: Any, scale: Any, low: int, high: int
 ) -> None:
-    """A coin for each value, in the order of memory: the mask itself is never stored."""
+    """A coin for each value, in the order of memory: the mask itself is never stored.
+
+    `first` is the number of the Philox block of the first four coins, here and below.
+    """
     tile = np.empty(_TILE, U32)
     zero = y.dtype.type(0)
     for at in range(low, high, _TILE):
         target = y[at : min(at + _TILE, high)]
         source = target if x is None else x[at : at + target.size]
-        _draw(tile, U64(at >> 2), key, step)
+        _draw(tile, first + U64(at >> 2), key, step)
         for j in range(target.size):
             value = times(source[j], scale)
             target[j] = value if tile[j] >= limit else zero
@@ -123,8 +157,8 @@ def _elements(
 
 @compiled()
 def _crosswise(
-    x: Any, y: Any, key: Any, step: Any, limit: Any, scale: Any, sizes: Any, steps: Any,
-    low: int, high: int,
+    x: Any, y: Any, first: Any, key: Any, step: Any, limit: Any, scale: Any, sizes: Any,
+    steps: Any, low: int, high: int,
 ) -> None:  # fmt: skip
     """A coin for each value, where neighbours in memory are `steps[-1]` coins apart.
 
@@ -142,7 +176,7 @@ def _crosswise(
             rest //= sizes[axis]
         for left in range(0, inner, _BLOCKS):
             n = min(_BLOCKS, inner - left)
-            _draw_apart(tile, U64(base) + U64(left) * gap, gap, key, step)
+            _draw_apart(tile, first + U64(base) + U64(left) * gap, gap, key, step)
             for lane in range(4):
                 at = (unit * 4 + lane) * inner + left
                 words = tile[lane * _BLOCKS : lane * _BLOCKS + n]
@@ -232,6 +266,14 @@ def words(count: int, key: int, step: int, start: int = 0, threads: int = 1) -> 
     return out
 
 
+def runs(starts: NDArray[np.uint64], run: int, key: int, step: int, threads: int = 1) -> spec.Words:
+    """The words of the `run` coins from each of `starts` on: shape (number of runs, run)."""
+    out = np.empty((len(starts), run), U32)
+    units, grain = len(starts) * -(-run // _PIECE), max(1, _GRAIN // max(1, min(run, _PIECE)))
+    spread(_runs, units, threads, grain, 1, out.reshape(-1), starts, run, U64(key), U64(step))
+    return out
+
+
 def kept(law: spec.Law, shape: tuple[int, ...], key: int, step: int, threads: int) -> spec.Bits:
     """The same as `coins.kept`."""
     if law.exact is not None or law.balance is not None or 0 in shape:
@@ -256,6 +298,7 @@ def kept(law: spec.Law, shape: tuple[int, ...], key: int, step: int, threads: in
 def elements(
     x: NDArray[Any],
     y: NDArray[Any],
+    first: int,
     key: int,
     step: int,
     p: float,
@@ -265,10 +308,13 @@ def elements(
 ) -> bool:
     """y = x dropped with a coin for each value, if the loops' order allows to draw it on the way.
 
-    x and y are flat, in the order of memory; False where nothing was done.
+    x and y are flat, in the order of memory; `first` is the number of the first coin. False where
+    nothing was done.
     """
+    if first % 4:
+        return False
     source = None if x is y else x
-    law = (U64(key), U64(step), U64(spec.threshold(p)), scale)
+    law = (U64(first // 4), U64(key), U64(step), U64(spec.threshold(p)), scale)
     if loops == ((x.size, 1),):
         spread(_elements, x.size, threads, _GRAIN, _TILE, source, y, *law)
         return True

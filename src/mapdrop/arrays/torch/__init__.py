@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 from mapdrop import seed as seeds
 from mapdrop.arrays.torch.operation import dropped, dropped_in_place
 from mapdrop.arrays.torch.seed import ticket
+from mapdrop.arrays.torch.shards import distributed, drop_local, held
 from mapdrop.arrays.torch.values import Request, broadcast, options
+from mapdrop.part import whole_shape
 from mapdrop.pattern import Pattern
 from mapdrop.plan import Items, check_rate, plan
 
@@ -39,12 +42,21 @@ def drop(
     if out is not None:
         raise TypeError("out= is for NumPy arrays; for a tensor use inplace=True")
     _check_dtype(x)
+    if distributed(x):
+        again = partial(
+            drop, pattern=pattern, p=p, stream=stream, step=step, exact=exact, balance=balance,
+            block=block, region=region, scale=scale, inplace=inplace, sizes=sizes, ragged=ragged,
+        )  # fmt: skip
+        local: Tensor = drop_local(x, seed, again)
+        return local
     if not torch.compiler.is_compiling():  # There the operation's own checks run.
         p = check_rate(p)
     text = pattern.text if isinstance(pattern, Pattern) else pattern
-    asked = options(exact, balance, block, region, scale, sizes, ragged)
+    shards = held(x.dim())
+    asked = options(exact, balance, block, region, scale, sizes, ragged, shards)
     if (asked or p == 0) and not torch.compiler.is_compiling():
-        plan(text, tuple(x.shape), p, exact, balance, block, region, scale, sizes, ragged)
+        whole = whole_shape(tuple(x.shape), shards)
+        plan(text, whole, p, exact, balance, block, region, scale, sizes, ragged)
     if p == 0:
         return x
     request: Request = (seeds.check_stream(stream), text, p, asked)

@@ -7,13 +7,16 @@ because PyTorch has few operations on unsigned integers.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from mapdrop import coins as spec
+from mapdrop.part import Box, Part
 from mapdrop.plan import Plan
 
+Spans = list[tuple[int, int, int, int, int]]
 _LOW = 0xFFFF_FFFF
 _W0, _W1 = 0x9E37_79B9, 0xBB67_AE85
 
@@ -58,30 +61,86 @@ def words(count: int, key: Tensor, step: Tensor, start: int = 0) -> Tensor:
     return torch.stack(lanes, -1).reshape(-1)[start - 4 * first :][:count]
 
 
-def kept(plan: Plan, key: Tensor, step: Tensor) -> Tensor:
-    """The plan's coins: bool, True is kept."""
-    law, shape = plan.law, plan.binding.coins
-    count = math.prod(shape)
-    drawn = words(count, key, step).reshape(shape)
-    if count == 0:
+def words_of_runs(starts: Tensor, run: int, key: Tensor, step: Tensor) -> Tensor:
+    """The words of the `run` coins from each of `starts` on: shape (number of runs, run)."""
+    block = (starts >> 2)[:, None] + torch.arange((run + 6) // 4, device=key.device)
+    lanes = philox((*split(block), *split(step)), split(key))
+    words = torch.stack([lane.expand(block.shape) for lane in lanes], -1).flatten(1)
+    own = (starts & 3)[:, None] + torch.arange(run, device=key.device)
+    return words.gather(1, own)
+
+
+def drawn(plan: Plan | Part, key: Tensor, step: Tensor) -> tuple[Tensor, float | Tensor]:
+    """The coins as `plan.binding` has them (bool, True is kept), and the kept values' factor."""
+    if isinstance(plan, Plan):
+        shape = plan.binding.coins
+        coins = _kept(plan.law, shape, shape, spec.spans(plan.law, shape), _all(shape, key, step))
+        return coins, _factor(plan, coins)
+    box = plan.box
+    made = _kept(plan.law, box.sizes, box.shape, box.spans(plan.law), _some(box, key, step))
+    scale = _factor(plan.whole, made)
+    if isinstance(scale, Tensor):
+        scale = _taken(scale.expand(made.shape), plan)
+    return _taken(made, plan), scale
+
+
+Draw = Callable[[int | None], Tensor]
+"""Makes the words of the coins, or of the lines along an axis that come after all coins."""
+
+
+def _all(shape: tuple[int, ...], key: Tensor, step: Tensor) -> Draw:
+    def draw(axis: int | None) -> Tensor:
+        if axis is None:
+            return words(math.prod(shape), key, step).reshape(shape)
+        others = shape[:axis] + shape[axis + 1 :]
+        return words(math.prod(others), key, step, math.prod(shape)).reshape(others)
+
+    return draw
+
+
+def _some(box: Box, key: Tensor, step: Tensor) -> Draw:
+    def draw(axis: int | None) -> Tensor:
+        own = box if axis is None else box.without(axis)
+        starts, run = own.runs
+        numbers = torch.from_numpy(starts).to(key.device)
+        if axis is not None:
+            numbers = numbers + math.prod(box.sizes)
+        return words_of_runs(numbers, run, key, step).reshape(own.shape)
+
+    return draw
+
+
+def _kept(
+    law: spec.Law, sizes: tuple[int, ...], shape: tuple[int, ...], spans: Spans, draw: Draw
+) -> Tensor:
+    """Which coins of `shape`, a box in a coin space of `sizes`, are kept."""
+    drawn = draw(None)
+    if 0 in shape:
         return drawn.bool()
     if law.block:
-        centres = drawn < spec.threshold(spec.centre_rate(law, shape))
-        return ~_dilate(centres, law, shape)
+        return ~_dilate(drawn < spec.threshold(spec.centre_rate(law, sizes)), spans)
     if law.independent:
         return drawn >= spec.threshold(law.p)
     axis = law.exact if law.balance is None else law.balance
     assert axis is not None
     if law.exact is not None:
-        quota = torch.full_like(drawn.narrow(axis, 0, 1), spec.survivors(law.p, shape[axis]))
+        quota = torch.full_like(drawn.narrow(axis, 0, 1), spec.survivors(law.p, sizes[axis]))
     else:
-        lines = drawn.narrow(axis, 0, 1)
-        extra = words(lines.numel(), key, step, count).reshape(lines.shape)
-        quota = ((2**32 - spec.threshold(law.p)) * shape[axis] + extra) >> 32
+        room = (2**32 - spec.threshold(law.p)) * sizes[axis]
+        quota = ((room + draw(axis)) >> 32).unsqueeze(axis)
     return _largest(drawn, axis, quota)
 
 
-def factor(plan: Plan, coins: Tensor) -> float | Tensor:
+def _taken(coins: Tensor, part: Part) -> Tensor:
+    """From the box's axes to those of `part.binding`."""
+    lined_up = coins.permute(part.order).reshape(part.merged)
+    for axis, take in enumerate(part.takes):
+        if take is not None:
+            lined_up = lined_up.index_select(axis, torch.from_numpy(take).to(coins.device))
+    return lined_up
+
+
+def _factor(plan: Plan, coins: Tensor) -> float | Tensor:
     """What kept values are multiplied by; float64 on the coins' device where it is counted."""
     if plan.measured is None:
         return plan.expected
@@ -100,9 +159,9 @@ def _largest(drawn: Tensor, axis: int, quota: Tensor) -> Tensor:
     return (order <= last) & (quota > 0)
 
 
-def _dilate(centres: Tensor, law: spec.Law, shape: tuple[int, ...]) -> Tensor:
+def _dilate(centres: Tensor, spans: Spans) -> Tensor:
     covered = centres
-    for axis, k, n, first, last in spec.spans(law, shape):
+    for axis, k, n, first, last in spans:
         source, covered = covered, torch.zeros_like(covered)
         for offset in range(-(k // 2), k - k // 2):
             low, high = max(0, first + offset), min(n, last + 1 + offset)

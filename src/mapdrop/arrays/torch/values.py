@@ -12,7 +12,9 @@ from mapdrop import seed as seeds
 from mapdrop.arrays import host
 from mapdrop.arrays.torch import coins as plain
 from mapdrop.arrays.torch.memory import huge_pages
+from mapdrop.part import Part, part, whole_shape
 from mapdrop.plan import Items, Plan, plan
+from mapdrop.shard import Shard, read, written
 
 # The operation's arguments after x and seed: stream, pattern, p and options.
 Request = tuple[str | None, str, float, str]
@@ -20,7 +22,7 @@ Request = tuple[str | None, str, float, str]
 
 def options(
     exact: str | None, balance: str | None, block: Items, region: str, scale: str | None,
-    sizes: Items, ragged: bool,
+    sizes: Items, ragged: bool, shards: tuple[Shard, ...] = (),
 ) -> str:  # fmt: skip
     """What differs from the defaults, as text: an operation's call is dear by the argument."""
     given = [f"exact={exact}"] if exact is not None else []
@@ -35,11 +37,14 @@ def options(
             given.append(f"{kind}=" + ",".join([f"{name}:{size}" for name, size in pairs]))
     if ragged:
         given.append("ragged=1")
+    if shards:
+        given.append(f"shards={written(shards)}")
     return " ".join(given)
 
 
 @lru_cache(maxsize=4096)
-def _plan(shape: tuple[int, ...], pattern: str, p: float, options: str) -> Plan:
+def plan_for(shape: tuple[int, ...], pattern: str, p: float, options: str) -> Plan | Part:
+    """The checked plan for an array of that shape, or what a part of a larger one needs."""
     given: dict[str, Any] = dict(option.split("=") for option in options.split())
     for kind in ("block", "sizes"):
         pairs = (pair.split(":") for pair in given.get(kind, "").split(",") if pair)
@@ -47,13 +52,16 @@ def _plan(shape: tuple[int, ...], pattern: str, p: float, options: str) -> Plan:
     if given.get("scale") == "None":
         given["scale"] = None
     given["ragged"] = "ragged" in given
-    return plan(pattern, shape, p, **given)
+    if "shards" not in given:
+        return plan(pattern, shape, p, **given)
+    shards = read(given.pop("shards"))
+    return part(plan(pattern, whole_shape(shape, shards), p, **given), shape, shards)
 
 
-def plan_of(x: Tensor, request: Request) -> Plan:
+def plan_of(x: Tensor, request: Request) -> Plan | Part:
     """The checked plan that a request asks for x."""
     _, pattern, p, options = request
-    return _plan(tuple(x.shape), pattern, p, options)
+    return plan_for(tuple(x.shape), pattern, p, options)
 
 
 def drop_values(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
@@ -84,8 +92,7 @@ def drop_anywhere(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
     asked = plan_of(x, request)
     key = plain.stream_key(seed[:1], request[0])
     step = seed[1:] if seed.numel() > 1 else torch.zeros_like(seed)
-    coins = plain.kept(asked, key, step)
-    return broadcast(x, asked.binding, coins, plain.factor(asked, coins))
+    return broadcast(x, asked.binding, *plain.drawn(asked, key, step))
 
 
 def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> Tensor:

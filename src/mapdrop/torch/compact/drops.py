@@ -14,8 +14,10 @@ from mapdrop import seed as seeds
 from mapdrop.arrays import host
 from mapdrop.arrays.torch.operation import dropped
 from mapdrop.arrays.torch.seed import ticket
-from mapdrop.arrays.torch.values import options, plan_of
-from mapdrop.plan import Plan, plan
+from mapdrop.arrays.torch.shards import held
+from mapdrop.arrays.torch.values import options, plan_for, plan_of
+from mapdrop.part import Part
+from mapdrop.plan import Plan
 from mapdrop.torch.compact.sets import Bits, Kept
 from mapdrop.torch.layers import Drop
 
@@ -80,7 +82,7 @@ class FeatureDropout(Dropping):
 class PatternDrop(Dropping):
     """A `Drop` layer whose coins belong to whole maps, or to whole samples."""
 
-    def __init__(self, layer: Drop, plan: Plan, shape: tuple[int, ...]) -> None:
+    def __init__(self, layer: Drop, plan: Plan | Part, shape: tuple[int, ...]) -> None:
         self.layer, self.plan, self.shape = layer, plan, shape
         self.gain = plan.expected or 1.0
         self.fixed = layer.source is not None
@@ -88,10 +90,8 @@ class PatternDrop(Dropping):
     @classmethod
     def of(cls, layer: Drop, shape: tuple[int, ...]) -> PatternDrop | None:
         """None where coins differ within a map, or the scale is counted from the mask."""
-        asked = plan(
-            layer.pattern, (*shape[:2], *[1] * (len(shape) - 2)), layer.p, layer.exact,
-            layer.balance, layer.block, layer.region, layer.scale, layer.sizes, layer.ragged,
-        )  # fmt: skip
+        of_maps = (*shape[:2], *[1] * (len(shape) - 2))
+        asked = plan_for(of_maps, layer.pattern, layer.p, _options(layer, len(shape)))
         inside = [axis for part in asked.binding.axes[2:] for _, axis in part]
         if asked.law.block or asked.measured is not None or any(a is not None for a in inside):
             return None
@@ -115,7 +115,8 @@ class PatternDrop(Dropping):
             seed, step = clock.read(stream)
         source = ticket(torch.empty(0, device=device), seed, step)
         number, at = [n % 2**64 for n in (*source.tolist(), 0)[:2]]
-        coins = host.coins(self.plan, seeds.key(number, stream), at, torch.get_num_threads())
+        key = seeds.key(number, stream)
+        coins, _ = host.drawn(self.plan, key, at, torch.get_num_threads())
         return Drawn(self._spread(coins), source)
 
     def _spread(self, coins: Bits) -> Bits:
@@ -128,16 +129,20 @@ class PatternDrop(Dropping):
         """See `Dropping`."""
         layer = self.layer
         stream = None if layer.source is None else layer.source[1]
-        asked = options(
-            layer.exact, layer.balance, layer.block, layer.region, layer.scale, layer.sizes,
-            layer.ragged,
-        )  # fmt: skip
+        asked = _options(layer, len(self.shape))
         request = (seeds.check_stream(stream), layer.pattern, layer.p, asked)
         plan_of(x, request)
         return dropped(x, drawn.source, request)
 
 
-def _coins(plan: Plan, axis: int) -> int:
+def _options(layer: Drop, rank: int) -> str:
+    return options(
+        layer.exact, layer.balance, layer.block, layer.region, layer.scale, layer.sizes,
+        layer.ragged, held(rank),
+    )  # fmt: skip
+
+
+def _coins(plan: Plan | Part, axis: int) -> int:
     found = [plan.binding.coins[coin] for _, coin in plan.binding.axes[axis] if coin is not None]
     return int(np.prod(found, dtype=np.int64)) if found else 1
 

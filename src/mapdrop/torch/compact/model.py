@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from mapdrop.arrays.torch import shards
 from mapdrop.torch.compact.backend import Compiled
 from mapdrop.torch.compact.capture import (
     CaptureError,
@@ -124,7 +125,7 @@ def _exporting() -> bool:
 
 
 def _key(model: nn.Module, arguments: dict[str, Any]) -> Any:
-    """What a schedule depends on: the arguments' shapes, and the state of every module."""
+    """What a schedule depends on: the arguments' shapes, each module's state, the shards."""
     given = tuple(
         (v.shape, v.dtype, v.device) if isinstance(v, Tensor) else (name, repr(v))
         for name, v in arguments.items()
@@ -132,7 +133,7 @@ def _key(model: nn.Module, arguments: dict[str, Any]) -> Any:
     modules = tuple(map(_state, _modules(model)))
     device = next(v.device.type for v in arguments.values() if isinstance(v, Tensor))
     cast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-    return given, modules, cast
+    return given, modules, cast, shards.current()
 
 
 def _modules(model: nn.Module) -> list[nn.Module]:

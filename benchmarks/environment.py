@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
-import numba
-import numpy
-import torch
+# Those that the process has loaded are named.
+PACKAGES = ("numpy", "numba", "torch", "jax", "flax", "tensorflow", "keras")
 
 
 def environment() -> dict[str, object]:
@@ -22,13 +23,20 @@ def environment() -> dict[str, object]:
         "date": date.today().isoformat(),
         "commit": commit.stdout.strip() or None,
         "processor": _processor(),
-        "threads": torch.get_num_threads(),
+        "threads": _threads(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "numba": numba.__version__,
+        **{name: _version(name) for name in PACKAGES if name in sys.modules},
     }
+
+
+def _threads() -> int:
+    torch = sys.modules.get("torch")
+    return int(torch.get_num_threads()) if torch else len(os.sched_getaffinity(0))
+
+
+def _version(name: str) -> str:
+    return str(getattr(sys.modules[name], "__version__", None) or version(name))
 
 
 def _processor() -> str:

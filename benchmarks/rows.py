@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,24 +11,10 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone knows it 
 
 import mapdrop
 from benchmarks.peers import torchvision_drop_block2d
+from benchmarks.row import Row, Work
 from mapdrop.torch import DropBlock2d, Dropout, SpatialDropout2d
 
 LARGE = (32, 256, 56, 56)
-Work = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison. `make` builds the inputs and returns ours, the peer's and limits' work."""
-
-    name: str
-    make: Callable[[], dict[str, Work]]
-    peer: str
-    reach: float  # ours / peer at most
-    rounds: int = 15
-    calls: int = 1
-    limit: str | None = None  # work that bounds it from below: a copy
-    limit_reach: float | None = None
 
 
 def _both(drop: Callable[[Tensor], Tensor], x: Tensor) -> Work:

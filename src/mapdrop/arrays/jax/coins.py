@@ -28,18 +28,32 @@ from mapdrop.plan import Plan
 Pair = tuple[Array, Array]
 U32 = np.uint32
 _LOW = 0xFFFF_FFFF
+_MANY = 10  # Values of a coin from which its word is made once and kept.
 _M0, _M1, _W0, _W1 = U32(0xD251_1F53), U32(0xCD9E_8D57), U32(0x9E37_79B9), U32(0xBB67_AE85)
 
 
-def philox(counter: tuple[Array, Array, Array, Array], key: Pair) -> tuple[Array, ...]:
-    """Four words for each counter; the parts are uint32 arrays that broadcast."""
-    a, b, c, d = counter
-    k0, k1 = key
-    for _ in range(10):
+def philox(
+    counter: tuple[Array, Array, Array, Array], key: Pair, apart: bool = False
+) -> tuple[Array, ...]:
+    """Four words for each counter; the parts are uint32 arrays that broadcast.
+
+    XLA merges them into what reads them, which then makes a word for every value that it meets.
+    `apart` does the ten rounds in a loop of two, which XLA leaves alone: the words are made once
+    and kept, at ten times the cost of each.
+    """
+    state = jnp.broadcast_arrays(*counter) + list(map(jnp.asarray, key))
+    a, b, c, d, *_ = lax.fori_loop(0, 2, _five, state) if apart else _five(1, _five(0, state))
+    return a, b, c, d
+
+
+def _five(_: Any, state: list[Array]) -> list[Array]:
+    """Half of the rounds."""
+    a, b, c, d, k0, k1 = state
+    for _ in range(5):
         left, right = _high(a, _M0), _high(c, _M1)
         a, b, c, d = right ^ b ^ k0, c * _M1, left ^ d ^ k1, a * _M0
         k0, k1 = k0 + _W0, k1 + _W1
-    return a, b, c, d
+    return [a, b, c, d, k0, k1]
 
 
 def _high(word: Array, factor: np.uint32) -> Array:
@@ -83,11 +97,13 @@ def at_places(places: list[Array], shape: tuple[int, ...]) -> Pair:
     return low, high
 
 
-def words(shape: tuple[int, ...], key: Pair, step: Pair, start: int = 0) -> Array:
+def words(
+    shape: tuple[int, ...], key: Pair, step: Pair, start: int = 0, apart: bool = False
+) -> Array:
     """The words of the coins of the shape, the first of which has number `start`."""
     low, high = numbers(shape, start)
     block = (low >> U32(2)) | (high << U32(30)), high >> U32(2)
-    lanes = (jnp.broadcast_to(lane, shape) for lane in philox((*block, *step), key))
+    lanes = (jnp.broadcast_to(lane, shape) for lane in philox((*block, *step), key, apart))
     return lax.select_n((low & U32(3)).astype(np.int32), *lanes)
 
 
@@ -96,7 +112,8 @@ def kept(plan: Plan, key: Pair, step: Pair) -> Array:
     law, shape = plan.law, plan.binding.coins
     if math.prod(shape) == 0:
         return jnp.zeros(shape, bool)
-    drawn = words(shape, key, step)
+    shared = plan.binding.values >= _MANY * plan.binding.count
+    drawn = words(shape, key, step, apart=shared)
     if law.block:
         centres = _below(drawn, spec.threshold(spec.centre_rate(law, shape)))
         return ~_dilate(centres & spec.inside(law, shape), law, shape)

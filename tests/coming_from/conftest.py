@@ -1,0 +1,5 @@
+"""Settings of these tests."""
+
+from __future__ import annotations
+
+from tests.localize.conftest import one_thread as one_thread

@@ -21,10 +21,10 @@ _LOW = 0xFFFF_FFFF
 def kept(law: spec.Law, coins: tuple[Size, ...], source: Source) -> tf.Tensor:
     """The coins, of the shape `coins`: bool, True is kept."""
     if law.block:
-        centres = _below(words(as_shape(coins), source), _centre_threshold(law, coins))
-        return tf.logical_not(_dilate(centres, law, coins))
+        centres = ~_at_least(words(as_shape(coins), source), _centre_threshold(law, coins))
+        return ~_dilate(centres, law, coins)
     if law.independent:
-        return tf.logical_not(_below(words(as_shape(coins), source), spec.threshold(law.p)))
+        return _at_least(words(as_shape(coins), source), spec.threshold(law.p))
     axis = law.exact if law.balance is None else law.balance
     assert axis is not None
     n = coins[axis]
@@ -65,13 +65,13 @@ def _ratio(drawn: Size, kept: tf.Tensor) -> tf.Tensor:
     return tf.where(kept > 0, ratio, tf.zeros_like(ratio))
 
 
-def _below(drawn: tf.Tensor, threshold: int | tf.Tensor) -> tf.Tensor:
-    """Which words are less than the threshold, which is from 0 to 2**32: one more than fits."""
+def _at_least(drawn: tf.Tensor, threshold: int | tf.Tensor) -> tf.Tensor:
+    """Which words reach the threshold, which is from 0 to 2**32: one more than fits."""
     if isinstance(threshold, int):
         if threshold > _LOW:
-            return tf.ones_like(drawn, tf.bool)
-        return drawn < tf.constant(threshold, tf.uint32)
-    return tf.cast(drawn, tf.int64) < threshold
+            return tf.zeros_like(drawn, tf.bool)
+        return drawn >= tf.constant(threshold, tf.uint32)
+    return tf.cast(drawn, tf.int64) >= threshold
 
 
 def _largest(drawn: tf.Tensor, axis: int, n: Size, quota: Size) -> tf.Tensor:

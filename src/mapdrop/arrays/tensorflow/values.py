@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mapdrop.arrays.tensorflow import coins
@@ -48,18 +49,38 @@ def dropped(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:
 
 def broadcast(x: tf.Tensor, fitted: Fitted, kept: tf.Tensor, scale: Any) -> tf.Tensor:
     """x where the coins keep it, times the scale (a number, or one for each sample)."""
-    wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+    wide = _wide(x.dtype, scale)
     binding = fitted.binding
     order, _ = binding.lineup
     owners = [axis for part in binding.axes for _, axis in part]
-    lined_up = [1 if a is None else n for a, n in zip(owners, fitted.factors, strict=True)]
     # Through float64, because a number alone would become a float32.
-    each = tf.cast(kept, wide) * tf.cast(tf.convert_to_tensor(scale, tf.float64), wide)
-    factor = tf.reshape(tf.transpose(each, order), as_shape(lined_up))
-    values = tf.reshape(tf.cast(x, wide), as_shape(fitted.factors))
-    # 0 where the factor is 0, infinity and NaN too: one pass, where a select would be another.
-    product = tf.math.multiply_no_nan(values, factor)
+    factor = tf.cast(tf.convert_to_tensor(scale, tf.float64), wide)
+    if None not in owners and isinstance(scale, float):
+        # As many coins as values: to turn them into factors would take two passes.
+        bits = tf.reshape(tf.transpose(kept, order), [-1])
+        values = tf.reshape(tf.cast(x, wide), [-1]) * factor
+        product = tf.where(bits, values, tf.zeros([], wide))
+    else:
+        met = zip(owners, fitted.factors, strict=True)
+        lined_up = as_shape([1 if a is None else n for a, n in met])
+        each = tf.reshape(tf.transpose(tf.cast(kept, wide) * factor, order), lined_up)
+        values = tf.reshape(tf.cast(x, wide), as_shape(fitted.factors))
+        # 0 where the factor is 0, infinity and NaN too: one pass, where a select would be another.
+        product = tf.math.multiply_no_nan(values, each)
     return tf.reshape(tf.cast(product, x.dtype), as_shape(fitted.shape))
+
+
+def _wide(dtype: tf.DType, scale: Any) -> tf.DType:
+    """Where values are multiplied: 16-bit ones in 32 bits, unless that gives the same bits.
+
+    The product of two 16-bit floats fits into 32 bits, so that their own product is what is rounded
+    once. Each change of the dtype takes longer than the product.
+    """
+    if dtype == tf.float64:
+        return tf.float64
+    if isinstance(scale, float) and scale == float(np.asarray(scale, dtype.as_numpy_dtype)):
+        return dtype
+    return tf.float32
 
 
 def _values(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:

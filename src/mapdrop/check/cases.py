@@ -58,16 +58,16 @@ class Case:
 def vectors() -> Iterator[Case]:
     """The masks of vectors.json, through arrays of ones."""
     text = importlib.resources.files("mapdrop").joinpath("vectors.json").read_text("utf-8")
-    seen = set()
+    seen: set[str] = set()
     for row in json.loads(text)["masks"]:
         given = {name: row[name] for name in (*_OPTIONS, "stream") if name in row}
         if "step" in row:
             given["step"] = int(row["step"], 16)
-        # Of each combination of options the first is common. Layers know neither stream nor step.
-        kind = (frozenset(given), "sizes" in row)
-        common = kind not in seen and not given.keys() & {"stream", "step"}
-        seen.add(kind)
         sizes = row.get("sizes", {})
+        # The first with each option is common. Layers know neither stream nor step.
+        kinds = {*given, "sizes" if sizes else "plain"}
+        common = not kinds <= seen and not kinds & {"stream", "step"}
+        seen |= kinds
         options = {**given, **sizes, "seed": int(row["seed"], 16)}
         binding = bind(row["pattern"], row["shape"], sizes)
         count = math.prod(row["coins"])
@@ -89,26 +89,27 @@ def values() -> Iterator[Case]:
     for dtype in DTYPES:
         last = from_floats(numbers, dtype)
         first = np.ascontiguousarray(last.transpose(_TURNED))
-        for name, pattern, x, memory in (
-            ("channels last", "b h w c -> b c", last, "dense"),
-            ("channels first", "b c h w -> b c", first, "dense"),
-            ("channels first, in memory last", "b c h w -> b c", first, "turned"),
-            ("every other column", "b h w c -> b c", last, "sliced"),
+        for name, pattern, x, memory, common in (
+            ("channels last", "b h w c -> b c", last, "dense", True),
+            ("channels first", "b c h w -> b c", first, "dense", False),
+            ("channels first, in memory last", "b c h w -> b c", first, "turned", False),
+            ("every other column", "b h w c -> b c", last, "sliced", False),
         ):
-            yield _worked_out(f"{dtype}, {name}", dtype, pattern, x, memory)
+            yield _worked_out(f"{dtype}, {name}", dtype, pattern, x, memory, common)
 
 
 def large() -> Case:
     """A million values, a coin for each: what is timed, and enough for several threads."""
     x = from_floats(_numbers((16, 32, 32, 64)), "float32")
-    return _worked_out("float32, a million coins", "float32", "b h w c -> b h w c", x, "dense")
+    return _worked_out("float32, a million coins", "float32", "b h w c -> b h w c", x)
 
 
-def _worked_out(name: str, dtype: str, pattern: str, x: Bits, memory: str) -> Case:
+def _worked_out(
+    name: str, dtype: str, pattern: str, x: Bits, memory: str = "dense", common: bool = True
+) -> Case:
     binding = bind(pattern, x.shape, {})
     kept = spec.kept(spec.Law(_RATE), binding.coins, _SEED, 0)
     dropped = Mask(binding, _RATE, kept, 1 / (1 - _RATE)).apply(to_floats(x, dtype))
-    common = memory == "dense"
     return Case(
         name, dtype, pattern, _RATE, {"seed": _SEED}, x, from_floats(dropped, dtype), dtype,
         memory, common,

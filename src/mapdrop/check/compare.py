@@ -15,7 +15,7 @@ from mapdrop.check.cases import MASKS, Case
 from mapdrop.check.rows import DIFFERS, SAME, Row
 from mapdrop.check.ways.way import Way
 
-ROUNDS, ENOUGH = 15, 1.0  # Of timing; after so many seconds it ends with fewer.
+ROUNDS, ENOUGH = 15, 0.5  # Of timing; after so many seconds it ends with fewer.
 
 
 def compare(way: Way, cases: Sequence[Case], timed: Case, quick: bool) -> Row:
@@ -75,7 +75,7 @@ def times(way: Way, timed: Case) -> tuple[float, float | None]:
     x = way.given(timed)
     steps = [way.step(timed), *([way.own] if way.own is not None else [])]
     calls = [_call(way, way.together([step]), x) for step in steps]
-    for call in (*calls, *calls):  # The first call compiles.
+    for call in calls:  # The first call compiles.
         call()
     taken: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + ENOUGH * len(calls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from mapdrop.check.bits import Bits
-from mapdrop.check.ways.way import Step, Way, one_by_one
+from mapdrop.check.ways.way import Step, Way, at_step
 
 _TYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
@@ -34,7 +34,7 @@ def ways() -> Iterator[Way]:
             own_name="where on jax.random.bernoulli", ready=jax.block_until_ready,
         )  # fmt: skip
         yield eager
-        yield replace(eager, mode="jit", together=_jitted, compiled=True)
+        yield replace(eager, mode="jit", together=partial(_jitted, device), compiled=True)
 
 
 def _devices() -> list[Any]:
@@ -55,10 +55,11 @@ def _bits(y: Array) -> Bits:
     return np.asarray(y).view(f"u{y.dtype.itemsize}")
 
 
-def _own(x: Array) -> Array:
+def _own(x: Array, step: Any = 0) -> Array:
     """JAX has no dropout: this is what the libraries on it do."""
-    return jnp.where(jax.random.bernoulli(jax.random.key(0), 0.5, x.shape), x * 2, 0)
+    return jnp.where(jax.random.bernoulli(jax.random.key(step), 0.5, x.shape), x * 2, 0)
 
 
-def _jitted(steps: Sequence[Step]) -> Any:
-    return jax.jit(one_by_one(steps))
+def _jitted(device: Any, steps: Sequence[Step]) -> Callable[[Sequence[Any]], Any]:
+    run, zero = jax.jit(at_step(steps)), jax.device_put(np.int32(0), device)
+    return lambda xs: run(xs, zero)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from mapdrop.check.bits import Bits
-from mapdrop.check.ways.way import Step, Way, one_by_one
+from mapdrop.check.ways.way import Step, Way, at_step, one_by_one
 
 _TYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
@@ -27,7 +27,7 @@ def ways() -> Iterator[Way]:
     for device, name in _devices():
         eager = Way(
             "eager", partial(_array, device), _bits, device, name,
-            together=partial(_on, device, one_by_one), own=partial(tf.nn.dropout, rate=0.5),
+            together=partial(_on, device, one_by_one), own=_own,
             own_name="tf.nn.dropout", ready=partial(_ready, device),
         )  # fmt: skip
         yield eager
@@ -59,8 +59,13 @@ def _ready(device: str, y: tf.Tensor) -> tf.Tensor:
     return y
 
 
-def _graph(xla: bool, steps: Sequence[Step]) -> Any:
-    return tf.function(one_by_one(steps), jit_compile=xla, autograph=False)
+def _own(x: tf.Tensor, step: Any = 0) -> tf.Tensor:
+    return tf.nn.dropout(x, rate=0.5)
+
+
+def _graph(xla: bool, steps: Sequence[Step]) -> Callable[[Sequence[Any]], Any]:
+    run = tf.function(at_step(steps), jit_compile=xla, autograph=False)
+    return lambda xs: run(xs, tf.constant(0, tf.int64))
 
 
 def _on(

@@ -12,17 +12,28 @@ import mapdrop
 from mapdrop.check.bits import DTYPES, Bits
 from mapdrop.check.cases import Case
 
-Step = Callable[[Any], Any]  # An array -> an array.
+Step = Callable[..., Any]  # An array, and the mask's step if it's not the case's -> an array.
 
 
 def dropping(case: Case) -> Step:
     """`mapdrop.drop` as the case asks for it."""
-    return lambda x: mapdrop.drop(x, case.pattern, case.p, **case.options)
+    options = {"step": 0, **case.options}
+    return lambda x, step=options["step"]: mapdrop.drop(
+        x, case.pattern, case.p, **{**options, "step": step}
+    )
 
 
 def one_by_one(steps: Sequence[Step]) -> Callable[[Sequence[Any]], list[Any]]:
     """Each array through its step: what is run as it is, or compiled as one function."""
     return lambda xs: [step(x) for step, x in zip(steps, xs, strict=True)]
+
+
+def at_step(steps: Sequence[Step]) -> Callable[[Sequence[Any], Any], list[Any]]:
+    """The same, at the mask's step that comes with the arrays: 0 in what is compiled.
+
+    A compiler that knew it would work the mask out beforehand, perhaps on another device.
+    """
+    return lambda xs, number: [step(x, number) for step, x in zip(steps, xs, strict=True)]
 
 
 class UnavailableError(Exception):

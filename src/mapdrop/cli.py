@@ -7,6 +7,7 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit('The mapdrop command needs its extra: pip install "mapdrop[study]"') from error
 
+from mapdrop.check.command import check
 from mapdrop.explain.command import explain
 from mapdrop.study.command import study
 
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 app.command()(study)
 app.command()(explain)
+app.command()(check)
 
 
 def main() -> None:

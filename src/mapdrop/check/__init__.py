@@ -1,0 +1,1 @@
+"""`mapdrop check`: are masks bit-identical in every framework and on every device found here?"""

@@ -38,18 +38,20 @@ def philox(
     """Four words for each counter; the parts are uint32 arrays that broadcast.
 
     XLA merges them into what reads them, which then makes a word for every value that it meets.
-    `apart` does the ten rounds in a loop of two, which XLA leaves alone: the words are made once
-    and kept, at ten times the cost of each.
+    `apart` does the last rounds in a loop of two, which XLA leaves alone: the words are made once
+    and kept, at ten times the cost of each. The first rounds are outside, because they make all
+    words depend on all that they come from, in which axes of a mesh too, as a loop's have to.
     """
     state = jnp.broadcast_arrays(*counter) + list(map(jnp.asarray, key))
-    a, b, c, d, *_ = lax.fori_loop(0, 2, _five, state) if apart else _five(1, _five(0, state))
+    mixed = _rounds(4, state)
+    done = lax.fori_loop(0, 2, lambda _, s: _rounds(3, s), mixed) if apart else _rounds(6, mixed)
+    a, b, c, d, *_ = done
     return a, b, c, d
 
 
-def _five(_: Any, state: list[Array]) -> list[Array]:
-    """Half of the rounds."""
+def _rounds(number: int, state: list[Array]) -> list[Array]:
     a, b, c, d, k0, k1 = state
-    for _ in range(5):
+    for _ in range(number):
         left, right = _high(a, _M0), _high(c, _M1)
         a, b, c, d = right ^ b ^ k0, c * _M1, left ^ d ^ k1, a * _M0
         k0, k1 = k0 + _W0, k1 + _W1

@@ -35,7 +35,8 @@ def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Equal shape, dtype and bits; a NaN equals any other."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    both_nan = np.isnan(a.astype(np.float64)) & np.isnan(b.astype(np.float64))
+    with np.errstate(invalid="ignore"):  # To widen a signalling NaN is an invalid operation.
+        both_nan = np.isnan(a.astype(np.float64)) & np.isnan(b.astype(np.float64))
     raw = f"u{a.dtype.itemsize}"
     equal = np.ascontiguousarray(a).view(raw) == np.ascontiguousarray(b).view(raw)
     return bool((equal.reshape(a.shape) | both_nan).all())

@@ -185,7 +185,7 @@ def read(
     axes = []
     for number, (group, size) in enumerate(zip(groups, shape, strict=True)):
         given = [int(n) if n.isdigit() else sizes.get(n) for n in group]
-        rest = -(-size // math.prod(n for n in given if n is not None))
+        rest = -(-size // max(1, math.prod(n for n in given if n is not None)))
         names = [f"{n} at {number}.{i}" if n.isdigit() else n for i, n in enumerate(group)]
         axes.append([(n, rest if s is None else s) for n, s in zip(names, given, strict=True)])
     coins = [name for token in right.split() for name in (spare if token == "..." else [token])]

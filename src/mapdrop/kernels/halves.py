@@ -6,6 +6,7 @@ uint16, bfloat16 as int16, so that the type tells which it is.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numba.extending import intrinsic, overload
 U32 = np.uint32
 
 
+@cache  # To ask the processor takes longer than to drop a small array.
 def float16_in_hardware() -> bool:
     """Whether this processor converts float16 itself (else LLVM would call what is not there)."""
     features = binding.get_host_cpu_features()

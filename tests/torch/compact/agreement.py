@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mapdrop.torch.compact import Costs, compact
 from mapdrop.torch.compact.report import Line, Report
 
-ALWAYS = Costs(flops=1e9, own=1e20, call=0, weights=1e20, activations=1e20, margin=-1)
+ALWAYS = Costs(flops=1e9, own=1e20, call=0, weights=1e20, activations=1e20, margin=-1, least=-1)
 """Whole convolutions cost something, nothing else does: skipping pays in models of any size."""
 CLOSE = 1e-10
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from mapdrop.torch.compact import Costs, compact
-from tests.torch.compact.agreement import forced, line, pixels, report
+from tests.torch.compact.agreement import ALWAYS, forced, line, pixels, report
 
 C = 32
 IMAGE = pixels(2, C, 6, 6)
@@ -77,6 +78,20 @@ def test_what_does_not_pay_says_so() -> None:
     fast(IMAGE)
     assert report(fast).saving == 0
     assert "skipping would save less than it costs" in line(fast, "0").reason
+
+
+@pytest.mark.parametrize("least", [0.6, 0.7])
+def test_what_pays_little_of_the_step_says_so(least: float) -> None:
+    """Two of three convolutions alike skip, and by these constants then cost nothing."""
+    net = nn.Sequential(conv(), nn.Dropout2d(0.5), conv(), nn.GroupNorm(4, C), conv())
+    fast = compact(net.double(), replace(ALWAYS, margin=0, least=least))
+    fast(IMAGE)
+    if least < 2 / 3:
+        assert report(fast).saving == pytest.approx(2 / 3)
+    else:
+        assert report(fast).saving == 0
+        assert "would save less than 70% of the model's step" in line(fast, "0").reason
+        assert line(fast, "4").reason == "GroupNorm '3' reads every map: put the dropout after it."
 
 
 def test_a_mask_for_the_batch_goes_through_batch_norm() -> None:

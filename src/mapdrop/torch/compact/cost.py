@@ -32,6 +32,8 @@ class Costs:
         activations: bytes a second in which arrays are read, written and reordered.
         call: seconds that an operation, or a run of samples in it, costs beside its arithmetic.
         margin: an operation skips only where that is predicted to save this share of it.
+        least: a model skips only where that is predicted to save this share of its step: what runs
+            beside the operations, which no prediction knows, may cost as much.
     """
 
     flops: float = 160e9
@@ -40,6 +42,7 @@ class Costs:
     activations: float = 10e9
     call: float = 100e-6
     margin: float = 0.15
+    least: float = 0.05
 
     def seconds(self, size: Size, reads: Maps, makes: Maps) -> float:
         """Of a training step's three passes over one operation that skips so."""
@@ -112,12 +115,16 @@ class Operation:
 
 @dataclass
 class Choice:
-    """The nodes that are stored packed, the operations that read packed, and all of them."""
+    """The nodes that are stored packed, the operations that read packed, and all of them.
+
+    `too_little` says that some would have skipped, had that saved more of the whole.
+    """
 
     costs: Costs
     operations: list[Operation] = field(default_factory=list)
     packed: set[fx.Node] = field(default_factory=set)
     reads_packed: set[fx.Node] = field(default_factory=set)
+    too_little: bool = False
 
 
 def choose(analysis: Analysis, costs: Costs) -> Choice:
@@ -147,10 +154,14 @@ def choose(analysis: Analysis, costs: Costs) -> Choice:
                 total, improved = other, True
             else:
                 setattr(operation, side, not getattr(operation, side))
-    if _idle(analysis, operations, groups, costs) <= total:
+    idle = _idle(analysis, operations, groups, costs)
+    too_little = idle - total < costs.least * idle
+    if too_little:
         for operation, side in sides:
             setattr(operation, side, False)
-    return _settled(operations, groups, costs)
+    choice = _settled(operations, groups, costs)
+    choice.too_little = too_little and total < idle
+    return choice
 
 
 def _settled(operations: list[Operation], groups: dict[fx.Node, int], costs: Costs) -> Choice:

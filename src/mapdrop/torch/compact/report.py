@@ -109,7 +109,7 @@ def _line(operation: Operation, schedule: Schedule, measured: tuple[float, float
         operation.whole(costs),
         operation.seconds(costs),
         measured,
-        "" if skips else _reason(operation, analysis),
+        "" if skips else _reason(operation, schedule),
     )
 
 
@@ -117,8 +117,12 @@ def _share(maps: Maps, skipped: bool) -> float:
     return maps.density if skipped else 1.0
 
 
-def _reason(operation: Operation, analysis: Analysis) -> str:
+def _reason(operation: Operation, schedule: Schedule) -> str:
+    analysis, choice = schedule.analysis, schedule.choice
     if type(operation.reads) is not Whole or type(operation.makes) is not Whole:
+        if choice.too_little:
+            share = f"{choice.costs.least:.0%}"
+            return f"skipping, here and elsewhere, would save less than {share} of the model's step"
         return "skipping would save less than it costs: too few or too small maps, or a small p"
     before = _obstacle(operation.rule.reads[0], analysis, up=True)
     after = _obstacle(operation.node, analysis, up=False)

@@ -215,6 +215,12 @@ def test_an_unknown_body_part_is_an_error_with_what_there_is(tmp_path: Path) -> 
         read(tmp_path, bodyparts=("wing",))
 
 
+def test_a_body_part_asked_for_twice_is_an_error(tmp_path: Path) -> None:
+    project(tmp_path)
+    with pytest.raises(DataError, match=r"different names.*got nose, nose; .*--bodyparts"):
+        read(tmp_path, bodyparts=("nose", "nose"))
+
+
 def test_too_few_frames_are_an_error(tmp_path: Path) -> None:
     project(tmp_path)
     with pytest.raises(DataError, match=r"has 4 labelled frames, not enough for 4 to train and 1"):

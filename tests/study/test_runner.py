@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from mapdrop.localize.train import Recipe
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
 from mapdrop.study.kinds import KINDS
+from mapdrop.study.rows import read_rows
 from mapdrop.study.runner import Inputs, Settings, build, guess, run, shown
 from mapdrop.study.timing import WARM_UP, step_times, steps_timed
 
@@ -132,6 +134,14 @@ def test_the_guess_is_the_mean_place_in_training(data: KeypointData) -> None:
     far = np.linalg.norm(data.points[data.test] - mean, axis=-1)
     assert guess(data)["mean_error"] == pytest.approx(far.mean())
     assert guess(data)["pck"]["8"] == (far <= 8).mean()
+
+
+def test_the_metrics_still_give_what_the_committed_rows_say() -> None:
+    study = read_rows(Path(__file__).parents[2] / "docs" / "study" / "scenes" / "rows.jsonl")[0]
+    sizes = {f"{part}_size": study["data"][part] for part in ("train", "test")}
+    now, then = guess(load("scenes", Request(**sizes))), study["guess"]
+    assert now.pop("pck") == then.pop("pck")
+    assert now == pytest.approx(then)
 
 
 def test_step_times_are_against_none_even_when_none_was_not_asked_for(data: KeypointData) -> None:

@@ -1,4 +1,9 @@
-"""How far predictions are from the truth: PCK and the mean error, over labelled joints only."""
+"""How far predictions are from the truth: PCK, PCKh, PDJ and the error in pixels.
+
+The rules are the same everywhere. A joint with a NaN in the truth is missing, and counts nowhere.
+A NaN in the prediction of a joint that is there is a miss at every threshold. A joint exactly as
+far off as the threshold is found, as in MPII's evaluation: ``distance / head_size <= threshold``.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +12,215 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from mapdrop.localize.scores import Array, distinct, place_of
+from mapdrop.localize.scores import PixelErrors as PixelErrors
+from mapdrop.localize.scores import Scores as Scores
 
 
-def errors(predicted: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
-    """Euclidean distance of every labelled joint, as one flat array.
+def pck(
+    predicted: npt.ArrayLike,
+    truth: npt.ArrayLike,
+    joints: Sequence[str],
+    thresholds: npt.ArrayLike,
+    lengths: npt.ArrayLike | None = None,
+) -> Scores:
+    """Percentage of correct key points: which are no further off than a share of a length.
+
+    Sapp & Taskar (CVPR 2013) take the torso for the length: `length` measures it in the truth, or
+    that between any other two joints.
 
     Args:
-        predicted, truth: (N, K, 2) in pixels. A joint is labelled when neither of its true
-            coordinates is NaN. A NaN prediction of a labelled joint is infinitely far off.
+        predicted, truth: (N, K, 2) in pixels; see the module for what NaN means.
+        joints: K different names.
+        thresholds: one or more, from 0, as multiples of the lengths.
+        lengths: (N,) in pixels. A frame whose length is NaN or 0 is left out, and counted in
+            `left_out`. None: the thresholds are in pixels.
 
     Raises:
-        ValueError: when the shapes differ, or no joint is labelled.
+        ValueError: when shapes, names, thresholds or lengths don't fit, or no joint is left.
+
+    >>> truth = [[[0, 0], [0, 10]], [[5, 5], [np.nan, np.nan]]]
+    >>> predicted = [[[3, 4], [0, 10]], [[5, 7], [1, 1]]]
+    >>> scores = pck(predicted, truth, ["hip", "shoulder"], [0.2, 0.5], lengths=[10, 20])
+    >>> print(scores)
+                 0.2     0.5      of
+    hip         50.0   100.0       2
+    shoulder   100.0   100.0       1
+    total       66.7   100.0       3
+    >>> scores.at(0.2)["hip"], scores.only(["shoulder"]).total.tolist()
+    (0.5, [1.0, 1.0])
     """
-    guess, true = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
-    if guess.shape != true.shape or true.shape[-1:] != (2,):
-        raise ValueError(f"expected two arrays of shape (N, K, 2), got {guess.shape}, {true.shape}")
-    labelled = ~np.isnan(true).any(axis=-1)
-    if not labelled.any():
-        raise ValueError("no joint is labelled, so there is no error to measure")
-    distance = np.linalg.norm(guess - true, axis=-1)[labelled]
-    return np.where(np.isnan(distance), np.inf, distance)
+    far, names = distances(predicted, truth), _names(joints, truth)
+    limits, frames, left_out = _thresholds(thresholds), len(far), 0
+    if lengths is not None:
+        units = _lengths(lengths, frames)
+        usable = units > 0
+        left_out = frames - int(usable.sum())
+        # Tiny lengths make infinite distances, which are misses as they should be.
+        with np.errstate(over="ignore"):
+            far = far[usable] / units[usable, None]
+        if np.isnan(far).all():
+            raise ValueError(
+                f"no annotated joint is left: {left_out} of {frames} frames have a length of NaN "
+                "or 0; normalise by something that more frames have"
+            )
+    found = (far <= limits[:, None, None]).sum(axis=1)
+    return Scores(names, limits, found, (~np.isnan(far)).sum(axis=0), frames, left_out)
 
 
-def pck(distances: npt.ArrayLike, radii: Sequence[float] | Array) -> Array:
-    """Percentage of correct key points: the share (0 to 1) no further off than each radius.
+def pckh(
+    predicted: npt.ArrayLike,
+    truth: npt.ArrayLike,
+    joints: Sequence[str],
+    head_sizes: npt.ArrayLike,
+    thresholds: npt.ArrayLike = 0.5,
+) -> Scores:
+    """PCK whose length is the size of the head (Andriluka et al., CVPR 2014).
+
+    MPII's size is 0.6 times the diagonal of the head's box. Its evaluation leaves out the pelvis
+    and the thorax: `Scores.only` does. Its figure for a pair, left and right, is the mean of both.
 
     Args:
-        distances: what `errors` returns.
-        radii: in the unit of `distances`.
+        head_sizes: (N,) in pixels, as the lengths of `pck`, whose other arguments and errors these
+            are.
+
+    >>> scores = pckh([[[3, 4], [9, 9]]], [[[0, 0], [9, 8]]], ["neck", "wrist"], head_sizes=[8])
+    >>> scores.at(0.5)
+    {'neck': 0.0, 'wrist': 1.0, 'total': 0.5}
+    """
+    return pck(predicted, truth, joints, thresholds, head_sizes)
+
+
+def pdj(
+    predicted: npt.ArrayLike,
+    truth: npt.ArrayLike,
+    joints: Sequence[str],
+    torso: tuple[str, str],
+    thresholds: npt.ArrayLike = 0.2,
+) -> Scores:
+    """Percentage of detected joints (Toshev & Szegedy, CVPR 2014): PCK by the torso's diagonal.
+
+    Args:
+        torso: the joints at its ends, one shoulder and the hip of the other side.
+
+    The other arguments and the errors are those of `pck`.
+
+    >>> truth = [[[0, 0], [30, 40]]]
+    >>> pdj([[[0, 10], [30, 51]]], truth, ["shoulder", "hip"], ("shoulder", "hip")).at(0.2)
+    {'shoulder': 1.0, 'hip': 0.0, 'total': 0.5}
+    """
+    return pck(predicted, truth, joints, thresholds, length(truth, joints, *torso))
+
+
+def pixel_errors(
+    predicted: npt.ArrayLike, truth: npt.ArrayLike, joints: Sequence[str]
+) -> PixelErrors:
+    """How far off each joint is, in pixels; the arguments and errors are those of `pck`.
+
+    >>> errors = pixel_errors([[[3, 4], [9, 9]]], [[[0, 0], [9, 8]]], ["neck", "wrist"])
+    >>> errors.mean()
+    {'neck': 5.0, 'wrist': 1.0, 'total': 3.0}
+    """
+    far = distances(predicted, truth)
+    return PixelErrors(_names(joints, truth), far)
+
+
+def length(truth: npt.ArrayLike, joints: Sequence[str], one: str, other: str) -> Array:
+    """How far two joints are apart in each frame: a normaliser for `pck`.
+
+    Args:
+        truth: (N, K, 2) in pixels, NaN where missing.
+        joints: K different names.
+        one, other: two of them.
 
     Returns:
-        one share for each radius.
+        (N,) in pixels, NaN where either joint is missing.
+
+    Raises:
+        ValueError: when shape and names don't fit, `one` is `other`, or a coordinate is infinite.
+
+    >>> length([[[0, 0], [3, 4]], [[0, 0], [np.nan, 4]]], ["shoulder", "hip"], "shoulder", "hip")
+    array([ 5., nan])
     """
-    flat = np.asarray(distances, np.float64).ravel()
-    within = flat[None, :] <= np.asarray(radii, np.float64)[:, None]
-    return np.asarray(within.mean(axis=1), np.float64)
+    true, names = _true(truth), _names(joints, truth)
+    if one == other:
+        raise ValueError(f"a length needs two different joints, got {one!r} twice")
+    return _apart(true[:, place_of(one, names)], true[:, place_of(other, names)])
+
+
+def distances(predicted: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
+    """Euclidean distance of every joint from the truth.
+
+    Args:
+        predicted, truth: (N, K, 2) in pixels.
+
+    Returns:
+        (N, K): NaN where the joint is missing in the truth (one NaN coordinate is enough), infinity
+        where it is there and its prediction has a NaN.
+
+    Raises:
+        ValueError: when the shapes differ, a true coordinate is infinite, or no joint is annotated.
+
+    >>> distances([[[3, 4], [9, 9], [np.nan, 0]]], [[[0, 0], [np.nan, 8], [5, 5]]])
+    array([[ 5., nan, inf]])
+    """
+    guess, true = _points(predicted, "predicted"), _true(truth)
+    if guess.shape != true.shape:
+        raise ValueError(
+            f"predicted and truth must have one shape, got {guess.shape} and {true.shape}"
+        )
+    missing = np.isnan(true).any(axis=-1)
+    if missing.all():
+        raise ValueError("no joint is annotated, so there is nothing to measure: all truth is NaN")
+    far = _apart(guess, true)
+    return np.where(missing, np.nan, np.where(np.isnan(far), np.inf, far))
+
+
+def _apart(a: Array, b: Array) -> Array:
+    # A prediction may be so wild that its distance overflows: infinity is what is meant.
+    with np.errstate(over="ignore"):
+        x, y = np.moveaxis(a - b, -1, 0)
+        return np.asarray(np.hypot(x, y), np.float64)
+
+
+def _points(values: npt.ArrayLike, name: str) -> Array:
+    points = np.asarray(values, np.float64)
+    if points.ndim != 3 or points.shape[-1] != 2:
+        raise ValueError(
+            f"{name} must be of shape (N, K, 2), frames by joints by (x, y), got {points.shape}"
+        )
+    return points
+
+
+def _true(values: npt.ArrayLike) -> Array:
+    points = _points(values, "truth")
+    if np.isinf(points).any():
+        raise ValueError("truth has an infinite coordinate; write NaN for a joint that is missing")
+    return points
+
+
+def _names(joints: Sequence[str], truth: npt.ArrayLike) -> tuple[str, ...]:
+    names, count = distinct(joints), np.shape(truth)[1]
+    if len(names) != count:
+        raise ValueError(f"name each of the {count} joints, got {len(names)}: {', '.join(names)}")
+    return names
+
+
+def _thresholds(values: npt.ArrayLike) -> Array:
+    limits = np.atleast_1d(np.asarray(values, np.float64))
+    # An infinite threshold would find what was not predicted.
+    if limits.ndim != 1 or not limits.size or not (np.isfinite(limits) & (limits >= 0)).all():
+        raise ValueError(f"thresholds are one or more finite numbers from 0, got {values!r}")
+    return limits
+
+
+def _lengths(values: npt.ArrayLike, frames: int) -> Array:
+    units = np.asarray(values, np.float64)
+    if units.shape != (frames,):
+        raise ValueError(f"lengths must be one for each of {frames} frames, got {units.shape}")
+    if (units < 0).any() or np.isinf(units).any():
+        raise ValueError(
+            "lengths must be finite and not negative (NaN or 0 leaves a frame out), got "
+            f"{units[(units < 0) | np.isinf(units)][0]:g}"
+        )
+    return units

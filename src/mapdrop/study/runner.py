@@ -23,6 +23,8 @@ from mapdrop.torch import seeded
 
 CURVE_POINTS = 41
 EXAMPLES = 3
+Points = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Predictions and truth, (N, K, 2) each."""
 
 
 @dataclass(frozen=True)
@@ -95,20 +97,20 @@ def run(
     """
     started = time.perf_counter()
     model = build(cell.condition, len(data.joints), cell.seed, settings)
-    images, points = inputs.images[data.train], inputs.points[data.train]
-    losses = train(model, images, points, settings.recipe, cell.seed, on_step)
+    images, truth = inputs.images[data.train], inputs.points[data.train]
+    losses = train(model, images, truth, settings.recipe, cell.seed, on_step)
     _, found_train = predict(model, images)
     heats, found = predict(model, inputs.images[data.test])
-    distances = {
-        "test": distances_in_original(data, data.test, found.numpy()),
-        "train": distances_in_original(data, data.train, found_train.numpy()),
+    points = {
+        "test": in_original(data, data.test, found.numpy()),
+        "train": in_original(data, data.train, found_train.numpy()),
     }
     row = {
         "kind": "run",
         **asdict(cell.condition),
         "seed": cell.seed,
-        "metrics": {part: measured(far, data.radii) for part, far in distances.items()},
-        "curve": {part: curve(far, data.radii) for part, far in distances.items()},
+        "metrics": {part: measured(of, data) for part, of in points.items()},
+        "curve": {part: curve(of, data) for part, of in points.items()},
         "final_loss": float(np.mean(losses[-10:])),
         "seconds": time.perf_counter() - started,
     }
@@ -125,32 +127,36 @@ def shown(data: KeypointData) -> npt.NDArray[np.intp]:
     return np.unique(np.linspace(0, last, EXAMPLES).round().astype(np.intp))
 
 
-def distances_in_original(
+def in_original(
     data: KeypointData, chosen: npt.NDArray[np.intp], found: npt.NDArray[np.floating]
-) -> metrics.Array:
-    """How far `found` (working pixels) is from the truth, in original pixels, flat."""
+) -> Points:
+    """`found` (in working pixels) and the truth, both in original pixels."""
     scale = data.scale[chosen, None, None]
-    return metrics.errors(found * scale, data.points[chosen] * scale)
+    return found * scale, data.points[chosen] * scale
 
 
-def measured(distances: metrics.Array, radii: tuple[float, float]) -> Row:
+def measured(points: Points, data: KeypointData) -> Row:
     """What is reported of a set of images."""
-    shares = metrics.pck(distances, radii)
+    scores = metrics.pck(*points, data.joints, data.radii)
+    errors = metrics.pixel_errors(*points, data.joints)
     return {
-        "pck": {f"{radius:g}": float(share) for radius, share in zip(radii, shares, strict=True)},
-        "mean_error": float(distances.mean()),
-        "median_error": float(np.median(distances)),
+        "pck": {f"{radius:g}": scores.at(radius)["total"] for radius in data.radii},
+        "mean_error": errors.mean()["total"],
+        "median_error": errors.median()["total"],
     }
 
 
-def curve(distances: metrics.Array, radii: tuple[float, float]) -> Row:
+def curve(points: Points, data: KeypointData) -> Row:
     """PCK from 0 to twice the larger radius."""
-    steps = np.linspace(0, 2 * radii[1], CURVE_POINTS)
-    return {"radii": steps.tolist(), "pck": metrics.pck(distances, steps).tolist()}
+    radii = np.linspace(0, 2 * data.radii[1], CURVE_POINTS)
+    return {
+        "radii": radii.tolist(),
+        "pck": metrics.pck(*points, data.joints, radii).total.tolist(),
+    }
 
 
 def guess(data: KeypointData) -> Row:
     """What is reached without looking: each joint's mean place in the training images."""
     mean = np.nanmean(data.points[data.train], axis=0)
     found = np.broadcast_to(mean, (len(data.test), *mean.shape))
-    return measured(distances_in_original(data, data.test, found), data.radii)
+    return measured(in_original(data, data.test, found), data)

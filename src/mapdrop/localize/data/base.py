@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mapdrop.localize.scores import distinct
+
 
 class DataError(Exception):
     """The data can't be used as it is. The message names the place and the remedy."""
@@ -21,7 +23,7 @@ class KeypointData:
         name: what the report calls it.
         images: (N, H, W, 3), 0 to 255, at the working size.
         points: (N, K, 2) as (x, y) in working pixels, pixel centres at integers; NaN where missing.
-        joints: K names.
+        joints: K different names.
         scale: (N,) original pixels per working pixel. Errors are reported in original pixels.
         train, test: indices into images; no index is in both.
         radii: two radii in original pixels at which PCK is worth reading.
@@ -41,6 +43,10 @@ class KeypointData:
     limits: str
 
     def __post_init__(self) -> None:
+        try:
+            distinct(self.joints)
+        except ValueError as problem:
+            raise DataError(f"{self.name}: {problem}; choose others with --bodyparts") from problem
         for part, indices in (("training", self.train), ("test", self.test)):
             unlabelled = np.isnan(self.points[indices]).any(axis=-1).all(axis=0)
             if unlabelled.any():

@@ -242,6 +242,19 @@ class TestSeeds:
         masks = {run(self.x).numpy().tobytes() for _ in range(8)}
         assert len(masks) == 8
 
+    @pytest.mark.parametrize("stream", ["", "s", "A", "encoder", "größe", *map(str, range(8))])
+    def test_every_stream_of_a_seed_that_a_graph_is_given(self, stream: str) -> None:
+        """The hash of a name has numbers on both sides of 2**63, or on one: "A" has both."""
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.uint64)])
+        def run(seed: Any) -> Any:
+            return mapdrop.drop(tf.ones([8, 16]), "b c -> b c", 0.5, seed=seed, stream=stream)
+
+        wanted = mapdrop.drop(
+            np.ones((8, 16), np.float32), "b c -> b c", 0.5, seed=7, stream=stream
+        )
+        assert np.array_equal(run(tf.constant(7, tf.uint64)), wanted)
+
     def test_none_follows_set_seed(self) -> None:
         tf.random.set_seed(5)
         first, second = self.drop(), self.drop()

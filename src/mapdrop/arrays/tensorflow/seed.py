@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mapdrop import seed as seeds
@@ -71,10 +72,12 @@ def _fresh(generator: tf.random.Generator | None) -> tf.Tensor:
 def _hashed(key: tf.Tensor, stream: str) -> tf.Tensor:
     """The key for a stream's name: two words of Philox, whose counter is the name's hash."""
     a, b, c, d = stream_words(stream)
+    # Numbers on both sides of 2**63 in one list would be rounded to float64 in a graph.
+    counter = np.array([a | b << 32, c | d << 32], np.uint64)
     return tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=[1],
         key=key,
-        counter=tf.constant([a | b << 32, c | d << 32], tf.uint64),
+        counter=tf.constant(counter),
         alg=PHILOX,
         dtype=tf.uint64,
     )

@@ -62,8 +62,11 @@ def test_body_parts_come_in_the_order_asked(mouse: Path) -> None:
     both = load(str(mouse))
     some = load(str(mouse), Request(bodyparts=("tailbase", "snout"), train_size=10, test_size=20))
     assert some.joints == ("tailbase", "snout")
-    np.testing.assert_array_equal(some.points, both.points[:, [3, 0]])
-    assert (len(some.train), len(some.test)) == (10, 20)
+    assert (len(some.train), len(some.test), len(some.points)) == (10, 20, 30)
+    # The split is drawn from one permutation, and pictures stay in the order of the file.
+    chosen = np.sort(np.random.default_rng(0).permutation(116)[:30])
+    np.testing.assert_array_equal(some.points, both.points[chosen][:, [3, 0]])
+    np.testing.assert_array_equal(some.images, both.images[chosen])
 
 
 def test_the_seed_decides_the_split(tmp_path: Path) -> None:
@@ -118,7 +121,7 @@ BROKEN_TABLES = {
     ),
     "absolute": (ROWS.replace("labeled-data/v/1", "/etc/x"), r"csv:5: /etc/x\.png lies outside"),
     "twice": (ROWS.replace("v/3", "v/2"), r"csv:7: 2\.png was labelled in .*csv:6 already"),
-    "no labels": ("", r"no frame has a label"),
+    "no labels": ("", r"no image has a label"),
 }
 
 
@@ -200,6 +203,47 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "project")
 
 
+def second_video(root: Path, rows: str) -> Path:
+    """Adds the video w, whose table has the joints in the other order."""
+    folder = root / "labeled-data" / "w"
+    folder.mkdir()
+    Image.new("RGB", (32, 24), "white").save(folder / "0.png")
+    table = folder / "CollectedData_Ann.csv"
+    table.write_text(HEADER.replace("nose,nose,tail,tail", "tail,tail,nose,nose") + rows)
+    return table
+
+
+def test_all_videos_of_a_project_are_read(tmp_path: Path) -> None:
+    project(tmp_path)
+    second_video(tmp_path, "labeled-data/w/0.png,1,2,3,4\n")
+    (tmp_path / "labeled-data" / "not labelled yet").mkdir()
+    data = read(tmp_path)
+    assert len(data.images) == 5
+    np.testing.assert_allclose(data.points[:4, 0, 0], [10, 11, 12, 13])
+    np.testing.assert_allclose((data.points[4] + 0.5) / 2 - 0.5, [[3, 4], [1, 2]])
+    np.testing.assert_allclose(data.scale, [1, 1, 1, 1, 0.5])
+
+
+def test_one_frame_in_two_videos_tables_is_an_error(tmp_path: Path) -> None:
+    project(tmp_path)
+    second_video(tmp_path, "labeled-data/v/2.png,1,2,3,4\n")
+    with pytest.raises(DataError, match=r"w/.*csv:4: 2\.png was labelled in .*/v/.*csv:6 already"):
+        read(tmp_path)
+
+
+def test_a_video_without_one_of_the_joints_is_named(tmp_path: Path) -> None:
+    project(tmp_path)
+    table = second_video(tmp_path, "labeled-data/w/0.png,1,2,3,4\n")
+    table.write_text(table.read_text().replace("nose", "noes"))
+    with pytest.raises(DataError, match=r"w/.*csv:2: no body part 'nose'; did you mean 'noes'"):
+        read(tmp_path)
+
+
+def test_the_config_stands_for_its_folder(tmp_path: Path) -> None:
+    project(tmp_path)
+    assert read(tmp_path / "config.yaml").name == read(tmp_path).name == tmp_path.name
+
+
 def test_a_missing_config_is_named(tmp_path: Path) -> None:
     project(tmp_path)
     (tmp_path / "config.yaml").unlink()
@@ -213,6 +257,8 @@ def test_an_unknown_body_part_is_an_error_with_what_there_is(tmp_path: Path) -> 
         read(tmp_path, bodyparts=("noes",))
     with pytest.raises(DataError, match=r"csv:2: no body part 'wing'; it has nose, tail"):
         read(tmp_path, bodyparts=("wing",))
+    with pytest.raises(DataError, match=r"csv:2: the joint 'nose' is named twice"):
+        read(tmp_path, bodyparts=("nose", "tail", "nose"))
 
 
 def test_a_body_part_asked_for_twice_is_an_error(tmp_path: Path) -> None:
@@ -223,7 +269,7 @@ def test_a_body_part_asked_for_twice_is_an_error(tmp_path: Path) -> None:
 
 def test_too_few_frames_are_an_error(tmp_path: Path) -> None:
     project(tmp_path)
-    with pytest.raises(DataError, match=r"has 4 labelled frames, not enough for 4 to train and 1"):
+    with pytest.raises(DataError, match=r"has 4 labelled images, not enough for 4 to train and 1"):
         load(str(tmp_path), Request(train_size=4))
 
 

@@ -171,3 +171,26 @@ main()
     assert done.returncode == 1
     assert 'pip install "mapdrop[study]"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_every_unusable_picture_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    rows = "".join(f"{i}.png,nose,{10 + i},{12 + i}\n" for i in range(6))
+    (tmp_path / "points.csv").write_text(f"image,joint,x,y\n{rows}")
+    for i in range(6):
+        Image.new("RGB", (32, 32), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    arguments = [str(tmp_path), "--size=32x32", "--train-size=4", "--test-size=2", "--steps=2"]
+    arguments += ["--batch=2", "--width=2", "--banks=1", "--drops=none", "--seeds=1"]
+    (tmp_path / "2.png").write_bytes(b"")
+    (tmp_path / "4.png").unlink()
+    result = call(*arguments, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    told = result.output.replace("\n", "")
+    assert "2 problems with 6 images:" in told
+    assert f"points.csv:4: {tmp_path / '2.png'} can't be read as a picture" in told
+    assert f"points.csv:6: there is no image {tmp_path / '4.png'}" in told
+    assert not (tmp_path / "out").exists()
+    for i in (2, 4):
+        Image.new("RGB", (32, 32), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    result = call(*arguments, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    assert read_rows(tmp_path / "out" / "rows.jsonl")[0]["data"]["joints"] == ["nose"]

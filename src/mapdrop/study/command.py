@@ -63,9 +63,13 @@ def study(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     try:
-        loaded = load(data, request)
+        console = Console()
+        with console.status("reading the labels") as status:
+            loaded = load(
+                data, request, lambda what, done, of: status.update(f"{what} {done}/{of}")
+            )
         folder = out or fresh_folder(Path("mapdrop-study"), loaded.name)
-        perform(loaded, chosen, seeds, Settings(width, banks, recipe), folder, Console())
+        perform(loaded, chosen, seeds, Settings(width, banks, recipe), folder, console)
     except OutputExistsError as error:
         _stop(str(error), 2)
     except (DataError, TrainingDivergedError, OSError) as error:

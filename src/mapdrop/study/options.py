@@ -14,7 +14,13 @@ def _about(panel: str | None, text: str, **rules: Any) -> Any:
 
 _DATA, _TRAINING = "Data", "Training"
 
-Data = Annotated[str, typer.Argument(help="'scenes', or the folder of a DeepLabCut project.")]
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="'scenes', or what was labelled: the folder of a DeepLabCut project, FLIC or MPII, a "
+        "COCO key point file, or a CSV file with the columns image,joint,x,y."
+    ),
+]
 Drops = Annotated[
     str,
     _about(
@@ -32,14 +38,19 @@ Out = Annotated[
 ]
 
 TrainSize = Annotated[
-    int | None, _about(_DATA, "Training images. Default: 32 scenes, 40 frames.", min=1)
+    int | None, _about(_DATA, "Training images. Default: 32 scenes, else 40.", min=1)
 ]
 TestSize = Annotated[
-    int | None, _about(_DATA, "Test images. Default: 128 scenes, all other frames.", min=1)
+    int | None, _about(_DATA, "Test images. Default: 128 scenes, else up to 1000 others.", min=1)
 ]
 Bodyparts = Annotated[str | None, _about(_DATA, "Only these: snout,tailbase. Default: all.")]
 Size = Annotated[
-    str | None, _about(_DATA, "Images are fitted into it. Default: scenes 96x96, frames 160x120.")
+    str | None,
+    _about(
+        _DATA,
+        "Images are fitted into it. Default: scenes 96x96, people of COCO and MPII 128x128, else "
+        "160x120.",
+    ),
 ]
 DataSeed = Annotated[int, _about(_DATA, "Decides the split, and what the scenes show.", min=0)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +61,8 @@ class Request:
     """What the user asked of the data; None takes the format's own default.
 
     Attributes:
-        train_size, test_size: numbers of images.
+        train_size, test_size: numbers of images. One that shows several people counts once, and
+            all of them go with it.
         bodyparts: names of the joints wanted, in this order.
         size: (width, height) in pixels that pictures are fitted into.
         seed: decides everything that is drawn: the split, the scenes.
@@ -73,18 +73,3 @@ class Request:
     bodyparts: tuple[str, ...] | None = None
     size: tuple[int, int] | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Format:
-    """One kind of data that `load` understands.
-
-    Attributes:
-        looks_like: what a user passes to get it, for messages.
-        recognises: whether this DATA is meant for this format; it may still be broken.
-        load: reads it, or raises DataError.
-    """
-
-    looks_like: str
-    recognises: Callable[[str], bool]
-    load: Callable[[str, Request], KeypointData]

@@ -5,46 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from mapdrop.localize.data import pictures
-from mapdrop.localize.data.base import DataError, Format, KeypointData, Request
-from mapdrop.localize.data.deeplabcut_csv import Label, read_labels
-
-SIZE = (160, 120)
-TRAIN_SIZE = 40
-RADII = (10.0, 20.0)
+from mapdrop.localize.data.base import DataError
+from mapdrop.localize.data.dataset import Dataset, Format, Joints, Sample, labelled
+from mapdrop.localize.data.deeplabcut_csv import read_labels
 
 
-def load(data: str, request: Request) -> KeypointData:
-    """The labelled frames of the project folder `data`, split at random by `request.seed`.
+def read(path: Path, asked: Joints | None = None) -> Dataset:
+    """The labelled frames of all videos of a project (its folder, or the config.yaml in it).
 
     Raises:
         DataError: for anything missing or malformed, with the file, the line and the remedy.
     """
-    root = Path(data)
+    root = path.parent if path.is_file() else path
     config = _config(root)
-    joints = request.bodyparts or _bodyparts(root, config)
-    labels = [
-        label for table in _tables(root, config) for label in read_labels(root, table, joints)
-    ]
-    if not labels:
-        raise DataError(f"{root / 'labeled-data'}: no frame has a label; label some in DeepLabCut")
-    train, test = _split(root, len(labels), request)
-    size = request.size or SIZE
-    images, scales, points = zip(*(_frame(label, size) for label in labels), strict=True)
-    return KeypointData(
+    joints = asked or _bodyparts(root, config)
+    samples: dict[Path, Sample] = {}
+    for table in _tables(root, config):
+        for sample in read_labels(root, table, joints):
+            if sample.image in samples:
+                raise DataError(
+                    f"{sample.where}: {sample.image.name} was labelled in "
+                    f"{samples[sample.image].where} already; keep one of them"
+                )
+            samples[sample.image] = sample
+    return Dataset(
         name=root.resolve().name,
-        images=np.stack(images),
-        points=np.stack(points),
         joints=joints,
-        scale=np.array(scales),
-        train=train,
-        test=test,
-        radii=RADII,
-        unit="pixels of the original frame",
+        samples=labelled(list(samples.values()), root / "labeled-data"),
         limits="Frames are split at random, so test frames come from the training frames' videos.",
+        unit="pixels of the original frame",
     )
 
 
@@ -81,40 +73,10 @@ def _tables(root: Path, config: dict[str, Any]) -> list[Path]:
     return [pictures.inside(root, table, str(root)) for table in tables]
 
 
-def _split(root: Path, count: int, request: Request) -> tuple[Any, Any]:
-    train = request.train_size or min(TRAIN_SIZE, count // 2)
-    test = request.test_size or count - train
-    if train < 1 or test < 1 or train + test > count:
-        raise DataError(
-            f"{root} has {count} labelled frames, not enough for {train} to train and "
-            f"{max(test, 1)} to test; use a smaller --train-size"
-        )
-    order = np.random.default_rng(request.seed).permutation(count)
-    return np.sort(order[:train]), np.sort(order[train : train + test])
+def _recognises(path: Path) -> bool:
+    if path.is_file():
+        return path.name == "config.yaml"
+    return (path / "config.yaml").exists() or (path / "labeled-data").exists()
 
 
-def _frame(label: Label, size: tuple[int, int]) -> tuple[Any, float, Any]:
-    """A frame at its working size, its scale and its points in working pixels."""
-    picture = pictures.read(label.image, label.where)
-    _check_points(label, picture.size)
-    image, scale = pictures.fitted(picture, size)
-    return image, scale, (label.points + 0.5) / scale - 0.5
-
-
-def _check_points(label: Label, size: tuple[int, int]) -> None:
-    """A label may stick out by a pixel, as a click on the very edge does, and no further."""
-    outside = (label.points < -1) | (label.points > size)
-    if outside.any():
-        x, y = label.points[outside.any(axis=1)][0]
-        raise DataError(
-            f"{label.where}: ({x:g}, {y:g}) lies outside {label.image.name}, which is "
-            f"{size[0]}x{size[1]}; correct the label, or leave both of its cells empty"
-        )
-
-
-def _recognises(data: str) -> bool:
-    root = Path(data)
-    return (root / "config.yaml").exists() or (root / "labeled-data").exists()
-
-
-FORMAT = Format("a DeepLabCut project folder (config.yaml and labeled-data)", _recognises, load)
+FORMAT = Format("a DeepLabCut project folder (config.yaml and labeled-data)", _recognises, read)

@@ -10,39 +10,18 @@ The picture's path stands in one cell, or (newer files) in three: labeled-data, 
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 
 from mapdrop.localize.data import pictures
 from mapdrop.localize.data.base import DataError
-
-Row = tuple[str, list[str]]
-"""Where it stands ("file:line"), and its cells."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """The points of one frame.
-
-    Attributes:
-        image: the frame's file; it need not exist.
-        where: "file:line" of the label.
-        points: (K, 2) as (x, y) in the frame's pixels; NaN where missing.
-    """
-
-    image: Path
-    where: str
-    points: npt.NDArray[np.float64]
+from mapdrop.localize.data.cells import Row, point, rows
+from mapdrop.localize.data.dataset import Joints, Sample
+from mapdrop.localize.data.names import chosen
 
 
-def read_labels(root: Path, table: Path, joints: tuple[str, ...]) -> list[Label]:
+def read_labels(root: Path, table: Path, joints: Joints) -> list[Sample]:
     """The labels in `table` of the project `root`, for `joints` in that order.
 
     Frames with none of the joints labelled are left out.
@@ -50,15 +29,16 @@ def read_labels(root: Path, table: Path, joints: tuple[str, ...]) -> list[Label]
     Raises:
         DataError: for a malformed file, an unknown joint, or a frame outside the project.
     """
-    rows = _rows(table)
+    body = rows(table)
     try:
-        header = [next(rows) for _ in range(3)]
+        header = [next(body) for _ in range(3)]
     except StopIteration:
         raise DataError(f"{table}: the three header rows are missing; export it again") from None
     start, columns = _columns(header)
-    where = [_column(header[1][0], joint, columns) for joint in joints]
-    labels: dict[Path, Label] = {}
-    for place, cells in rows:
+    chosen(tuple(columns), joints, header[1][0])
+    places = [columns[joint] for joint in joints]
+    labels: dict[Path, Sample] = {}
+    for place, cells in body:
         if len(cells) != len(header[2][1]):
             raise DataError(
                 f"{place}: {len(cells)} cells where the header has {len(header[2][1])}; "
@@ -66,22 +46,12 @@ def read_labels(root: Path, table: Path, joints: tuple[str, ...]) -> list[Label]
             )
         image = _image(root, place, cells[:start])
         if image in labels:
-            raise DataError(f"{place}: {image.name} was labelled in {labels[image].where} already")
-        points = np.array([_point(place, cells[x], cells[y]) for x, y in where])
-        labels[image] = Label(image, place, points)
+            raise DataError(
+                f"{place}: {image.name} was labelled in {labels[image].where} already; keep one"
+            )
+        points = np.array([point(place, cells[x], cells[y]) for x, y in places])
+        labels[image] = Sample(image, place, points)
     return [label for label in labels.values() if not np.isnan(label.points).all()]
-
-
-def _rows(table: Path) -> Iterator[Row]:
-    """Every row that isn't blank."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            for cells in reader:
-                if cells:
-                    yield f"{table}:{reader.line_num}", [cell.strip() for cell in cells]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{table} can't be read as CSV: {error}; export it again") from error
 
 
 def _columns(header: list[Row]) -> tuple[int, dict[str, tuple[int, int]]]:
@@ -108,32 +78,6 @@ def _columns(header: list[Row]) -> tuple[int, dict[str, tuple[int, int]]]:
     return start, columns
 
 
-def _column(place: str, joint: str, columns: dict[str, tuple[int, int]]) -> tuple[int, int]:
-    if joint in columns:
-        return columns[joint]
-    close = get_close_matches(joint, columns, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise DataError(f"{place}: no body part {joint!r}; {hint}it has {', '.join(columns)}")
-
-
 def _image(root: Path, place: str, cells: list[str]) -> Path:
     path = PurePosixPath(*(cell.replace("\\", "/") for cell in cells))
     return pictures.inside(root, root / path, place)
-
-
-def _point(place: str, x: str, y: str) -> tuple[float, float]:
-    if (x.lower() in ("", "nan")) != (y.lower() in ("", "nan")):
-        raise DataError(f"{place}: one of x={x!r}, y={y!r} is missing; fill both or empty both")
-    return _number(place, x), _number(place, y)
-
-
-def _number(place: str, cell: str) -> float:
-    if cell.lower() in ("", "nan"):
-        return math.nan
-    try:
-        number = float(cell)
-    except ValueError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise DataError(f"{place}: {cell!r} is not a number; correct it, or empty both cells")
-    return number

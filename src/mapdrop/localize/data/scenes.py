@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.ndimage import rotate, zoom
 from sklearn.datasets import load_digits, load_sample_images
 
-from mapdrop.localize.data.base import DataError, Format, KeypointData, Request
+from mapdrop.localize.data.base import DataError, KeypointData, Request
 
 ASKED = ("0", "1", "2")
 DISTRACTORS = 2
@@ -29,7 +29,7 @@ Scans = dict[str, npt.NDArray[np.float64]]
 """For each digit (n, 8, 8), 0 is paper and 1 is ink."""
 
 
-def load(data: str, request: Request) -> KeypointData:
+def load(request: Request) -> KeypointData:
     """Scenes, determined by `request` alone.
 
     Raises:
@@ -150,6 +150,3 @@ def _draw(
     centre[:] = left + (side - 1) / 2, top + (side - 1) / 2
     paper, pen = rng.uniform(190, 255, 3), rng.uniform(0, 80, 3)
     image[top : top + side, left : left + side] = paper + ink * (pen - paper)
-
-
-FORMAT = Format("scenes", lambda data: data == "scenes", load)

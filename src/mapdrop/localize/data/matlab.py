@@ -1,0 +1,159 @@
+"""MATLAB files as plain Python: a struct is a dict, a struct array a list of them."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io import loadmat, whosmat
+
+from mapdrop.localize.data.base import DataError
+from mapdrop.localize.data.matlab_sums import check_sums
+from mapdrop.localize.data.pictures import inside
+
+Record = dict[str, Any]
+
+
+def variables(path: Path) -> tuple[str, ...]:
+    """The names of what is stored in `path`.
+
+    Raises:
+        DataError: when it's no MATLAB file that can be read.
+    """
+    try:
+        about = path.stat()
+        return _variables(path, about.st_mtime_ns, about.st_size)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+@lru_cache
+def _variables(path: Path, *_changed: int) -> tuple[str, ...]:
+    """Kept, because every format that knows MATLAB files asks."""
+    check_sums(path)
+    return tuple(name for name, _, _ in whosmat(path))
+
+
+def files(path: Path, variable: str) -> list[Path]:
+    """The MATLAB files that store `variable`: `path` itself, or in the folder or one below it."""
+    candidates = sorted({*path.glob("*.mat"), *path.glob("*/*.mat")}) if path.is_dir() else [path]
+    return [file for file in candidates if file.suffix.lower() == ".mat" and _has(file, variable)]
+
+
+def find(path: Path, variable: str) -> tuple[Path, Path, list[str]]:
+    """The one file that stores `variable`, the data folder, and where in it pictures may lie.
+
+    Raises:
+        DataError: when there's none, or more than one.
+    """
+    found = files(path, variable)
+    if len(found) != 1:
+        raise DataError(f"{path} has {len(found)} .mat files with {variable!r}; pass the one meant")
+    root = path if path.is_dir() else path.parent
+    inside(root, found[0], str(path))
+    beside = found[0].parent.relative_to(root)
+    return found[0], root, [str(beside / "images"), "images", str(beside), ""]
+
+
+def _has(file: Path, variable: str) -> bool:
+    try:
+        return variable in variables(file)
+    except DataError:
+        return False
+
+
+def load(path: Path, variable: str) -> Any:
+    """One variable.
+
+    Raises:
+        DataError: when the file has no such variable, or can't be read.
+    """
+    found = variables(path)
+    if variable not in found:
+        raise DataError(f"{path}: expected the variable {variable!r}, found {', '.join(found)}")
+    try:
+        return loadmat(path, variable_names=[variable], simplify_cells=True)[variable]
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    """SciPy's reader meets a damaged file with almost any exception, so all are taken for that."""
+    if isinstance(error, NotImplementedError):
+        return DataError(f"{path} is a MATLAB file of version 7.3; save it in MATLAB with -v7")
+    return DataError(
+        f"{path} can't be read as a MATLAB file: {error or repr(error)}; copy it again"
+    )
+
+
+def records(value: Any, where: str) -> list[Record]:
+    """A struct array of any size, MATLAB's [] included.
+
+    Raises:
+        DataError: when it's something else.
+    """
+    if isinstance(value, dict):
+        return [value]
+    found = list(value) if isinstance(value, (list, np.ndarray)) and np.size(value) else []
+    if np.size(value) and not (found and all(isinstance(record, dict) for record in found)):
+        raise DataError(f"{where} should be a struct array, not {value!r:.60}; copy the file again")
+    return found
+
+
+def struct(value: Any, where: str) -> Record:
+    """One struct.
+
+    Raises:
+        DataError: when it's none, or several.
+    """
+    found = records(value, where)
+    if len(found) != 1:
+        raise DataError(f"{where} should be one struct, not {len(found)}; copy the file again")
+    return found[0]
+
+
+def field(record: Record, name: str, where: str) -> Any:
+    """A field that has to be there.
+
+    Raises:
+        DataError: when it isn't.
+    """
+    if name not in record:
+        raise DataError(f"{where} has no field {name!r}, only {', '.join(record)}")
+    return record[name]
+
+
+def absent(record: Record, name: str) -> bool:
+    """Whether a field isn't there or holds [], as MATLAB fills up struct arrays."""
+    return name not in record or np.size(record[name]) == 0
+
+
+def text(record: Record, name: str, where: str) -> str:
+    """A field that holds text.
+
+    Raises:
+        DataError: when it holds something else.
+    """
+    value = field(record, name, where)
+    if not isinstance(value, str):
+        raise DataError(f"{where}: {name} should be text, not {value!r:.60}")
+    return value
+
+
+def number(record: Record, name: str, where: str) -> float:
+    """A field that holds one finite number.
+
+    Raises:
+        DataError: when it holds something else.
+    """
+    value = field(record, name, where)
+    try:
+        found = float(np.asarray(value, np.float64).reshape(()))
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise DataError(f"{where}: {name} should be a number, not {value!r:.60}")
+    return found

@@ -1,0 +1,26 @@
+"""The joints that the user asked for, out of those that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from mapdrop.localize.data.base import DataError
+from mapdrop.localize.data.dataset import Joints
+
+
+def chosen(joints: Sequence[str], asked: Joints | None, where: str) -> tuple[Joints, list[int]]:
+    """The asked joints (None is all), and the place of each in `joints`.
+
+    Raises:
+        DataError: for a joint that isn't there, or is asked for twice.
+    """
+    names = tuple(joints) if asked is None else asked
+    for name in names:
+        if name not in joints:
+            close = get_close_matches(name, joints, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise DataError(f"{where}: no body part {name!r}; {hint}it has {', '.join(joints)}")
+        if names.count(name) > 1:
+            raise DataError(f"{where}: the joint {name!r} is named twice; name it once")
+    return names, [list(joints).index(name) for name in names]

@@ -259,7 +259,9 @@ def test_many_python_threads_at_once() -> None:
     assert equal == [True] * 30
 
 
-@pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")  # Where JAX is loaded.
+@pytest.mark.filterwarnings(
+    r"ignore:os\.fork\(\) was called:RuntimeWarning"
+)  # Where JAX is loaded.
 def test_a_forked_child_does_not_wait_for_its_parents_threads() -> None:
     x = torch.randn(8, 64, 56, 56)
     mapdrop.drop(x, "... -> ...", 0.5)  # The parent has its pool now.

@@ -120,7 +120,7 @@ def test_an_unknown_joint_is_an_error_with_the_likeliest(name: str, tmp_path: Pa
     ) as error:
         read(tmp_path, (wrong,))
     assert repr(joints[0]) in str(error.value)
-    with pytest.raises(DataError, match=r"the joint '.*' is named twice; name it once"):
+    with pytest.raises(DataError, match=r"the joint '.*' is asked for twice; .* --bodyparts"):
         read(tmp_path, (joints[0], joints[1], joints[0]))
 
 

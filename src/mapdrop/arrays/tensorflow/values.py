@@ -78,9 +78,9 @@ def _wide(dtype: tf.DType, scale: Any) -> tf.DType:
     """
     if dtype == tf.float64:
         return tf.float64
-    if isinstance(scale, float) and scale == float(np.asarray(scale, dtype.as_numpy_dtype)):
-        return dtype
-    return tf.float32
+    with np.errstate(over="ignore"):  # Of a scale beyond the dtype's largest number.
+        exact = isinstance(scale, float) and float(np.asarray(scale, dtype.as_numpy_dtype)) == scale
+    return dtype if exact else tf.float32
 
 
 def _values(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:

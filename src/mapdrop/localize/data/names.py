@@ -22,5 +22,8 @@ def chosen(joints: Sequence[str], asked: Joints | None, where: str) -> tuple[Joi
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise DataError(f"{where}: no body part {name!r}; {hint}it has {', '.join(joints)}")
         if names.count(name) > 1:
-            raise DataError(f"{where}: the joint {name!r} is named twice; name it once")
+            twice = "named twice; name it once"
+            if asked is not None:
+                twice = "asked for twice; name it once in --bodyparts"
+            raise DataError(f"{where}: the joint {name!r} is {twice}")
     return names, [list(joints).index(name) for name in names]

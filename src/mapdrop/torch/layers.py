@@ -7,12 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mapdrop import maps
 from mapdrop.arrays.torch import drop
 from mapdrop.pattern import Pattern, PatternError
 from mapdrop.plan import check_rate, items
-
-_SPACE = {1: "t", 2: "h w", 3: "d h w"}
-_FORMATS = ("channels_first", "channels_last")
 
 
 class Drop(nn.Module):
@@ -126,10 +124,7 @@ class _Maps(Drop):
     family: str
 
     def __init__(self, left: str, right: str, p: float, data_format: str, **options: Any) -> None:
-        if data_format not in _FORMATS:
-            raise ValueError(f"data_format is one of {_FORMATS}, not {data_format!r}")
-        space = _SPACE[self.dims]
-        axes = f"{left} c {space}" if data_format == "channels_first" else f"{left} {space} c"
+        axes = maps.axes(self.dims, data_format, left)
         super().__init__(f"{axes} -> {right}", p, **options)
         self.data_format = data_format
 
@@ -141,7 +136,7 @@ class _Maps(Drop):
 
     def _wrong_rank(self, x: Tensor) -> PatternError:
         advice = f"an array of {self.dims + 2} axes; x.unsqueeze(0) adds a batch axis to one sample"
-        if x.dim() - 2 in _SPACE:
+        if x.dim() - 2 in maps.SPACE:
             advice = f"{self.family}{x.dim() - 2}d for a batch with {x.dim()} axes"
             if x.dim() == self.dims + 1:
                 advice += ", x.unsqueeze(0) for one sample without a batch axis"
@@ -178,9 +173,7 @@ class _SpatialDropout(_Maps):
         balance: bool = False,
         inplace: bool = False,
     ) -> None:
-        if isinstance(share, bool) or not isinstance(share, int) or share < 1:
-            raise ValueError(f"share is how many samples have one mask, from 1 on, not {share!r}")
-        left, first = ("b", "b") if share == 1 else (f"(m {share})", "m")
+        left, first = maps.shared(share)
         super().__init__(
             left, f"{first} c", p, data_format, balance=first if balance else None, inplace=inplace
         )
@@ -246,16 +239,10 @@ class _DropBlock(_Maps):
         scale: str | None = "expected",
         inplace: bool = False,
     ) -> None:
-        space = _SPACE[self.dims].split()
-        sizes = block_size if isinstance(block_size, tuple) else (block_size,) * self.dims
-        if len(sizes) != self.dims:
-            raise ValueError(
-                f"block_size is one size or {self.dims} of them ({', '.join(space)}), "
-                f"not {block_size!r}"
-            )
         super().__init__(
-            "b", f"b {_SPACE[self.dims]} c", p, data_format,
-            block=dict(zip(space, sizes, strict=True)), region=region, scale=scale, inplace=inplace,
+            "b", f"b {maps.SPACE[self.dims]} c", p, data_format,
+            block=dict(maps.blocks(self.dims, block_size)), region=region, scale=scale,
+            inplace=inplace,
         )  # fmt: skip
 
 

@@ -219,7 +219,7 @@ def _chain(widths: tuple[int, ...], side: int) -> Network:
 def _beside_coarse(net: nn.Module) -> tuple[list[str], list[str]]:
     """The last convolution of each bank makes what is added, dropped and read by the head."""
     banks = range(len(cast(CoarseNet, net).banks))
-    return ["head.0"], [f"banks.{bank}.11" for bank in banks]
+    return ["head.0"], [f"banks.{bank}.top.3" for bank in banks]
 
 
 _LONG = _chain((64, 128, 128, 128, 128), 32)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from mapdrop.localize.kinds import KINDS, kind
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import conditions, grid
-from mapdrop.study.kinds import KINDS, kind
 from mapdrop.torch import DropBlock2d, Dropout, SpatialDropout2d
 
 

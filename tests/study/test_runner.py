@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from mapdrop.localize.data import KeypointData, Request, load
+from mapdrop.localize.kinds import KINDS
 from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.train import Recipe
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
-from mapdrop.study.kinds import KINDS
 from mapdrop.study.rows import read_rows
 from mapdrop.study.runner import Inputs, Settings, build, guess, run, shown
 from mapdrop.study.timing import WARM_UP, step_times, steps_timed

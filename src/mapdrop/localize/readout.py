@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mapdrop.localize.targets import SIGMA, to_image
+from mapdrop.localize.targets import SIGMA
 
 
-def coordinates(heats: Tensor) -> Tensor:
-    """The highest point of every heat map, in image pixels.
+class Found(NamedTuple):
+    """What a network found in N images.
+
+    Attributes:
+        points: (N, K, 2) as (x, y) in image pixels.
+        likelihood: (N, K), how high the heat map is there: about 1 where the network is sure,
+            about 0 where it saw no such joint.
+        heats: (N, K, rows, columns), the heat maps of the whole image.
+    """
+
+    points: Tensor
+    likelihood: Tensor
+    heats: Tensor
+
+
+def peaks(heats: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest point of every heat map.
 
     The maximum is refined along each axis by the parabola through the logarithms of the pixel and
     its two neighbours, which is exact for a Gaussian. At the map's edge, where one neighbour is
@@ -20,10 +37,15 @@ def coordinates(heats: Tensor) -> Tensor:
         heats: (N, K, rows, columns), finite.
 
     Returns:
-        (N, K, 2) as (x, y) in image pixels, in the dtype of `heats`.
+        where it is, (N, K, 2) as (x, y) in heat-map pixels, and the height of its pixel cut to
+        0 ... 1, (N, K); both in the dtype of `heats`.
+
+    >>> at, height = mapdrop.localize.readout.peaks(torch.tensor([[[[0.0, 0.5, 0.5, 0.1]]]]))
+    >>> at.tolist(), height.tolist()
+    ([[[1.5, 0.0]]], [[0.5]])
     """
     columns = heats.shape[-1]
-    best = heats.flatten(start_dim=-2).argmax(dim=-1)
+    height, best = heats.flatten(start_dim=-2).max(dim=-1)
     row, column = best // columns, best % columns
     along_row = torch.gather(heats, -2, row[..., None, None].expand(*row.shape, 1, columns))
     along_column = torch.gather(
@@ -31,7 +53,7 @@ def coordinates(heats: Tensor) -> Tensor:
     )
     x = column + _refinement(along_row.squeeze(-2), column)
     y = row + _refinement(along_column.squeeze(-1), row)
-    return to_image(torch.stack([x, y], dim=-1))
+    return torch.stack([x, y], dim=-1), height.clamp(0, 1)
 
 
 def _refinement(line: Tensor, at: Tensor) -> Tensor:

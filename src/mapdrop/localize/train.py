@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mapdrop.localize.augment import shifted
-from mapdrop.localize.readout import coordinates
-from mapdrop.localize.targets import gaussian_targets, heat_map_loss
+from mapdrop.localize.augment import Augment
+from mapdrop.localize.batches import Batch, Batches
+from mapdrop.localize.network import CoarseNet
+from mapdrop.localize.readout import Found
+from mapdrop.localize.stages import CoarseStage
 
 
 class TrainingDivergedError(Exception):
@@ -31,7 +34,7 @@ class Recipe:
         learning_rate: at its highest, after 15 % of the steps; it starts and ends near 0.
         weight_decay: as in torch.optim.AdamW.
         clip: largest norm of the gradient.
-        shift: training images are moved by up to so many pixels.
+        augment: how much the training images are changed.
     """
 
     steps: int = 300
@@ -39,43 +42,34 @@ class Recipe:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
     clip: float = 2.0
-    shift: int = 8
+    augment: Augment = field(default_factory=lambda: Augment(shift=8))
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.shift < 0:
-            raise ValueError(f"shift must not be negative, got {self.shift}")
-
-
-def batches(
-    images: Tensor, points: Tensor, recipe: Recipe, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The images and points of every step, as a function of the arguments only.
-
-    Every image comes once, in random order, before any comes again; the last of one round are
-    joined by the first of the next, so that every batch is full.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    waiting = torch.empty(0, dtype=torch.long)
-    for _ in range(recipe.steps):
-        while len(waiting) < recipe.batch:
-            waiting = torch.cat([waiting, torch.randperm(len(images), generator=generator)])
-        chosen, waiting = waiting[: recipe.batch], waiting[recipe.batch :]
-        yield shifted(images[chosen], points[chosen], recipe.shift, generator)
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
 
 
 class Trainer:
-    """One model with its optimiser and schedule; a call makes one step."""
+    """One stage with its optimiser and schedule; a call makes one step.
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
-        self.model = model.train()
-        self.clip = recipe.clip
+    Args:
+        stage: turns a `Batch` into a loss. Its parameters that require a gradient are trained.
+        recipe: how.
+        ranks: how many processes share a batch; their gradients are averaged
+            (DistributedDataParallel), where the sum is wanted.
+    """
+
+    def __init__(self, stage: nn.Module, recipe: Recipe, ranks: int = 1) -> None:
+        self.stage, self.clip, self.ranks = stage.train(), recipe.clip, ranks
+        self.parameters = [p for p in stage.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            model.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.99)
+            self.parameters, weight_decay=recipe.weight_decay, betas=(0.9, 0.99)
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
@@ -86,28 +80,36 @@ class Trainer:
             cycle_momentum=False,
         )
 
-    def __call__(self, images: Tensor, points: Tensor) -> float:
-        """One step on (N, 3, H, W) images and (N, K, 2) points; the loss before it.
+    def __call__(self, batch: Batch) -> float:
+        """One step; the loss before it.
 
         Raises:
             TrainingDivergedError: when the loss is not finite.
         """
-        heats = self.model(images)
-        loss = heat_map_loss(heats, gaussian_targets(points, heats.shape[-2:]))
+        loss: Tensor = self.stage(batch)
         if not torch.isfinite(loss):
             raise TrainingDivergedError(
                 f"the loss became {loss.item()}; use a smaller learning rate"
             )
         self.optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        (self.ranks * loss).backward()
+        nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimiser.step()
         self.schedule.step()
         return loss.item()
 
+    def state_dict(self) -> dict[str, Any]:
+        """What another trainer of the same stage needs to go on, but for the parameters."""
+        return {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where the trainer was whose `state_dict` this is."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+
 
 def train(
-    model: nn.Module,
+    model: CoarseNet,
     images: Tensor,
     points: Tensor,
     recipe: Recipe,
@@ -117,28 +119,29 @@ def train(
     """Trains `model` in place and leaves it in evaluation mode.
 
     Args:
-        images: (N, 3, H, W), normalised.
+        images: (N, 3, H, W), 0 to 255.
         points: (N, K, 2) in image pixels, NaN where missing.
-        seed: decides the order of the images and their shifts.
+        seed: decides the order of the images and their changes.
         on_step: is called after every step.
 
     Returns:
         the loss at every step.
     """
-    step = Trainer(model, recipe)
+    step = Trainer(CoarseStage(model), recipe)
+    batches = Batches(images, points, recipe.batch, seed, recipe.augment)
     losses = []
-    for batch in batches(images, points, recipe, seed):
-        losses.append(step(*batch))
+    for number in range(recipe.steps):
+        losses.append(step(batches[number]))
         on_step()
     model.eval()
     return losses
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Tensor, batch: int = 32) -> tuple[Tensor, Tensor]:
-    """Heat maps (N, K, rows, columns) and coordinates (N, K, 2) in image pixels.
+def predict(model: nn.Module, images: Tensor, batch: int = 32) -> Found:
+    """What a `CoarseNet` or a `Cascade` finds in normalised images (N, 3, H, W).
 
     The model is used as it is: call `model.eval()` first.
     """
-    heats = torch.cat([model(part) for part in images.split(batch)])
-    return heats, coordinates(heats)
+    parts = [model.locate(part) for part in images.split(batch)]  # type: ignore[operator]
+    return Found(*map(torch.cat, zip(*parts, strict=True)))

@@ -38,6 +38,7 @@ def study(
     try:
         from rich.console import Console
 
+        from mapdrop.localize.augment import Augment
         from mapdrop.localize.data import DataError, Request, load
         from mapdrop.localize.train import Recipe, TrainingDivergedError
         from mapdrop.study.grid import conditions
@@ -59,7 +60,9 @@ def study(
         chosen = conditions(
             o.words(drops), o.numbers(rates, "--rates") if rates else None, block_size
         )
-        recipe = Recipe(steps=steps, batch=batch, learning_rate=learning_rate, shift=shift)
+        recipe = Recipe(
+            steps=steps, batch=batch, learning_rate=learning_rate, augment=Augment(shift=shift)
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     try:

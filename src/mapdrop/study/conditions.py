@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from torch import nn
 
-from mapdrop.study.kinds import kind
+from mapdrop.localize.kinds import kind
 
 BLOCK_SIZE = 5
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Condition:
         """A fresh layer."""
         return kind(self.drop).layer(self.rate, self.block_size)
 
-    def ready(self, model: nn.Module) -> nn.Module:
+    def ready(self, model: Model) -> Model:
         """`model`, which holds the layer, as it is trained and timed; its parameters are shared."""
         if not kind(self.drop).compact:
             return model

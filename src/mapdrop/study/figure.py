@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mapdrop.localize.data import KeypointData
-from mapdrop.localize.network import STRIDE
+from mapdrop.localize.network import POOLINGS
 from mapdrop.study.rows import Row
 from mapdrop.study.runner import Outcome, shown
 from mapdrop.study.summary import best_of_each_drop, runs
@@ -110,8 +110,9 @@ def _glow(picture: Any, heats: Any) -> Any:
     height, width = picture.shape[:2]
     grey = picture.mean(axis=2, keepdims=True) / 255 * 0.45
     colours = np.array([to_rgb(c) for c, _ in zip(_cycle(JOINTS), heats, strict=False)])
-    # Each heat-map pixel covers a square of STRIDE image pixels.
-    squares = heats.clip(0, 1).repeat(STRIDE, axis=1).repeat(STRIDE, axis=2)[:, :height, :width]
+    # Each heat-map pixel covers a square of image pixels.
+    side = next(side for side in POOLINGS if side * heats.shape[1] >= height)
+    squares = heats.clip(0, 1).repeat(side, axis=1).repeat(side, axis=2)[:, :height, :width]
     # Mixed by height, as bright as the highest: a sum would be white where joints lie together.
     mixed = np.einsum("khw,kc->hwc", squares, colours) / (squares.sum(axis=0)[..., None] + 1e-6)
     return (grey + squares.max(axis=0)[..., None] * mixed).clip(0, 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mapdrop.localize.kinds import kind
 from mapdrop.study.conditions import Condition
-from mapdrop.study.kinds import kind
 
 
 @dataclass(frozen=True)

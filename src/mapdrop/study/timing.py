@@ -8,8 +8,10 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
+from mapdrop.localize.batches import Batches
 from mapdrop.localize.data import KeypointData
-from mapdrop.localize.train import Trainer, batches
+from mapdrop.localize.stages import CoarseStage
+from mapdrop.localize.train import Trainer
 from mapdrop.study.conditions import Condition
 from mapdrop.study.rows import Row
 from mapdrop.study.runner import Inputs, Settings, build
@@ -39,14 +41,16 @@ def step_times(
     timed = _timed(conditions)
     recipe = replace(settings.recipe, steps=WARM_UP + rounds)
     trainers = [
-        Trainer(build(condition, len(data.joints), 0, settings), recipe) for condition in timed
+        Trainer(CoarseStage(build(condition, len(data.joints), 0, settings)), recipe)
+        for condition in timed
     ]
-    batch = next(batches(inputs.images[data.train], inputs.points[data.train], recipe, 0))
+    images, points = inputs.images[data.train], inputs.points[data.train]
+    batch = Batches(images, points, recipe.batch, 0, recipe.augment)[0]
     seconds = np.empty((recipe.steps, len(timed)))
     for number in range(len(seconds)):
         for i in np.roll(np.arange(len(timed)), number):
             started = time.perf_counter()
-            trainers[i](*batch)
+            trainers[i](batch)
             seconds[number, i] = time.perf_counter() - started
             on_step()
     kept = seconds[WARM_UP:]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mapdrop.localize.data import pictures
 from mapdrop.localize.data.base import DataError, KeypointData, Request
@@ -25,35 +27,60 @@ def fit(dataset: Dataset, request: Request, progress: Progress | None = None) ->
     train, test = _split(dataset, request)
     chosen = np.sort(np.concatenate([train, test]))
     wanted = dataset.only(chosen.tolist())
-    check_images(wanted, progress)
-    images, scales, points, problems = [], [], [], []
-    for index in range(len(wanted)):
-        try:
-            picture, original = wanted[index]
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        image, scale = pictures.fitted(picture, request.size or dataset.size)
-        images.append(image)
-        scales.append(scale)
-        points.append((original + 0.5) / scale - 0.5)
-        if progress is not None:
-            progress("reading the images", index + 1, len(wanted))
-    if problems:
-        # People in one picture have one problem, their picture.
-        raise ImagesError(list(dict.fromkeys(problems)), len({s.image for s in wanted.samples}))
+    pictured = look(wanted, request.size or dataset.size, progress)
     return KeypointData(
         name=dataset.name,
-        images=np.stack(images),
-        points=np.stack(points),
+        images=pictured.images,
+        points=pictured.points,
         joints=dataset.joints,
-        scale=np.array(scales),
+        scale=pictured.scale,
         train=np.searchsorted(chosen, train),
         test=np.searchsorted(chosen, test),
         radii=dataset.radii,
         unit=dataset.unit,
         limits=dataset.limits,
     )
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """Pictures in memory, with their labels.
+
+    Attributes:
+        images: (N, H, W, 3), 0 to 255, at the working size.
+        points: (N, K, 2) as (x, y) in working pixels; NaN where missing.
+        scale: (N,) original pixels per working pixel.
+    """
+
+    images: npt.NDArray[np.uint8]
+    points: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
+
+
+def look(dataset: Dataset, size: tuple[int, int], progress: Progress | None = None) -> Pictured:
+    """Every picture of `dataset`, fitted into (width, height) `size`.
+
+    Raises:
+        ImagesError: with everything that is wrong with them.
+    """
+    check_images(dataset, progress)
+    images, scales, points, problems = [], [], [], []
+    for index in range(len(dataset)):
+        try:
+            picture, original = dataset[index]
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        image, scale = pictures.fitted(picture, size)
+        images.append(image)
+        scales.append(scale)
+        points.append((original + 0.5) / scale - 0.5)
+        if progress is not None:
+            progress("reading the images", index + 1, len(dataset))
+    if problems:
+        # People in one picture have one problem, their picture.
+        raise ImagesError(list(dict.fromkeys(problems)), len({s.image for s in dataset.samples}))
+    return Pictured(np.stack(images), np.stack(points), np.array(scales))
 
 
 Indices = np.ndarray[tuple[int], np.dtype[np.intp]]

@@ -1,4 +1,4 @@
-"""The kinds of dropout that a study knows, and how their names are read."""
+"""The kinds of dropout that have a name on the command line, and how the names are read."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mapdrop.localize.data import KeypointData
+from mapdrop.localize.machine import machine, versions
 from mapdrop.study.conditions import Condition
 from mapdrop.study.figure import draw
 from mapdrop.study.grid import grid
-from mapdrop.study.machine import machine, versions
 from mapdrop.study.report import print_report
 from mapdrop.study.rows import Row, RowFile
 from mapdrop.study.runner import Inputs, Outcome, Settings, guess, run

@@ -1,20 +1,20 @@
-"""Where and with what a study ran, so that a row can be understood years later."""
+"""Where and with what something ran, so that its figures can be understood years later."""
 
 from __future__ import annotations
 
 import os
 import platform
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
 import mapdrop
-from mapdrop.study.rows import Row
 
 
-def versions() -> Row:
+def versions() -> dict[str, Any]:
     """Of everything whose figures could change with it."""
-    packages = ("torch", "numpy", "scipy", "scikit-learn", "pillow")
+    packages = ("torch", "numpy", "scipy", "scikit-learn", "pillow", "safetensors")
     return {
         "mapdrop": mapdrop.__version__,
         "python": platform.python_version(),
@@ -22,7 +22,7 @@ def versions() -> Row:
     }
 
 
-def machine() -> Row:
+def machine() -> dict[str, Any]:
     """Of everything that times depend on."""
     return {
         "system": platform.platform(),

@@ -1,0 +1,90 @@
+"""The folder of a run: which files it has, and how they are written."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class RunError(Exception):
+    """A run can't be started, resumed or used as it is. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where everything of a run is.
+
+    Attributes:
+        path: the folder; it is made when the first file is written.
+    """
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """What the run was asked for and found: written once, before the first step."""
+        return self.path / "run.json"
+
+    @property
+    def last(self) -> Path:
+        """Where a killed run goes on."""
+        return self.path / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights that did best on the validation images, for use."""
+        return self.path / "best.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """A JSON object a line for each validation."""
+        return self.path / "log.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        """The log as a picture."""
+        return self.path / "curves.png"
+
+    def read_record(self) -> dict[str, Any]:
+        """What `write_record` wrote.
+
+        Raises:
+            RunError: when there is none, or it isn't what this version writes.
+        """
+        try:
+            record = json.loads(self.record.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.path} holds no run: there is no {self.record.name}; "
+                "train one with: mapdrop localize train DATA --out RUN"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.record} can't be read: {error}") from error
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise RunError(
+                f"{self.record} is not of format {FORMAT}, which this version of mapdrop reads"
+            )
+        return record
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Written once, so that a run is known from its first step on."""
+        text = json.dumps({"format": FORMAT, **record}, indent=1, allow_nan=False)
+        write(self.record, text.encode())
+
+
+FORMAT = 1
+"""Of run.json and the checkpoints; another number is refused."""
+
+
+def write(path: Path, content: bytes) -> None:
+    """The whole file or, when the process is killed meanwhile, what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)

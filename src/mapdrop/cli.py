@@ -9,6 +9,7 @@ except ModuleNotFoundError as error:
 
 from mapdrop.check.command import check
 from mapdrop.explain.command import explain
+from mapdrop.localize.command import app as localize
 from mapdrop.study.command import study
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 app.command()(study)
 app.command()(explain)
 app.command()(check)
+app.add_typer(localize, name="localize")
 
 
 def main() -> None:

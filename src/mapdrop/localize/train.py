@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from mapdrop.localize.augment import Augment
 from mapdrop.localize.batches import Batch, Batches
+from mapdrop.localize.errors import LocalizeError
 from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.readout import Found
 from mapdrop.localize.stages import CoarseStage
 
 
-class TrainingDivergedError(Exception):
+class TrainingDivergedError(LocalizeError):
     """The loss is no longer a finite number."""
 
 

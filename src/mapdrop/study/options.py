@@ -7,6 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from mapdrop.localize.command.texts import numbers as numbers
+from mapdrop.localize.command.texts import pixels as pixels
+from mapdrop.localize.command.texts import words as words
+
 
 def _about(panel: str | None, text: str, **rules: Any) -> Any:
     return typer.Option(help=text, rich_help_panel=panel, show_default=True, **rules)
@@ -61,40 +65,3 @@ Steps = Annotated[int, _about(_TRAINING, "Gradient steps.", min=1)]
 Batch = Annotated[int, _about(_TRAINING, "Images in a step.", min=1)]
 LearningRate = Annotated[float, _about(_TRAINING, "At its highest (AdamW, one cycle).")]
 Shift = Annotated[int, _about(_TRAINING, "Images are moved by up to so many pixels.", min=0)]
-
-
-def words(text: str) -> tuple[str, ...]:
-    """ "a, b" is ("a", "b")."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def numbers(text: str, option: str) -> tuple[float, ...]:
-    """ "0.1,0.5" is (0.1, 0.5).
-
-    Raises:
-        typer.BadParameter: for anything that isn't a number, and for nothing at all.
-    """
-    try:
-        found = tuple(float(word) for word in words(text))
-    except ValueError:
-        found = ()
-    if not found:
-        raise typer.BadParameter(
-            f"expected numbers such as 0.1,0.5, got {text!r}", param_hint=option
-        )
-    return found
-
-
-def pixels(text: str, option: str) -> tuple[int, int]:
-    """ "160x120" is (160, 120), a width and a height of 16 to 4096.
-
-    Raises:
-        typer.BadParameter: for anything else.
-    """
-    sides = [int(side) for side in text.lower().split("x") if side.isdecimal()]
-    if len(sides) != 2 or not all(16 <= side <= 4096 for side in sides):
-        raise typer.BadParameter(
-            f"expected a width and a height from 16 to 4096, as 160x120, got {text!r}",
-            param_hint=option,
-        )
-    return sides[0], sides[1]

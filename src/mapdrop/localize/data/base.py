@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mapdrop.localize.errors import LocalizeError
 from mapdrop.localize.scores import distinct
 
 
-class DataError(Exception):
+class DataError(LocalizeError):
     """The data can't be used as it is. The message names the place and the remedy."""
 
 

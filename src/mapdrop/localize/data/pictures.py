@@ -104,6 +104,14 @@ def fitted(picture: Image.Image, size: tuple[int, int]) -> tuple[npt.NDArray[np.
     return canvas, scale
 
 
+Array = npt.NDArray[np.float64]
+
+
+def original(points: Array, scale: float | Array) -> Array:
+    """Points of the working picture in the original's pixels; `scale` as `fitted` returns it."""
+    return (points + 0.5) * scale - 0.5
+
+
 @contextmanager
 def _opened(path: Path, where: str) -> Iterator[Image.Image]:
     if not _exists(path):

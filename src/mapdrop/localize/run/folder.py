@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mapdrop.localize.errors import LocalizeError
 
-class RunError(Exception):
+
+class RunError(LocalizeError):
     """A run can't be started, resumed or used as it is. The message says what to do."""
 
 

@@ -183,8 +183,9 @@ class Settings:
             raise RunError(f"the run's settings can't be read: {error}") from error
 
     def differences(self, other: Settings) -> list[str]:
-        """In words, what `other` has otherwise."""
+        """In words, what `other` has otherwise; the data may have moved."""
         mine, theirs = self.to_json(), other.to_json()
+        mine["data"].pop("source")
         return [
             f"{name.replace('_', '-')} {theirs[part][name]} instead of {value}"
             for part, values in mine.items()

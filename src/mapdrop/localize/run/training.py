@@ -75,7 +75,7 @@ class Run:
     ) -> None:
         team.check(settings.batch)
         self.folder, self.model, self.settings, self.team = folder, model, settings, team
-        self.validation, self.on_step = validation, on_step
+        self.train, self.validation, self.on_step = train, validation, on_step
         self.stages = settings.stages(isinstance(model, Cascade))
         images, points = (tensor.to(team.device) for tensor in train.tensors)
         self.batches = Batches(
@@ -91,6 +91,17 @@ class Run:
         self.seen = local_contrast(validation.tensors[0].to(team.device).float())
         self.progress = Progress()
         self.saved: Checkpoint | None = None
+
+    @property
+    def about(self) -> str:
+        """What is trained on what, in a sentence."""
+        train, parameters = self.train, sum(p.numel() for p in self.model.parameters())
+        kind = "a cascade" if isinstance(self.model, Cascade) else "a coarse network"
+        return (
+            f"{train.name}: {kind} of {parameters:,} parameters, {len(train)} training and "
+            f"{len(self.validation)} validation images of {train.size[0]}x{train.size[1]} pixels, "
+            f"{len(train.joints)} joints, on {self.team.ranks} x {self.team.device}"
+        )
 
     @property
     def total(self) -> int:

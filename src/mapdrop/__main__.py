@@ -1,0 +1,5 @@
+"""`python -m mapdrop`, which is what torchrun starts."""
+
+from mapdrop.cli import main
+
+main()

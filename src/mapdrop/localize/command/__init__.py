@@ -1,0 +1,17 @@
+"""`mapdrop localize`: train, evaluate, predict. What is heavy is imported when one runs."""
+
+from __future__ import annotations
+
+import typer
+
+from mapdrop.localize.command.evaluate import evaluate
+from mapdrop.localize.command.predict import predict
+from mapdrop.localize.command.train import train
+
+app = typer.Typer(
+    help="Find joints, key points or landmarks in your own images, having labelled a few.",
+    no_args_is_help=True,
+)
+app.command()(train)
+app.command()(evaluate)
+app.command()(predict)

@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from mapdrop.torch import Drop, Dropout, SpatialDropout2d, compact, seeded
+from mapdrop.torch.compact import Costs
 from tests.torch.compact.agreement import ALWAYS
 from tests.torch.compact.equal import check_close, check_same, check_step, skips, step
 
@@ -198,6 +199,23 @@ def test_autocast() -> None:
         assert expected.dtype == got.dtype
         size = expected.float().abs().max()
         assert (expected.float() - got.float()).abs().max() <= 0.03 * size
+
+
+def test_autocast_where_nothing_is_skipped() -> None:
+    """Looking at shapes must not leave its weights without values in autocast's memory."""
+    torch.manual_seed(0)
+    model = Net(channels=8)
+    fast = compact(copy.deepcopy(model), Costs(least=1.0))
+    found = []
+    for one in (model, fast):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16):
+            y = one(images().float())
+        y.float().square().mean().backward()
+        found.append((y, *(p.grad for p in one.parameters())))
+    assert not skips(fast)
+    for expected, got in zip(*found, strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=0)
 
 
 def test_channels_last() -> None:

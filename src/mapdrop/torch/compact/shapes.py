@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,10 +18,21 @@ def note_shapes(captured: Captured, values: list[Tensor]) -> None:
     """Write each node's fake result to `node.meta["val"]`. Raises CaptureError."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     try:
-        with mode, torch.no_grad():
+        with mode, torch.no_grad(), _nothing_remembered():
             _Noting(captured.owner, captured.graph).run(*map(mode.from_tensor, values))
     except Exception as problem:  # Whatever an operation raises for shapes that do not fit.
         raise CaptureError(f"its shapes cannot be followed: {problem}") from problem
+
+
+@contextmanager
+def _nothing_remembered() -> Iterator[None]:
+    """Autocast would keep the fake weights that it made, and give them to the real operations."""
+    enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(enabled)
 
 
 class _Noting(fx.Interpreter):

@@ -54,16 +54,17 @@ def recorder(path: Path, like: Path) -> Iterator[Callable[[Image.Image], None]]:
     import av
 
     with av.open(str(like)) as source:
-        rate = source.streams.video[0].average_rate
+        given = source.streams.video[0]
+        rate = given.average_rate
+        # H.264 halves the colours' resolution, so sides have to be even.
+        width, height = given.width - given.width % 2, given.height - given.height % 2
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".part-{path.name}")  # The name's end decides the format.
     with av.open(str(unfinished), "w") as container:
         stream = container.add_stream("h264", rate=rate or 25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
 
         def take(picture: Image.Image) -> None:
-            # H.264 halves the colours' resolution, so sides have to be even.
-            width, height = (side - side % 2 for side in picture.size)
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             pixels = np.asarray(picture.crop((0, 0, width, height)))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
 

@@ -1,0 +1,177 @@
+"""Checkpoints, records and settings: what is written is what is read, and damage is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from mapdrop.localize.augment import Augment
+from mapdrop.localize.run.checkpoint import Checkpoint
+from mapdrop.localize.run.folder import Folder, RunError, write
+from mapdrop.localize.run.record import Record
+from mapdrop.localize.run.settings import (
+    DataSettings,
+    NetworkSettings,
+    Settings,
+    TrainingSettings,
+)
+from mapdrop.localize.run.trained import Trained
+from mapdrop.localize.train import Recipe, Trainer
+
+
+class Squares(nn.Module):
+    """A stage whose loss is the mean square of a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x).square().mean()  # type: ignore[no-any-return]
+
+
+def stepped(steps: int) -> tuple[Squares, Trainer]:
+    torch.manual_seed(0)
+    stage = Squares()
+    trainer = Trainer(stage, Recipe(steps=9))
+    for _ in range(steps):
+        trainer(torch.ones(2, 3, 5, 5))  # type: ignore[arg-type]
+    return stage, trainer
+
+
+def test_a_trainer_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    stage, trainer = stepped(3)
+    Checkpoint.of(stage, trainer, {"note": 1.25}).write(tmp_path / "a.safetensors")
+    again, other = stepped(0)
+    saved = Checkpoint.read(tmp_path / "a.safetensors")
+    assert saved.about["note"] == 1.25
+    saved.restore(again, other)
+    assert again.layer.weight.is_contiguous(memory_format=torch.channels_last)
+    for _ in range(4):
+        x = torch.randn(2, 3, 5, 5)
+        assert trainer(x) == other(x)  # type: ignore[arg-type]
+    torch.testing.assert_close(again.layer.weight, stage.layer.weight, rtol=0, atol=0)
+
+
+def test_the_weights_can_be_read_without_mapdrop(tmp_path: Path) -> None:
+    stage, _ = stepped(2)
+    Checkpoint.of(stage, None, {}).write(tmp_path / "a.safetensors")
+    found = load_file(tmp_path / "a.safetensors")
+    assert sorted(found) == ["model.layer.bias", "model.layer.weight"]
+    torch.testing.assert_close(found["model.layer.weight"], stage.layer.weight.detach())
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100, None], ids=["empty", "noise", "missing"])
+def test_what_is_no_checkpoint_is_told(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RunError, match=r"a\.safetensors is (no checkpoint|missing)"):
+        Checkpoint.read(path)
+
+
+def test_a_cut_checkpoint_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    Checkpoint.of(stepped(1)[0], None, {}).write(path)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(RunError, match="no checkpoint of mapdrop's"):
+        Checkpoint.read(path)
+
+
+def test_another_networks_checkpoint_is_told(tmp_path: Path) -> None:
+    Checkpoint.of(nn.Linear(2, 2), None, {}).write(tmp_path / "a")
+    with pytest.raises(RunError, match="of another network"):
+        Checkpoint.read(tmp_path / "a").restore(Squares())
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    Checkpoint.of(nn.Linear(2, 2), None, {"format": 2}).write(tmp_path / "a")
+    with pytest.raises(RunError, match="not of format 1"):
+        Checkpoint.read(tmp_path / "a")
+    folder = Folder(tmp_path)
+    write(folder.record, json.dumps({"format": 2}).encode())
+    with pytest.raises(RunError, match="not of format 1"):
+        folder.read_record()
+
+
+def test_a_file_is_whole_or_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep" / "file"
+    write(path, b"first")
+
+    def fails(descriptor: int) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("os.fsync", fails)
+    with pytest.raises(OSError, match="full"):
+        write(path, b"second")
+    assert path.read_bytes() == b"first"
+
+
+SETTINGS = Settings(
+    DataSettings("somewhere", ("a", "b"), (64, 48), 40, 0.2, 3),
+    NetworkSettings(8, 3, 4, "block", 0.2, 3, ("head", "banks"), False),
+    TrainingSettings(seed=2, augment=Augment(1, 2, 1.5, 0.5), flip=False, precision="bfloat16"),
+)
+
+
+def test_settings_survive_json() -> None:
+    again = Settings.from_json(json.loads(json.dumps(SETTINGS.to_json())))
+    assert again == SETTINGS
+    assert again != Settings(DataSettings("somewhere"))
+    assert Settings.from_json(Settings(DataSettings("x")).to_json()).data.joints is None
+
+
+def test_differences_are_named() -> None:
+    network = replace(SETTINGS.network, drop_at=("head",))
+    other = replace(SETTINGS, network=network, data=replace(SETTINGS.data, source="elsewhere"))
+    assert SETTINGS.differences(SETTINGS) == []
+    assert SETTINGS.differences(other) == ["drop-at ('head',) instead of ('head', 'banks')"]
+
+
+def test_damaged_records_are_told(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"holds no run: there is no run\.json"):
+        Trained.of(tmp_path, torch.device("cpu"))
+    Folder(tmp_path).record.write_text("{", encoding="utf-8")
+    with pytest.raises(RunError, match="can't be read"):
+        Trained.of(tmp_path, torch.device("cpu"))
+    for values in ({}, {"settings": {"data": 3}}, {"settings": SETTINGS.to_json()}):
+        Folder(tmp_path).write_record(values)
+        with pytest.raises(RunError, match="can't be read"):
+            Record.from_json(Folder(tmp_path).read_record())
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "message"),
+    [
+        (NetworkSettings, {"rate": 1.0}, "a rate is at least 0 and below 1, got 1"),
+        (NetworkSettings, {"drop": "half"}, "there is no dropout 'half'"),
+        (NetworkSettings, {"pooling": 5}, "pooling must be one of"),
+        (NetworkSettings, {"drop_at": ("tail",)}, "not at 'tail'"),
+        (TrainingSettings, {"coarse": 0}, "coarse must be at least 1"),
+        (TrainingSettings, {"patience": -1}, "patience must not be negative"),
+        (TrainingSettings, {"precision": "int8"}, "precision is one of"),
+        (DataSettings, {"source": "x", "train_size": 1}, "at least 2 images"),
+        (DataSettings, {"source": "x", "validation": 0.0}, "between 0 and 1"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_settings_without_sense_are_refused(
+    kind: type, wrong: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**wrong)
+
+
+def test_a_networks_weights_depend_on_its_seed_alone() -> None:
+    before = torch.get_rng_state()
+    one, same, other = (NetworkSettings(width=2).build(2, seed) for seed in (5, 5, 6))
+    torch.testing.assert_close(one.state_dict(), same.state_dict(), rtol=0, atol=0)
+    assert (one.coarse.head[0].weight != other.coarse.head[0].weight).any()  # type: ignore[union-attr, index]
+    torch.testing.assert_close(torch.get_rng_state(), before, rtol=0, atol=0)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.arithmetic import beside_drops, bound
 from benchmarks.environment import environment
-from benchmarks.memory import peak
+from mapdrop.study.memory import peak
 from benchmarks.models import MODELS, Model
 from benchmarks.models.chains import chain
 from benchmarks.timing import Times, interleaved, ratio

@@ -10,14 +10,14 @@ except ModuleNotFoundError as error:
 from mapdrop.check.command import check
 from mapdrop.explain.command import explain
 from mapdrop.localize.command import app as localize
-from mapdrop.study.command import study
+from mapdrop.study.command import app as study
 
 app = typer.Typer(
     help="Drops whole feature maps, and every other structured kind of dropout.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command()(study)
+app.add_typer(study, name="study")
 app.command()(explain)
 app.command()(check)
 app.add_typer(localize, name="localize")

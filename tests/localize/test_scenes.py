@@ -31,21 +31,25 @@ def test_the_seed_decides_everything() -> None:
 
 
 def test_more_training_scenes_leave_the_others_as_they_were() -> None:
-    few, many = load("scenes", SMALL), load("scenes", Request(train_size=9, test_size=10))
-    np.testing.assert_array_equal(few.images[few.train], many.images[many.train[:6]])
+    few = load("scenes", SMALL)
+    many = load("scenes", Request(train_size=9, test_size=10, validation_size=3))
+    np.testing.assert_array_equal(few.images[few.train], many.images[many.smaller(6)])
     np.testing.assert_array_equal(few.images[few.test], many.images[many.test])
+    assert (len(few.validation), len(many.validation)) == (0, 3)
+    assert len(load("scenes", Request(train_size=2, test_size=2, validation_size=None)).images) == 68
 
 
-def test_train_and_test_part_the_scans_between_them() -> None:
-    parts = [scan for part in (0, 1) for scans in _scans(part).values() for scan in scans]
+def test_the_parts_divide_the_scans_between_them() -> None:
+    parts = [scan for part in (0, 1, 2) for scans in _scans(part).values() for scan in scans]
     everything = list(load_digits().images / 16.0)
     assert len(parts) == 1797
     assert sorted(scan.tobytes() for scan in parts) == sorted(scan.tobytes() for scan in everything)
 
 
-def test_train_and_test_part_each_photograph_between_them() -> None:
-    halves = zip(_photographs(0, (96, 96)), _photographs(1, (96, 96)), strict=True)
-    for (left, right), whole in zip(halves, load_sample_images().images, strict=True):
+def test_the_parts_divide_each_photograph_between_them() -> None:
+    parts = zip(*(_photographs(part, (96, 96)) for part in (0, 1, 2)), strict=True)
+    for (left, lower, upper), whole in zip(parts, load_sample_images().images, strict=True):
+        right = np.concatenate([upper, lower], axis=0)
         np.testing.assert_array_equal(np.concatenate([left, right], axis=1), whole)
 
 
@@ -73,7 +77,7 @@ def test_other_digits_can_be_asked_for() -> None:
         (Request(bodyparts=("0", "nose")), "digits 0 to 9, not 'nose'"),
         (Request(bodyparts=("1", "1")), "'1' is asked for twice"),
         (Request(size=(32, 96)), "at least 64x64"),
-        (Request(size=(400, 400)), "at most 320x427"),
+        (Request(size=(400, 400)), "at most 320x213"),
         (Request(size=(64, 64), bodyparts=tuple("0123456789")), "larger --size"),
     ],
     ids=["joint", "twice", "small", "large", "crowded"],

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from mapdrop.study import options as o
 
+if TYPE_CHECKING:
+    from mapdrop.localize.data import KeypointData
+    from mapdrop.study.runner import Settings
+    from mapdrop.study.study import Executor
 
-def study(
+
+class _Group(TyperGroup):
+    """`mapdrop study DATA` runs a study; only `mapdrop study report` is something else."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        if not args or args[0] not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_Group, help="Which dropout does this task want, and what does it cost?")
+
+
+@app.command(epilog="mapdrop study report RUN makes the report of a study again, also as HTML.")
+def run(
     data: o.Data = "scenes",
     drops: o.Drops = "none,element,spatial,block",
     rates: o.Rates = None,
     seeds: o.Seeds = 3,
     out: o.Out = None,
+    jobs: o.Jobs = None,
+    ray: o.Ray = None,
+    retry: o.Retry = False,
     train_size: o.TrainSize = None,
+    validation_size: o.ValidationSize = None,
     test_size: o.TestSize = None,
     bodyparts: o.Bodyparts = None,
     size: o.Size = None,
@@ -32,25 +55,27 @@ def study(
     """Which dropout does this task want, and what does it cost?
 
     Trains the coarse heat-map network of Tompson et al. (CVPR 2015) with each dropout, from the
-    same start and on the same data, and reports what was measured, whichever wins. Leaves a
-    picture, the report and one row for each run (JSON lines).
+    same start and on the same data. Validation images choose each dropout's rate, test images are
+    reported, whichever wins. Leaves a report (text, HTML, a picture) and one row for each run.
+    Stopped at any moment, the same command with the same --out goes on.
     """
     try:
         from rich.console import Console
 
         from mapdrop.localize.augment import Augment
         from mapdrop.localize.data import DataError, Request, load
-        from mapdrop.localize.train import Recipe, TrainingDivergedError
-        from mapdrop.study.grid import conditions
+        from mapdrop.localize.train import Recipe
+        from mapdrop.study.grid import conditions, grid
+        from mapdrop.study.page import write_report
         from mapdrop.study.rows import OutputExistsError, fresh_folder
         from mapdrop.study.runner import Settings
-        from mapdrop.study.study import perform
+        from mapdrop.study.study import Study
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("mapdrop"):
-            raise
-        _stop(f'{error.name} is not installed: pip install "mapdrop[study]"', 1)
+        _missing(error)
+    sizes = o.counts(train_size, "--train-size") if train_size else None
     request = Request(
-        train_size=train_size,
+        train_size=max(sizes) if sizes else None,
+        validation_size=validation_size,
         test_size=test_size,
         bodyparts=o.words(bodyparts) if bodyparts is not None else None,
         size=o.pixels(size, "--size") if size else None,
@@ -63,20 +88,67 @@ def study(
         recipe = Recipe(
             steps=steps, batch=batch, learning_rate=learning_rate, augment=Augment(shift=shift)
         )
+        grid(chosen, sizes or [1], seeds)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     try:
-        console = Console()
+        console, settings = Console(), Settings(width, banks, recipe)
         with console.status("reading the labels") as status:
             loaded = load(
                 data, request, lambda what, done, of: status.update(f"{what} {done}/{of}")
             )
+        cells = grid(chosen, sizes or [len(set(loaded.groups[loaded.train]))], seeds)
         folder = out or fresh_folder(Path("mapdrop-study"), loaded.name)
-        perform(loaded, chosen, seeds, Settings(width, banks, recipe), folder, console)
+        executor = _executor(loaded, settings, jobs, ray)
+        rows = Study(loaded, cells, settings, folder, executor, retry).perform(console)
+        write_report(folder, rows, console)
+    except KeyboardInterrupt:
+        _stop("stopped; the same command with the same --out goes on", 130)
     except OutputExistsError as error:
         _stop(str(error), 2)
-    except (DataError, TrainingDivergedError, OSError) as error:
+    except (DataError, OSError) as error:
         _stop(str(error), 1)
+    except ModuleNotFoundError as error:
+        _missing(error)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a study.", show_default=False)],
+) -> None:
+    """Make the report of a study, finished or not: text here, and one HTML page in its folder."""
+    try:
+        from rich.console import Console
+
+        from mapdrop.study.page import write_report
+        from mapdrop.study.rows import NAME, OutputExistsError, read_rows
+    except ModuleNotFoundError as error:
+        _missing(error)
+    try:
+        write_report(run, read_rows(run / NAME), Console())
+    except FileNotFoundError:
+        _stop(f"{run} holds no study: there is no {NAME}", 1)
+    except (OutputExistsError, OSError) as error:
+        _stop(str(error), 1)
+
+
+def _executor(
+    data: KeypointData, settings: Settings, jobs: int | None, ray: str | None
+) -> Executor:
+    if ray is not None:
+        from mapdrop.study.cluster import ray_tasks
+
+        return lambda cells: ray_tasks(cells, data, settings, ray)
+    from mapdrop.study.workers import processes, usable_cores
+
+    return lambda cells: processes(cells, data, settings, jobs or usable_cores())
+
+
+def _missing(error: ModuleNotFoundError) -> NoReturn:
+    if (error.name or "").startswith("mapdrop"):
+        raise error
+    extra = "ray" if error.name == "ray" else "study"
+    _stop(f'{error.name} is not installed: pip install "mapdrop[{extra}]"', 1)
 
 
 def _stop(message: str, code: int) -> NoReturn:

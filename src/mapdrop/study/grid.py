@@ -1,9 +1,10 @@
-"""Every run of a study: conditions times seeds."""
+"""Every run of a study: conditions times training sizes times seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from mapdrop.localize.kinds import kind
 from mapdrop.study.conditions import Condition
@@ -11,10 +12,21 @@ from mapdrop.study.conditions import Condition
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a condition and the seed of its weights, batches and masks."""
+    """One run: a condition, how many images train it, and the seed of weights, batches, masks."""
 
     condition: Condition
+    train_size: int
     seed: int
+
+    def to_row(self) -> dict[str, Any]:
+        """What names it in a row."""
+        return {**asdict(self.condition), "train_size": self.train_size, "seed": self.seed}
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Cell:
+        """The cell that a row is about."""
+        condition = Condition(row["drop"], row["rate"], row["block_size"])
+        return cls(condition, row["train_size"], row["seed"])
 
 
 def conditions(
@@ -41,12 +53,21 @@ def conditions(
     return chosen
 
 
-def grid(chosen: Sequence[Condition], seeds: int) -> list[Cell]:
+def grid(chosen: Sequence[Condition], train_sizes: Sequence[int], seeds: int) -> list[Cell]:
     """All cells, one seed after the other, so that a study cut short still compares like with like.
 
     Raises:
-        ValueError: for fewer than one seed.
+        ValueError: for fewer than one seed, and for sizes that repeat or are smaller than 1.
     """
     if seeds < 1:
         raise ValueError(f"a study needs at least 1 seed, got {seeds}")
-    return [Cell(condition, seed) for seed in range(seeds) for condition in chosen]
+    if not train_sizes or len(set(train_sizes)) != len(train_sizes) or min(train_sizes) < 1:
+        raise ValueError(
+            f"name each number of training images once, from 1, got {list(train_sizes)}"
+        )
+    return [
+        Cell(condition, size, seed)
+        for seed in range(seeds)
+        for size in train_sizes
+        for condition in chosen
+    ]

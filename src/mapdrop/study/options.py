@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mapdrop.localize.command.texts import counts as counts
 from mapdrop.localize.command.texts import numbers as numbers
 from mapdrop.localize.command.texts import pixels as pixels
 from mapdrop.localize.command.texts import words as words
@@ -41,8 +42,26 @@ Out = Annotated[
     Path | None, _about(None, "Folder for the results. Default: a new one in mapdrop-study.")
 ]
 
+Jobs = Annotated[
+    int | None, _about(None, "Runs at a time, one thread each. Default: one for each core.", min=1)
+]
+Ray = Annotated[
+    str | None, _about(None, "Run on a Ray cluster instead: auto, ray://HOST:PORT, or local.")
+]
+Retry = Annotated[bool, _about(None, "Try runs that failed earlier again.")]
+
 TrainSize = Annotated[
-    int | None, _about(_DATA, "Training images. Default: 32 scenes, else 40.", min=1)
+    str | None,
+    _about(_DATA, "Training images, or several numbers: 10,20,40. Default: 32 scenes, else 40."),
+]
+ValidationSize = Annotated[
+    int | None,
+    _about(
+        _DATA,
+        "Images that choose each dropout's rate. Default: 64 scenes, else a quarter of what does "
+        "not train.",
+        min=1,
+    ),
 ]
 TestSize = Annotated[
     int | None, _about(_DATA, "Test images. Default: 128 scenes, else up to 1000 others.", min=1)

@@ -1,4 +1,4 @@
-"""The study as text: a table, what the differences are worth, and what was not measured."""
+"""The study as text: the verdict, tables, differences, and what was not measured."""
 
 from __future__ import annotations
 
@@ -9,163 +9,146 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from mapdrop.study.bootstrap import difference
+from mapdrop.study.conditions import Condition
 from mapdrop.study.rows import Row
-from mapdrop.study.summary import Estimate, difference, estimate, pck_at, runs, step_ratios
+from mapdrop.study.summary import Estimate, estimate, failures, pck_at, timings
+from mapdrop.study.verdict import Findings, count, findings, interval, limits, verdict, worth
+
+COLUMNS = ("test %\n≤ {0:g} px", "test %\n≤ {1:g} px", "train %\n≤ {0:g} px", "train %\n≤ {1:g} px")
 
 
 def print_report(console: Console, rows: Sequence[Row]) -> None:
-    """Prints a finished study; `rows` are all its rows, the first of kind "study"."""
-    study = rows[0]
-    console.print(table(rows))
-    for line in (*differences(rows), *savings(rows)):
-        console.print(line, markup=False, highlight=False)
-    guess = study["guess"]
-    small, large = (f"{100 * guess['pck'][f'{r:g}']:.1f} %" for r in study["data"]["radii"])
-    console.print(
-        f"Without looking (each joint's mean place in training): {small} and {large}, "
-        f"{guess['mean_error']:.1f} px.",
-        markup=False,
-        highlight=False,
+    """Prints a study; `rows` are all its rows, the first of kind "study"."""
+    show = partial(console.print, markup=False, highlight=False)
+    for found in findings(rows):
+        console.print(table(rows, found))
+        for line in (*differences(rows, found), *savings(rows, found)):
+            show(line)
+        show()
+    small, large = rows[0]["data"]["radii"]
+    guess = rows[0]["guess"]
+    without = (f"{100 * guess['pck'][f'{r:g}']:.1f} %" for r in (small, large))
+    show(
+        f"Without looking (each joint's mean place in training): {' and '.join(without)}, "
+        f"{guess['mean_error']:.1f} px."
     )
-    console.print()
+    for cell, error in failures(rows).items():
+        show(f"failed: {cell.condition.label}, {cell.train_size} images, seed {cell.seed}: {error}")
+    show()
+    console.print(verdict(rows), markup=False, highlight=False, style="bold")
+    show()
     console.print("What this cannot tell:", style="bold")
     for line in limits(rows):
-        console.print(f"- {line}", markup=False, highlight=False)
+        show(f"- {line}")
 
 
-def table(rows: Sequence[Row]) -> Table:
+def cells(rows: Sequence[Row], found: Findings, condition: Condition) -> list[str]:
+    """A condition's figures: PCK of test and train at both radii, error, step time, memory."""
+    of = found.runs[condition]
+    shares = [
+        estimate(of, partial(pck_at, part=part, radius=radius))
+        for part in ("test", "train")
+        for radius in rows[0]["data"]["radii"]
+    ]
+    error = estimate(of, lambda row: float(row["metrics"]["test"]["mean_error"]))
+    timing = timings(rows)[condition]
+    figures = [_figure(value) for value in (*shares, error)]
+    return [*figures, f"{timing['ratio']:.2f}", f"{timing['peak_mb']:.0f}"]
+
+
+def headers(rows: Sequence[Row]) -> list[str]:
+    """Of the columns of `cells`."""
+    columns = [column.format(*rows[0]["data"]["radii"]) for column in COLUMNS]
+    return [*columns, "test\nerror px", "step\n× none", "step\nMB"]
+
+
+def table(rows: Sequence[Row], found: Findings) -> Table:
     """One line for each condition."""
     data = rows[0]["data"]
-    seeds = len(next(iter(runs(rows).values())))
     shown = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
-        title=f"Which dropout for {data['name']}?",
-        caption=f"mean ± standard deviation over {_count(seeds, 'seed')}; "
-        f"px: {data['unit']}; step: time of a training step{_terms(rows)}",
+        title=f"Which dropout for {data['name']}? {count(found.train_size, 'training image')}",
+        caption=caption(rows, found),
         title_justify="left",
         caption_justify="left",
     )
-    small, large = data["radii"]
     # Long names are wrapped where the page is narrow, so that every figure fits.
     shown.add_column("dropout")
-    for header in (
-        f"test %\n≤ {small:g} px",
-        f"test %\n≤ {large:g} px",
-        f"train %\n≤ {small:g} px",
-        f"train %\n≤ {large:g} px",
-        "test\nerror px",
-        "step\n× none",
-    ):
+    for header in headers(rows):
         shown.add_column(header, justify="right", no_wrap=True)
-    ratios = step_ratios(rows)
-    for condition, of in runs(rows).items():
-        shares = [
-            estimate(of, partial(pck_at, part=part, radius=radius))
-            for part in ("test", "train")
-            for radius in (small, large)
-        ]
-        error = estimate(of, lambda row: row["metrics"]["test"]["mean_error"])
-        shown.add_row(condition.label, *map(_cell, [*shares, error]), f"{ratios[condition]:.2f}")
+    for condition in found.runs:
+        shown.add_row(label(found, condition), *cells(rows, found, condition))
     return shown
 
 
-def differences(rows: Sequence[Row]) -> list[str]:
-    """Each condition against the first one, seed by seed."""
-    found = runs(rows)
-    (base, base_runs), *others = found.items()
-    longest = max(len(condition.label) for condition in found)
+def label(found: Findings, condition: Condition) -> str:
+    """Its name, with a star where validation chose its rate among others."""
+    alone = [c.drop for c in found.runs].count(condition.drop) == 1
+    return condition.label + " *" * (condition in found.best and not alone)
+
+
+def caption(rows: Sequence[Row], found: Findings) -> str:
+    """What the figures are."""
+    several = len(found.best) < len(found.runs)
+    return (
+        f"mean ± standard deviation over {count(found.seeds, 'seed')}; "
+        f"px: {rows[0]['data']['unit']}; step: time and memory of a training step{_terms(found)}"
+        + "; *: the rate that is best on validation"
+        * several
+    )
+
+
+def differences(rows: Sequence[Row], found: Findings) -> list[str]:
+    """Each dropout at its chosen rate against the first one."""
+    if not found.gaps:
+        return []
     radius = rows[0]["data"]["radii"][0]
-    value = partial(pck_at, part="test", radius=radius)
-    best = max(found, key=lambda condition: estimate(found[condition], value).mean)
+    longest = max(len(condition.label) for condition in found.gaps)
     lines = [
-        f"Highest on test within {radius:g} px: {best.label}. Against {base.label}, seed by seed:"
+        f"Against {found.base.label}, points of test joints within {radius:g} px "
+        "(bootstrap over seeds and images):"
     ]
-    for condition, of in others:
-        gap = difference(of, base_runs, value)
-        lines.append(f"  {condition.label:<{longest}}  {_cell(gap, sign='+')}; {_worth(gap)}")
+    for condition, gap in found.gaps.items():
+        lines.append(
+            f"  {condition.label:<{longest}}  {gap.value:+5.1f}  {interval(gap)}; {worth(gap)}"
+        )
     return lines
 
 
-def savings(rows: Sequence[Row]) -> list[str]:
+def savings(rows: Sequence[Row], found: Findings) -> list[str]:
     """What a compact step costs of a plain one, where both ran on the same masks."""
-    found, ratios = runs(rows), step_ratios(rows)
+    costs = timings(rows)
     steps = rows[0]["settings"]["recipe"]["steps"]
-    value = partial(pck_at, part="test", radius=rows[0]["data"]["radii"][0])
+    radius = rows[0]["data"]["radii"][0]
     lines = []
-    for condition, of in found.items():
+    for condition, of in found.runs.items():
         plain = condition.plain
-        if plain != condition and plain in found:
-            gap = difference(of, found[plain], value)
+        if plain != condition and plain in found.runs:
+            gap = difference(of, found.runs[plain], radius)
             lines.append(
                 f"{condition.label} is {plain.label} with steps that take "
-                f"{ratios[condition] / ratios[plain]:.2f} of the time; the accuracy differs by "
-                f"what {_count(steps, 'step')} make of rounding: {_cell(gap, sign='+')}."
+                f"{costs[condition]['ratio'] / costs[plain]['ratio']:.2f} of the time; accuracy "
+                f"differs by what {count(steps, 'step')} make of rounding: {gap.value:+.1f}."
             )
     return lines
 
 
-def limits(rows: Sequence[Row]) -> list[str]:
-    """What the figures don't cover."""
-    study, found = rows[0], runs(rows)
-    seeds = len(next(iter(found.values())))
-    train, test = study["data"]["train"], study["data"]["test"]
-    lines = [
-        f"One split, {train} training and {test} test images: the seeds vary the start weights, "
-        "the order and shifts of images and the masks, not the data (--data-seed).",
-        "The network is small and briefly trained: width "
-        f"{study['settings']['width']} (the paper: 128), {study['settings']['recipe']['steps']} "
-        "steps. With more of either the order may change.",
-        study["data"]["limits"],
-    ]
-    if seeds < 5:
-        lines.insert(
-            0, f"{_count(seeds, 'seed')} can't show a small difference; more can (--seeds)."
-        )
-    if len({condition.drop for condition in found}) < len(found):
-        lines.append("Rates were compared on the test images, so the best one looks too good.")
-    else:
-        lines.append("Each dropout ran at one rate; another may suit this task better (--rates).")
-    timing = next(row for row in rows if row["kind"] == "timing")
-    lines.append(
-        f"Step times are medians of {timing['rounds']} interleaved steps on this machine "
-        f"({_count(study['machine']['threads'], 'thread')}); small differences are noise."
-    )
-    return lines
-
-
-def _worth(gap: Estimate) -> str:
-    if gap.interval is None or gap.spread is None:
-        return "one seed, so no difference is shown"
-    low, high = gap.interval
-    if low > 0 or high < 0:
-        verdict = "a difference"
-    elif abs(gap.mean) <= gap.spread:
-        verdict = "within the spread"
-    else:
-        verdict = f"not settled by {_count(gap.seeds, 'seed')}"
-    return f"95 %: {low:+.1f} to {high:+.1f}, {verdict}"
-
-
-def _cell(value: Estimate, sign: str = "") -> str:
-    mean = f"{value.mean:{sign}.1f}"
+def _figure(value: Estimate) -> str:
+    mean = f"{value.mean:.1f}"
     return mean if value.spread is None else f"{mean} ±{value.spread:.1f}"
 
 
-def _terms(rows: Sequence[Row]) -> str:
+def _terms(found: Findings) -> str:
     """What the words in the names mean, of those that ran."""
-    found = runs(rows)
-    sides = {f"{condition.block_size}x{condition.block_size}" for condition in found}
+    sides = {f"{condition.block_size}x{condition.block_size}" for condition in found.runs}
     terms = {
         "block": f"{' or '.join(sorted(sides))} pixels of a map",
         "share": "so many samples have one mask",
         "balanced": "a batch's masks drop every map equally often, give or take one",
         "compact": "dropped maps are not computed",
     }
-    used = [term for term in terms if any(term in condition.drop for condition in found)]
+    used = [term for term in terms if any(term in condition.drop for condition in found.runs)]
     return "".join(f"; {term}: {terms[term]}" for term in used)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + "s" * (number != 1)

@@ -1,10 +1,10 @@
-"""Runs the cells of a study: the same data, and for each seed the same start, in all conditions."""
+"""Runs one cell of a study: the same data, and for each seed the same start, in all conditions."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -69,13 +69,11 @@ class Outcome:
     """One finished run.
 
     Attributes:
-        cell: which one.
         row: what is saved of it.
         heats: heat maps (n, K, rows, columns) of the test images that `shown` chooses.
         found: (n, K, 2), the points read from them in working pixels.
     """
 
-    cell: Cell
     row: Row
     heats: npt.NDArray[np.float32]
     found: npt.NDArray[np.float32]
@@ -97,31 +95,33 @@ def run(
     settings: Settings,
     on_step: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Trains one network and measures it on the training and the test images.
+    """Trains one network and measures it on the training, validation and test images.
 
     Raises:
         TrainingDivergedError: when the loss is no longer finite.
     """
     started = time.perf_counter()
     model = build(cell.condition, len(data.joints), cell.seed, settings)
-    images, truth = inputs.images[data.train], inputs.points[data.train]
-    losses = train(model, images, truth, settings.recipe, cell.seed, on_step)
-    learnt, found = (predict(model, inputs.normalised[part]) for part in (data.train, data.test))
-    points = {
-        "test": in_original(data, data.test, found.points.numpy()),
-        "train": in_original(data, data.train, learnt.points.numpy()),
+    parts = {
+        "train": data.smaller(cell.train_size),
+        "validation": data.validation,
+        "test": data.test,
     }
+    images, truth = inputs.images[parts["train"]], inputs.points[parts["train"]]
+    losses = train(model, images, truth, settings.recipe, cell.seed, on_step)
+    found = {part: predict(model, inputs.normalised[of]) for part, of in parts.items() if len(of)}
+    points = {part: in_original(data, parts[part], of.points.numpy()) for part, of in found.items()}
     row = {
         "kind": "run",
-        **asdict(cell.condition),
-        "seed": cell.seed,
+        **cell.to_row(),
         "metrics": {part: measured(of, data) for part, of in points.items()},
         "curve": {part: curve(of, data) for part, of in points.items()},
+        "errors": {part: errors(of, data) for part, of in points.items() if part != "train"},
         "final_loss": float(np.mean(losses[-10:])),
         "seconds": time.perf_counter() - started,
     }
-    few = shown(data)
-    return Outcome(cell, row, found.heats[few].numpy(), found.points[few].numpy())
+    few, test = shown(data), found["test"]
+    return Outcome(row, test.heats[few].numpy(), test.points[few].numpy())
 
 
 def shown(data: KeypointData) -> npt.NDArray[np.intp]:
@@ -144,12 +144,18 @@ def in_original(
 def measured(points: Points, data: KeypointData) -> Row:
     """What is reported of a set of images."""
     scores = metrics.pck(*points, data.joints, data.radii)
-    errors = metrics.pixel_errors(*points, data.joints)
+    far = metrics.pixel_errors(*points, data.joints)
     return {
         "pck": {f"{radius:g}": scores.at(radius)["total"] for radius in data.radii},
-        "mean_error": errors.mean()["total"],
-        "median_error": errors.median()["total"],
+        "mean_error": far.mean()["total"],
+        "median_error": far.median()["total"],
     }
+
+
+def errors(points: Points, data: KeypointData) -> list[list[float | None]]:
+    """How far off each joint of each image is, in original pixels; None where it is missing."""
+    far = metrics.pixel_errors(*points, data.joints).distances
+    return [[None if np.isnan(d) else round(float(d), 2) for d in image] for image in far]
 
 
 def curve(points: Points, data: KeypointData) -> Row:

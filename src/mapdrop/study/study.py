@@ -1,12 +1,14 @@
-"""A whole study: time the steps, run the grid, save every row, draw and print the report."""
+"""A whole study: time the steps, run the grid, save every row; or go on where it was stopped."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import asdict
+import json
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 
 from rich.console import Console
@@ -15,99 +17,153 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from mapdrop.localize.data import KeypointData
 from mapdrop.localize.machine import machine, versions
 from mapdrop.study.conditions import Condition
-from mapdrop.study.figure import draw
-from mapdrop.study.grid import grid
-from mapdrop.study.report import print_report
-from mapdrop.study.rows import Row, RowFile
-from mapdrop.study.runner import Inputs, Outcome, Settings, guess, run
-from mapdrop.study.summary import pck_at
+from mapdrop.study.examples import Pictures, keep
+from mapdrop.study.grid import Cell
+from mapdrop.study.rows import OutputExistsError, Row, RowFile
+from mapdrop.study.runner import Inputs, Settings, guess
+from mapdrop.study.summary import failures, pck_at, timings
 from mapdrop.study.timing import step_times, steps_timed
+from mapdrop.study.workers import Finished, Steps
+
+Executor = Callable[[Sequence[Cell]], Generator[Steps | Finished]]
+"""Runs cells, wherever, and tells how far it is and what came out."""
 
 
-def perform(
-    data: KeypointData,
-    conditions: Sequence[Condition],
-    seeds: int,
-    settings: Settings,
-    folder: Path,
-    console: Console,
-) -> list[Row]:
-    """Runs a study, leaving rows.jsonl, report.txt and study.png in `folder`.
+@dataclass(frozen=True)
+class Study:
+    """What to run.
 
-    Returns:
-        all rows, the first of kind "study".
-
-    Raises:
-        OutputExistsError: when `folder` holds one already.
-        TrainingDivergedError: when a run did; the rows before it are kept.
+    Attributes:
+        data: what it runs on; all training sizes are in it.
+        cells: every run; a folder that has some of them already goes on with the rest.
+        settings: what is the same in all of them.
+        folder: where rows.jsonl and the examples go.
+        executor: runs the cells.
+        retry: whether cells that failed earlier are tried again.
     """
-    file = RowFile(folder)
-    console.print(f"rows: {file.path}", highlight=False, soft_wrap=True)
-    about = {"data": _about(data), "guess": guess(data), "machine": machine()}
-    file.append({"kind": "study", **about, **_common(settings)})
-    examples = _run_all(data, conditions, seeds, settings, file, console)
-    picture = folder / "study.png"
-    draw(picture, file.rows, data, examples)
-    _save_text(folder / "report.txt", file.rows)
-    print_report(console, file.rows)
-    console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
-    return file.rows
 
+    data: KeypointData
+    cells: Sequence[Cell]
+    settings: Settings
+    folder: Path
+    executor: Executor
+    retry: bool = False
 
-def _run_all(
-    data: KeypointData,
-    conditions: Sequence[Condition],
-    seeds: int,
-    settings: Settings,
-    file: RowFile,
-    console: Console,
-) -> list[Outcome]:
-    """Step times, then every cell; the outcomes of the first seed, for the picture."""
-    cells, inputs, examples = grid(conditions, seeds), Inputs.of(data), []
-    longest = max(len(condition.label) for condition in conditions)
-    with _progress(console) as progress:
-        total = steps_timed(conditions) + len(cells) * settings.recipe.steps
+    @property
+    def conditions(self) -> list[Condition]:
+        """Each once, in the order of the cells."""
+        return list(dict.fromkeys(cell.condition for cell in self.cells))
+
+    def perform(self, console: Console) -> list[Row]:
+        """Runs what is not there yet; all rows, the first of kind "study".
+
+        Raises:
+            OutputExistsError: when the folder holds another study, or somebody is running this one.
+        """
+        with RowFile(self.folder) as file:
+            console.print(f"rows: {file.path}", highlight=False, soft_wrap=True)
+            self._begin(file)
+            with _progress(console) as progress:
+                self._run(file, console, progress)
+            return file.rows
+
+    def _begin(self, file: RowFile) -> None:
+        asked = {"data": self._about(), "settings": asdict(self.settings)}
+        if not file.rows:
+            Pictures.of(self.data).keep(self.folder)
+            about = {"guess": guess(self.data), "machine": machine(), **self._common()}
+            file.append({"kind": "study", **asked, **about})
+        for part, value in asked.items():
+            there = file.rows[0].get(part)
+            if there != _as_read(value):
+                raise OutputExistsError(
+                    f"{file.path} is of a study with other {part}: "
+                    f"{_first_difference(there, value)}; ask for the same, or choose another --out"
+                )
+
+    def _run(self, file: RowFile, console: Console, progress: Progress) -> None:
+        """Step times, then every cell that has no row."""
+        done = {Cell.of(row) for row in file.rows if row["kind"] == "run"}
+        failed = {} if self.retry else failures(file.rows)
+        waiting = [cell for cell in self.cells if cell not in done and cell not in failed]
+        untimed = [c for c in self.conditions if c not in timings(file.rows)]
+        steps = self.settings.recipe.steps
+        total = (steps_timed(untimed) if untimed else 0) + len(waiting) * steps
         task = progress.add_task("timing the steps", total=total)
-        advance = partial(progress.advance, task)
-        for row in step_times(conditions, data, inputs, settings, on_step=advance):
-            file.append({**row, **_common(settings)})
-        for number, cell in enumerate(cells, start=1):
-            running = f"{number}/{len(cells)} {cell.condition.label}, seed {cell.seed}"
-            progress.update(task, description=running)
-            outcome = run(cell, data, inputs, settings, advance)
-            file.append({**outcome.row, **_common(settings)})
-            console.print(_finished(outcome, data, longest), highlight=False)
-            if cell.seed == 0:
-                examples.append(outcome)
-    return examples
+        if untimed:
+            advance = partial(progress.advance, task)
+            inputs = Inputs.of(self.data)
+            for row in step_times(untimed, self.data, inputs, self.settings, on_step=advance):
+                file.append({**row, **self._common()})
+        progress.update(task, description=f"{len(done)} of {len(self.cells)} runs done")
+        longest = max(len(cell.condition.label) for cell in self.cells)
+        told: dict[Cell, int] = {}
+        with closing(self.executor(waiting)) as events:
+            for event in events:
+                if isinstance(event, Steps):
+                    told[event.cell] = told.get(event.cell, 0) + event.number
+                    progress.advance(task, event.number)
+                    continue
+                self._save(file, event)
+                done.add(event.cell)
+                progress.advance(task, steps - told.get(event.cell, 0))
+                progress.update(task, description=f"{len(done)} of {len(self.cells)} runs done")
+                console.print(self._line(event, longest), highlight=False, markup=False)
+
+    def _save(self, file: RowFile, event: Finished) -> None:
+        if isinstance(event.outcome, str):
+            row = {"kind": "failed", **event.cell.to_row(), "error": event.outcome}
+        else:
+            # First, so that a row means that all of its cell is there.
+            keep(self.folder, event.cell, event.outcome)
+            row = event.outcome.row
+        file.append({**row, **self._common()})
+
+    def _common(self) -> Row:
+        """What every row carries."""
+        written = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        return {"versions": versions(), "written": written}
+
+    def _about(self) -> Row:
+        data = self.data
+        digest = blake2b(digest_size=16)
+        for array in (data.images, data.points, data.train, data.validation, data.test):
+            digest.update(array.tobytes())
+        return {
+            "name": data.name,
+            "joints": list(data.joints),
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "test": len(data.test),
+            "working_size": [data.images.shape[2], data.images.shape[1]],
+            "radii": list(data.radii),
+            "unit": data.unit,
+            "limits": data.limits,
+            "digest": digest.hexdigest(),
+        }
+
+    def _line(self, event: Finished, longest: int) -> str:
+        cell, outcome = event.cell, event.outcome
+        start = f"{cell.condition.label:<{longest}}  {cell.train_size:4} images  seed {cell.seed}  "
+        if isinstance(outcome, str):
+            return f"{start}failed: {outcome}"
+        radius = self.data.radii[0]
+        share, seconds = pck_at(outcome.row, "test", radius), outcome.row["seconds"]
+        return f"{start}test {share:5.1f} % within {radius:g} px  {seconds:5.1f} s"
 
 
-def _common(settings: Settings) -> Row:
-    """What every row carries."""
-    written = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {"settings": asdict(settings), "versions": versions(), "written": written}
+def _as_read(value: Row) -> Row:
+    """As JSON gives it back."""
+    found: Row = json.loads(json.dumps(value))
+    return found
 
 
-def _about(data: KeypointData) -> Row:
-    return {
-        "name": data.name,
-        "joints": list(data.joints),
-        "train": len(data.train),
-        "test": len(data.test),
-        "working_size": [data.images.shape[2], data.images.shape[1]],
-        "radii": list(data.radii),
-        "unit": data.unit,
-        "limits": data.limits,
-    }
-
-
-def _finished(outcome: Outcome, data: KeypointData, longest: int) -> str:
-    radius = data.radii[0]
-    share = pck_at(outcome.row, "test", radius)
-    return (
-        f"{outcome.cell.condition.label:<{longest}}  seed {outcome.cell.seed}  test {share:5.1f} % "
-        f"within {radius:g} px  {outcome.row['seconds']:5.1f} s"
-    )
+def _first_difference(there: Row | None, asked: Row) -> str:
+    for name, value in _as_read(asked).items():
+        found = (there or {}).get(name)
+        if found != value:
+            return f"{name} {found} instead of {value}"
+    return "something that this version does not know"
 
 
 def _progress(console: Console) -> Progress:
@@ -124,10 +180,3 @@ def _progress(console: Console) -> Progress:
         # Steps differ in cost from one dropout to the next, so look further back than usual.
         speed_estimate_period=60,
     )
-
-
-def _save_text(path: Path, rows: Sequence[Row]) -> None:
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("w", encoding="utf-8") as file:
-        print_report(Console(file=file, width=100), rows)
-    os.replace(unfinished, path)

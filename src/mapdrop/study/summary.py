@@ -1,15 +1,13 @@
-"""What the rows say: mean and spread over seeds, and whether a difference is more than spread."""
+"""What the rows say: mean and spread over seeds, and the rate that validation chose."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy.stats import t as student_t
-
 from mapdrop.study.conditions import Condition
+from mapdrop.study.grid import Cell
 from mapdrop.study.rows import Row
 
 
@@ -32,32 +30,43 @@ class Estimate:
         """Of at least one value."""
         return cls(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
 
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Where the mean of many seeds lies with 95 % (Student's t); None for one seed."""
-        if self.spread is None:
-            return None
-        margin = float(student_t.ppf(0.975, self.seeds - 1)) * self.spread / math.sqrt(self.seeds)
-        return self.mean - margin, self.mean + margin
-
 
 def condition_of(row: Row) -> Condition:
     """Which dropout a row is about."""
     return Condition(row["drop"], row["rate"], row["block_size"])
 
 
-def runs(rows: Sequence[Row]) -> dict[Condition, list[Row]]:
-    """The rows of finished runs by condition, each in the order of seeds."""
-    found: dict[Condition, list[Row]] = {}
+def train_sizes(rows: Sequence[Row]) -> list[int]:
+    """Numbers of training images, rising."""
+    return sorted({row["train_size"] for row in rows if row["kind"] == "run"})
+
+
+def runs(rows: Sequence[Row], train_size: int) -> dict[Condition, list[Row]]:
+    """The rows of finished runs of a training size by condition, each in the order of seeds.
+
+    Only seeds that ran in every condition count, so that like is compared with like: an
+    interrupted study, or one with failed cells, says less but nothing crooked. In the order in
+    which their steps were timed, which is that of the grid.
+    """
+    found: dict[Condition, dict[int, Row]] = {condition: {} for condition in timings(rows)}
     for row in rows:
-        if row["kind"] == "run":
-            found.setdefault(condition_of(row), []).append(row)
-    return {c: sorted(of, key=lambda row: int(row["seed"])) for c, of in found.items()}
+        if row["kind"] == "run" and row["train_size"] == train_size:
+            found[condition_of(row)][row["seed"]] = row
+    found = {condition: of for condition, of in found.items() if of}
+    complete = sorted(set.intersection(*(set(of) for of in found.values()))) if found else []
+    return {condition: [of[seed] for seed in complete] for condition, of in found.items()}
 
 
-def step_ratios(rows: Sequence[Row]) -> dict[Condition, float]:
-    """Step time against none, by condition."""
-    return {condition_of(row): float(row["ratio"]) for row in rows if row["kind"] == "timing"}
+def failures(rows: Sequence[Row]) -> dict[Cell, str]:
+    """Cells that failed and have not been run since, and why."""
+    failed = {Cell.of(row): row["error"] for row in rows if row["kind"] == "failed"}
+    done = {Cell.of(row) for row in rows if row["kind"] == "run"}
+    return {cell: error for cell, error in failed.items() if cell not in done}
+
+
+def timings(rows: Sequence[Row]) -> dict[Condition, Row]:
+    """What a step costs, by condition."""
+    return {condition_of(row): row for row in rows if row["kind"] == "timing"}
 
 
 def pck_at(row: Row, part: str, radius: float) -> float:
@@ -70,17 +79,17 @@ def estimate(of: Sequence[Row], value: Callable[[Row], float]) -> Estimate:
     return Estimate.of([value(row) for row in of])
 
 
-def difference(of: Sequence[Row], base: Sequence[Row], value: Callable[[Row], float]) -> Estimate:
-    """`of` less `base`, seed by seed: what both owe to their common start cancels out."""
-    start = {row["seed"]: value(row) for row in base}
-    return Estimate.of([value(row) - start[row["seed"]] for row in of])
+def chosen(found: dict[Condition, list[Row]], radius: float) -> list[Condition]:
+    """Each kind of dropout at the rate with the highest mean PCK on the validation images.
 
+    Of equal ones the first. In the order of the rows.
 
-def best_of_each_drop(rows: Sequence[Row], radius: float) -> list[Condition]:
-    """Each kind of dropout at the rate with the highest mean test PCK, in the order of the rows."""
+    Args:
+        found: as `runs` returns it, with at least one seed.
+    """
     best: dict[str, tuple[float, Condition]] = {}
-    for condition, of in runs(rows).items():
-        mean = estimate(of, lambda row: pck_at(row, "test", radius)).mean
+    for condition, of in found.items():
+        mean = estimate(of, lambda row: pck_at(row, "validation", radius)).mean
         if condition.drop not in best or mean > best[condition.drop][0]:
             best[condition.drop] = (mean, condition)
     return [condition for _, condition in best.values()]

@@ -13,6 +13,7 @@ from mapdrop.localize.data import KeypointData
 from mapdrop.localize.stages import CoarseStage
 from mapdrop.localize.train import Trainer
 from mapdrop.study.conditions import Condition
+from mapdrop.study.memory import peak
 from mapdrop.study.rows import Row
 from mapdrop.study.runner import Inputs, Settings, build
 
@@ -32,7 +33,7 @@ def step_times(
     rounds: int = ROUNDS,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Row]:
-    """A row for each condition: the median step in ms, and the median ratio to none.
+    """A row for each condition: the median step in ms, the median ratio to none, peak memory.
 
     Steps are interleaved: each round makes one step of every condition, and ratios are taken within
     a round, so that other work on the machine hits all of them alike. Each round starts with
@@ -54,6 +55,7 @@ def step_times(
             seconds[number, i] = time.perf_counter() - started
             on_step()
     kept = seconds[WARM_UP:]
+    peaks = [peak(lambda trainer=trainer: trainer(batch)) for trainer in trainers]  # type: ignore[misc]
     ratios = np.median(kept / kept[:, :1], axis=0)
     return [
         {
@@ -61,6 +63,7 @@ def step_times(
             **asdict(condition),
             "step_ms": float(1000 * np.median(kept[:, i])),
             "ratio": float(ratios[i]),
+            "peak_mb": peaks[i] / 2**20,
             "rounds": rounds,
         }
         for i, condition in enumerate(timed)

@@ -27,6 +27,20 @@ def numbers(text: str, option: str) -> tuple[float, ...]:
     return found
 
 
+def counts(text: str, option: str) -> tuple[int, ...]:
+    """ "10,20" is (10, 20), whole numbers from 1.
+
+    Raises:
+        typer.BadParameter: for anything else, and for nothing at all.
+    """
+    found = words(text)
+    if not found or not all(word.isdecimal() and int(word) for word in found):
+        raise typer.BadParameter(
+            f"expected whole numbers such as 10,20,40, got {text!r}", param_hint=option
+        )
+    return tuple(int(word) for word in found)
+
+
 def pixels(text: str, option: str) -> tuple[int, int]:
     """ "160x120" is (160, 120), a width and a height of 16 to 4096.
 

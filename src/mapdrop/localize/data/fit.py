@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import gt
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from mapdrop.localize.data.dataset import Dataset
 TRAIN_SIZE, TEST_SIZE = 40, 1000
 """Images taken of a data set unless the user says otherwise; dropout matters where few train."""
 
+VALIDATION_SHARE, VALIDATION_SIZE = 4, 200
+"""Where images validate it is one in four of those that don't train, but no more than this."""
+
 
 def fit(dataset: Dataset, request: Request, progress: Progress | None = None) -> KeypointData:
     """The pictures of `dataset` that `request` wants, in memory; no others are opened.
@@ -24,8 +28,8 @@ def fit(dataset: Dataset, request: Request, progress: Progress | None = None) ->
         DataError: when there are too few for the split.
         ImagesError: with everything that is wrong with the pictures wanted.
     """
-    train, test = _split(dataset, request)
-    chosen = np.sort(np.concatenate([train, test]))
+    train, validation, test = _split(dataset, request)
+    chosen = np.sort(np.concatenate([train, validation, test]))
     wanted = dataset.only(chosen.tolist())
     pictured = look(wanted, request.size or dataset.size, progress)
     return KeypointData(
@@ -34,7 +38,9 @@ def fit(dataset: Dataset, request: Request, progress: Progress | None = None) ->
         points=pictured.points,
         joints=dataset.joints,
         scale=pictured.scale,
+        groups=_groups(wanted),
         train=np.searchsorted(chosen, train),
+        validation=np.searchsorted(chosen, validation),
         test=np.searchsorted(chosen, test),
         radii=dataset.radii,
         unit=dataset.unit,
@@ -86,43 +92,47 @@ def look(dataset: Dataset, size: tuple[int, int], progress: Progress | None = No
 Indices = np.ndarray[tuple[int], np.dtype[np.intp]]
 
 
-def _split(dataset: Dataset, request: Request) -> tuple[Indices, Indices]:
-    """Samples to train and to test. People in one picture stay together, or the test would leak."""
+def _split(dataset: Dataset, request: Request) -> tuple[Indices, Indices, Indices]:
+    """Samples to train, validate and test; people in one picture stay together."""
     rng = np.random.default_rng(request.seed)
     ours, theirs = (_images(dataset, part) for part in ("train", "test"))
+    both = next((path for path in ours if path in theirs), None)
+    if both is not None:
+        raise DataError(f"{dataset.name}: {both} is both a training and a test image")
     if ours or theirs:
-        both = next((path for path in ours if path in theirs), None)
-        if both is not None:
-            raise DataError(f"{dataset.name}: {both} is both a training and a test image")
+        has = f"{len(ours)} training and {len(theirs)} test"
+        ours, theirs = _shuffled(ours, rng), _shuffled(theirs, rng)
         train = request.train_size or min(TRAIN_SIZE, len(ours))
-        test = request.test_size or min(TEST_SIZE, len(theirs))
-        _enough(
-            dataset,
-            f"{len(ours)} training and {len(theirs)} test",
-            train,
-            test,
-            train <= len(ours) and test <= len(theirs),
-        )
-        first, second = rng.permutation(len(ours))[:train], rng.permutation(len(theirs))[:test]
-        return _samples(dataset, ours, first), _samples(dataset, theirs, second)
-    images = _images(dataset, None)
-    count = len(images)
-    train = request.train_size or min(TRAIN_SIZE, count // 2)
-    test = request.test_size or min(TEST_SIZE, count - train)
-    _enough(dataset, f"{count} labelled", train, test, train + test <= count)
-    order = rng.permutation(count)
-    return (
-        _samples(dataset, images, order[:train]),
-        _samples(dataset, images, order[train : train + test]),
-    )
-
-
-def _enough(dataset: Dataset, has: str, train: int, test: int, fits: bool) -> None:
-    if train < 1 or test < 1 or not fits:
+        validation = _validation(request, len(ours) - train)
+        parts = ours[:train], ours[train : train + validation], theirs
+    else:
+        order = _shuffled(_images(dataset, None), rng)
+        has = f"{len(order)} labelled"
+        train = request.train_size or min(TRAIN_SIZE, len(order) // 2)
+        validation = _validation(request, len(order) - train)
+        # The last ones validate: those that test are the same whether or not any do.
+        last = max(train, len(order) - validation)
+        parts = order[:train], order[last:], order[train:last]
+    test = request.test_size or min(TEST_SIZE, len(parts[2]))
+    wanted, there = (train, validation, test), [len(part) for part in parts]
+    if min(train, test) < 1 or any(map(gt, wanted, there)):
         raise DataError(
-            f"{dataset.name} has {has} images, not enough for {max(train, 1)} to train and "
-            f"{max(test, 1)} to test; use a smaller --train-size or --test-size"
+            f"{dataset.name} has {has} images, not enough for {max(train, 1)} to train"
+            + f", {validation} to validate" * bool(validation)
+            + f" and {max(test, 1)} to test; use a smaller --train-size or --test-size"
         )
+    first, second, third = (_samples(dataset, part) for part in (*parts[:2], parts[2][:test]))
+    return first, np.sort(second), np.sort(third)
+
+
+def _shuffled(images: list[Path], rng: np.random.Generator) -> list[Path]:
+    return [images[index] for index in rng.permutation(len(images))]
+
+
+def _validation(request: Request, left: int) -> int:
+    if request.validation_size is not None:
+        return request.validation_size
+    return min(VALIDATION_SIZE, -(-left // VALIDATION_SHARE)) if left > 1 else 0
 
 
 def _images(dataset: Dataset, part: str | None) -> list[Path]:
@@ -130,6 +140,17 @@ def _images(dataset: Dataset, part: str | None) -> list[Path]:
     return list(dict.fromkeys(s.image for s in dataset.samples if s.part == part))
 
 
-def _samples(dataset: Dataset, images: list[Path], chosen: Indices) -> Indices:
-    wanted = {images[index] for index in chosen}
-    return np.array([i for i, s in enumerate(dataset.samples) if s.image in wanted], np.intp)
+def _samples(dataset: Dataset, images: list[Path]) -> Indices:
+    """Of these images, in their order."""
+    of: dict[Path, list[int]] = {image: [] for image in images}
+    for index, sample in enumerate(dataset.samples):
+        if sample.image in of:
+            of[sample.image].append(index)
+    return np.array([index for indices in of.values() for index in indices], np.intp)
+
+
+def _groups(dataset: Dataset) -> Indices:
+    """Which picture each sample is of, by number."""
+    numbers: dict[Path, int] = {}
+    found = [numbers.setdefault(sample.image, len(numbers)) for sample in dataset.samples]
+    return np.array(found, np.intp)

@@ -2,8 +2,8 @@
 
 The digits are scikit-learn's `load_digits` (1797 scans, Alpaydin and Kaynak 1998), the photographs
 its two sample images. The asked digits are the joints, each once in every scene; some others are
-there to be mistaken for them. Test scenes use other scans, and other parts of the photographs, than
-training scenes, so what was learnt by heart is of no use there.
+there to be mistaken for them. Training, validation and test scenes use different scans, and
+different parts of the photographs, so that what was learnt by heart is of no use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mapdrop.localize.data.base import DataError, KeypointData, Request
 ASKED = ("0", "1", "2")
 DISTRACTORS = 2
 SIZE, SMALLEST = (96, 96), 64
-TRAIN_SIZE, TEST_SIZE = 32, 128
+TRAIN_SIZE, VALIDATION_SIZE, TEST_SIZE = 32, 64, 128
 RADII = (4.0, 8.0)
 MARGIN, APART = 13.0, 22.0
 """How far a digit's centre keeps from the border and from another's, in pixels."""
@@ -39,7 +39,8 @@ def load(request: Request) -> KeypointData:
     if min(size) < SMALLEST:
         raise DataError(f"scenes need at least {SMALLEST}x{SMALLEST} pixels, got --size {size}")
     images, points = [], []
-    counts = (request.train_size or TRAIN_SIZE, request.test_size or TEST_SIZE)
+    validate = VALIDATION_SIZE if request.validation_size is None else request.validation_size
+    counts = (request.train_size or TRAIN_SIZE, request.test_size or TEST_SIZE, validate)
     for part, count in enumerate(counts):
         # A generator for each part: the test scenes don't change with the training size.
         rng = np.random.default_rng([request.seed, part])
@@ -48,14 +49,17 @@ def load(request: Request) -> KeypointData:
             image, centres = _scene(rng, scans, photographs, size, joints)
             images.append(image)
             points.append(centres)
+    train, test, validation = np.split(np.arange(sum(counts)), np.cumsum(counts[:-1]))
     return KeypointData(
         name="scenes",
         images=np.stack(images),
         points=np.stack(points),
         joints=joints,
         scale=np.ones(sum(counts)),
-        train=np.arange(counts[0]),
-        test=np.arange(counts[0], sum(counts)),
+        groups=np.arange(sum(counts)),
+        train=train,
+        validation=validation,
+        test=test,
         radii=RADII,
         unit=f"pixels of the {size[0]}x{size[1]} scene",
         limits="The digits and the photographs are real; putting one on the other is not.",
@@ -73,22 +77,30 @@ def _joints(request: Request) -> tuple[str, ...]:
 
 
 def _scans(part: int) -> Scans:
-    """The even-numbered scans of every digit for training (part 0), the odd ones for testing."""
-    bunch = load_digits()
-    return {str(digit): bunch.images[bunch.target == digit][part::2] / 16.0 for digit in range(10)}
+    """Every second scan of every digit for training (part 0), of the others each every second one.
+
+    Those are for testing (1) and for validation (2).
+    """
+    bunch, chosen = load_digits(), (slice(0, None, 2), slice(1, None, 4), slice(3, None, 4))[part]
+    return {str(digit): bunch.images[bunch.target == digit][chosen] / 16.0 for digit in range(10)}
 
 
 def _photographs(part: int, size: tuple[int, int]) -> list[Image]:
-    """The left half of each photograph for training (part 0), the right half for testing."""
-    halves = []
+    """The left half of each photograph for training (part 0).
+
+    Of the right half the lower half is for testing (1), the upper one for validation (2).
+    """
+    parts = []
     for photograph in load_sample_images().images:
-        middle = photograph.shape[1] // 2
-        half = photograph[:, :middle] if part == 0 else photograph[:, middle:]
-        if half.shape[0] < size[1] or half.shape[1] < size[0]:
-            height, width = half.shape[:2]
+        middle, centre = photograph.shape[0] // 2, photograph.shape[1] // 2
+        right = photograph[:, centre:]
+        seen = (photograph[:, :centre], right[middle:], right[:middle])
+        # The smallest decides for all: pictures of one size come from all of them.
+        height, width = (min(of.shape[axis] for of in seen) for axis in (0, 1))
+        if height < size[1] or width < size[0]:
             raise DataError(f"scenes are at most {width}x{height} pixels, got --size {size}")
-        halves.append(half.astype(np.float64))
-    return halves
+        parts.append(seen[part].astype(np.float64))
+    return parts
 
 
 def _scene(

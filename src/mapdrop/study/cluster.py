@@ -1,0 +1,43 @@
+"""Cells run on a Ray cluster, each as a task of one core."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from mapdrop.localize.data import KeypointData
+from mapdrop.study.grid import Cell
+from mapdrop.study.runner import Settings
+from mapdrop.study.workers import Finished, attempt
+
+
+def ray_tasks(
+    cells: Sequence[Cell], data: KeypointData, settings: Settings, address: str
+) -> Generator[Finished]:
+    """Runs all cells and tells of each as it is finished.
+
+    A task that a node took with it is a cell that failed, like any other.
+
+    Args:
+        address: as `ray.init` takes it: "auto", "ray://host:10001", or "local" for this machine.
+
+    Raises:
+        ConnectionError: when there is no cluster.
+    """
+    import ray
+
+    ray.init(address=address, log_to_driver=False, configure_logging=False)
+    try:
+        task: Any = ray.remote(num_cpus=1, max_retries=0)(attempt)
+        there = ray.put(data)
+        running = {task.remote(cell, there, settings): cell for cell in cells}
+        while running:
+            ready, _ = ray.wait(list(running))
+            for reference in ready:
+                cell = running.pop(reference)
+                try:
+                    yield ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    yield Finished(cell, f"{type(error).__name__}: {error}")
+    finally:
+        ray.shutdown()

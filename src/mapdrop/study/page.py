@@ -1,0 +1,182 @@
+"""The report of a study in its folder: text, one picture, and one HTML page with everything."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+from rich.console import Console
+
+import mapdrop
+from mapdrop.localize.run.folder import write
+from mapdrop.study import figures
+from mapdrop.study.examples import Example, Pictures, kept
+from mapdrop.study.report import caption, cells, headers, label, print_report
+from mapdrop.study.rows import Row
+from mapdrop.study.summary import failures
+from mapdrop.study.verdict import Findings, count, findings, interval, limits, verdict, worth
+
+
+def write_report(folder: Path, rows: Sequence[Row], console: Console) -> None:
+    """Leaves report.txt, study.png and report.html in `folder`, and prints the first."""
+    text = StringIO()
+    print_report(Console(file=text, width=100), rows)
+    write(folder / "report.txt", text.getvalue().encode())
+    print_report(console, rows)
+    found = findings(rows)
+    examples = kept(folder, found[-1].best, found[-1].train_size) if found else []
+    pictures = Pictures.kept(folder)
+    if found:
+        write(folder / "study.png", _overview(rows, found[-1], pictures, examples))
+    write(folder / "report.html", page(rows, pictures, examples).encode())
+    console.print(f"page: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def page(rows: Sequence[Row], pictures: Pictures, examples: Sequence[Example]) -> str:
+    """The whole report as HTML that needs no other file.
+
+    Args:
+        rows: of a study, the first of kind "study".
+        pictures: test images to show.
+        examples: what the networks made of them.
+    """
+    found = findings(rows)
+    template = files("mapdrop.study").joinpath("templates/report.html").read_text("utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    study = rows[0]
+    return environment.from_string(template).render(
+        study=study,
+        verdict=verdict(rows),
+        limits=limits(rows),
+        tables=[_table(rows, of) for of in found],
+        figures=_figures(rows, found, pictures, examples),
+        failures=[(cell.condition.label, cell, error) for cell, error in failures(rows).items()],
+        runs=count(sum(row["kind"] == "run" for row in rows), "run"),
+        settings=_flat(study["settings"]),
+        versions=study["versions"],
+        machine=study["machine"],
+        first=study["written"],
+        last=rows[-1]["written"],
+        version=mapdrop.__version__,
+    )
+
+
+def _table(rows: Sequence[Row], found: Findings) -> dict[str, Any]:
+    return {
+        "title": count(found.train_size, "training image"),
+        "headers": [header.replace("\n", " ") for header in headers(rows)],
+        "rows": [
+            (label(found, condition), cells(rows, found, condition)) for condition in found.runs
+        ],
+        "caption": caption(rows, found),
+        "base": found.base.label,
+        "gaps": [
+            (condition.label, f"{gap.value:+.1f}", interval(gap), worth(gap), gap.settled)
+            for condition, gap in found.gaps.items()
+        ],
+        "radius": f"{rows[0]['data']['radii'][0]:g}",
+    }
+
+
+def _figures(
+    rows: Sequence[Row],
+    found: Sequence[Findings],
+    pictures: Pictures,
+    examples: Sequence[Example],
+) -> list[tuple[str, str, str]]:
+    """Title, caption and address of every picture there is something to show in."""
+    if not found:
+        return []
+    last, drawn = found[-1], []
+    size = count(last.train_size, "training image")
+
+    def add(title: str, text: str, shape: tuple[float, float], draw: Callable[[Any], None]) -> None:
+        drawn.append((title, text, _address(_png(shape, draw))))
+
+    if len(found) > 1:
+        add(
+            "How many images does it take?",
+            "Each dropout at the rate chosen on validation; bars: 95 % over seeds and test images.",
+            (8, 4.4),
+            lambda figure: figures.learning_curve(figure, rows, found),
+        )
+    if last.gaps:
+        add(
+            "What is a difference, and what is chance?",
+            "Lines: 95 % over seeds and test images. One that reaches 0 shows nothing.",
+            (max(6.0, 3.4 * len(found)), 1.2 + 0.75 * len(last.gaps)),
+            lambda figure: figures.differences(figure, rows, found),
+        )
+    add(
+        "Within which radius are joints found?",
+        f"{size}; mean and standard deviation over seeds.",
+        (9, 4),
+        lambda figure: figures.curves(figure, rows, last),
+    )
+    if examples:
+        aspect = pictures.images.shape[1] / pictures.images.shape[2]
+        add(
+            "What the networks see in test images",
+            f"{size}, first seed: o truth, + prediction, glow heat map.",
+            (2.3 * (len(examples) + 1), 0.5 + 2.3 * aspect * len(pictures.images)),
+            lambda figure: figures.heat_maps(figure, pictures, examples),
+        )
+    dropping = [condition for condition in last.best if condition.rate]
+    if dropping:
+        add(
+            "What is dropped",
+            f"{figures.SAMPLES} samples of {figures.MAPS} feature maps of "
+            f"{figures.SIDE}x{figures.SIDE} pixels each; dark is dropped.",
+            (9.5, 0.4 + 0.65 * len(dropping)),
+            lambda figure: figures.masks(figure, dropping),
+        )
+    return drawn
+
+
+def _overview(
+    rows: Sequence[Row], found: Findings, pictures: Pictures, examples: Sequence[Example]
+) -> bytes:
+    """Curves above, heat maps below."""
+    aspect = pictures.images.shape[1] / pictures.images.shape[2]
+    heights = [3.6, 0.5 + 2.3 * aspect * len(pictures.images)] if examples else [3.6]
+
+    def draw(figure: Any) -> None:
+        parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+        figures.curves(parts[0], rows, found)
+        title = f"Which dropout for {rows[0]['data']['name']}? "
+        parts[0].suptitle(title + f"mean and standard deviation over {count(found.seeds, 'seed')}")
+        if examples:
+            figures.heat_maps(parts[1], pictures, examples)
+            parts[1].suptitle(
+                "some test images, first seed: o truth, + prediction, glow heat map", size=10
+            )
+
+    return _png((2.3 * max(4, len(examples) + 1), sum(heights)), draw)
+
+
+def _png(size: tuple[float, float], draw: Callable[[Any], None]) -> bytes:
+    figure, content = Figure(figsize=size, layout="constrained"), BytesIO()
+    draw(figure)
+    figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()
+
+
+def _address(png: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(png).decode()}"
+
+
+def _flat(settings: Row, prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    found = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found.update(_flat(value, f"{prefix}{name}."))
+        else:
+            found[prefix + name] = value
+    return found

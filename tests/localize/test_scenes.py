@@ -36,7 +36,9 @@ def test_more_training_scenes_leave_the_others_as_they_were() -> None:
     np.testing.assert_array_equal(few.images[few.train], many.images[many.smaller(6)])
     np.testing.assert_array_equal(few.images[few.test], many.images[many.test])
     assert (len(few.validation), len(many.validation)) == (0, 3)
-    assert len(load("scenes", Request(train_size=2, test_size=2, validation_size=None)).images) == 68
+    assert (
+        len(load("scenes", Request(train_size=2, test_size=2, validation_size=None)).images) == 68
+    )
 
 
 def test_the_parts_divide_the_scans_between_them() -> None:

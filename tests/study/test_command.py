@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -15,8 +16,8 @@ from mapdrop.cli import app
 from mapdrop.study.rows import read_rows
 
 SMALL = [
-    *("--seeds=2", "--steps=2", "--batch=2", "--width=2", "--banks=1"),
-    *("--train-size=4", "--test-size=4"),
+    *("--seeds=2", "--steps=2", "--batch=2", "--width=2", "--banks=1", "--jobs=1"),
+    *("--train-size=4", "--validation-size=2", "--test-size=4"),
 ]
 
 
@@ -33,15 +34,87 @@ def test_a_study_leaves_rows_a_report_and_a_picture(tmp_path: Path) -> None:
     runs = {(row["drop"], row["rate"], row["seed"]) for row in rows[5:]}
     drops = [("none", 0), ("element", 0.3), ("spatial", 0.3), ("block", 0.3)]
     assert runs == {(drop, rate, seed) for drop, rate in drops for seed in (0, 1)}
+    assert rows[0]["settings"]["recipe"]["steps"] == 2
     for row in rows:
-        assert row["settings"]["recipe"]["steps"] == 2
         assert set(row["versions"]) >= {"mapdrop", "torch", "numpy", "python"}
     assert "Which dropout for scenes?" in result.output
     assert "What this cannot tell" in (out / "report.txt").read_text()
     with Image.open(out / "study.png") as picture:
         assert picture.width > 800
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 1000
-    assert sorted(path.name for path in out.iterdir()) == ["report.txt", "rows.jsonl", "study.png"]
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    names = {"report.txt", "report.html", "rows.jsonl", "study.png", "examples", ".lock"}
+    assert {path.name for path in out.iterdir()} == names
+
+
+def test_a_report_can_be_made_again_from_the_folder_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    call("scenes", *SMALL, "--drops", "none,block", "--out", str(out))
+    made = {path.name: path.read_bytes() for path in out.glob("report.*")}
+    for name in made:
+        (out / name).unlink()
+    result = call("report", str(out))
+    assert result.exit_code == 0, result.output
+    assert {path.name: path.read_bytes() for path in out.glob("report.*")} == made
+    result = call("report", str(tmp_path))
+    assert result.exit_code == 1
+    assert "holds no study: there is no rows.jsonl" in result.output
+
+
+def test_the_same_command_goes_on_and_a_larger_one_adds(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    small = [*SMALL, "--drops", "none,spatial"]
+    assert call("scenes", *small, "--out", str(out)).exit_code == 0
+    before = read_rows(out / "rows.jsonl")
+    assert call("scenes", *small, "--out", str(out)).exit_code == 0
+    assert read_rows(out / "rows.jsonl") == before
+    larger = [*small, "--drops", "none,spatial,block", "--seeds=3", "--train-size=2,4"]
+    assert call("scenes", *larger, "--out", str(out)).exit_code == 0
+    rows = read_rows(out / "rows.jsonl")
+    assert rows[: len(before)] == before
+    cells = [(r["drop"], r["train_size"], r["seed"]) for r in rows if r["kind"] == "run"]
+    assert sorted(cells) == sorted(
+        (drop, size, seed)
+        for drop in ("none", "spatial", "block")
+        for size in (2, 4)
+        for seed in range(3)
+    )
+    other = call("scenes", *small, "--steps=3", "--out", str(out))
+    assert other.exit_code == 2
+    told = " ".join(other.output.split())
+    assert "with other settings: recipe {" in told
+    assert "choose another --out" in told
+    other = call("scenes", *small, "--data-seed=1", "--out", str(out))
+    assert other.exit_code == 2
+    assert "with other data: digest" in " ".join(other.output.split())
+    assert read_rows(out / "rows.jsonl") == rows
+
+
+def test_a_cell_that_fails_is_a_row_and_is_tried_again_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mapdrop.study import workers
+
+    out, small = tmp_path / "out", [*SMALL, "--drops", "none,spatial"]
+
+    def fails(cells: Any, *rest: Any) -> Any:
+        for event in real(cells, *rest):
+            if isinstance(event, workers.Finished) and event.cell.seed == 1:
+                event = event._replace(outcome="no memory")
+            yield event
+
+    real = workers.processes
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "processes", fails)
+        result = call("scenes", *small, "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert "failed: no memory" in result.output
+    for arguments, kinds in (([], {"failed": 2, "run": 2}), (["--retry"], {"failed": 2, "run": 4})):
+        assert call("scenes", *small, *arguments, "--out", str(out)).exit_code == 0
+        rows = read_rows(out / "rows.jsonl")
+        assert {k: sum(r["kind"] == k for r in rows) for k in kinds} == kinds
+    assert "failed" not in (out / "report.txt").read_text()
 
 
 def test_shared_masks_have_rows_and_lines_of_their_own(tmp_path: Path) -> None:
@@ -64,7 +137,6 @@ def test_an_earlier_study_is_never_overwritten(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "choose another --out" in result.output
     assert rows.read_text() == '{"kind": "run"}\n'
-    assert list(tmp_path.iterdir()) == [rows]
 
 
 def test_without_out_each_study_has_a_folder_of_its_own(
@@ -86,6 +158,9 @@ def test_without_out_each_study_has_a_folder_of_its_own(
         (["--rates", "half"], 2, "expected numbers such as"),
         (["--rates", "1.5"], 2, "between 0 and 1, got 1.5"),
         (["--size", "96"], 2, "as 160x120, got '96'"),
+        (["--train-size", "4,x"], 2, "expected whole numbers such as 10,20,40, got '4,x'"),
+        (["--train-size", "4,4"], 2, "each number of training images once"),
+        (["--jobs", "0"], 2, "'--jobs'"),
         (["--seeds", "0"], 2, "'--seeds'"),
         (["--learning-rate", "0"], 2, "learning_rate must be positive"),
         (["--bodyparts", "0,nose"], 1, "not 'nose'"),
@@ -130,7 +205,8 @@ def test_a_folder_that_cannot_be_made_is_a_message(tmp_path: Path) -> None:
 def test_every_option_has_help() -> None:
     import typer.main
 
-    command = typer.main.get_command(app).commands["study"]  # type: ignore[attr-defined]
+    group = typer.main.get_command(app).commands["study"]  # type: ignore[attr-defined]
+    command = group.commands["run"]
     without = [p.name for p in command.params if not getattr(p, "help", None)]
     assert without == []
     assert len(command.params) > 15
@@ -178,7 +254,7 @@ def test_every_unusable_picture_is_told_before_anything_is_trained(tmp_path: Pat
     (tmp_path / "points.csv").write_text(f"image,joint,x,y\n{rows}")
     for i in range(6):
         Image.new("RGB", (32, 32), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
-    arguments = [str(tmp_path), "--size=32x32", "--train-size=4", "--test-size=2", "--steps=2"]
+    arguments = [str(tmp_path), "--size=32x32", "--train-size=3", "--test-size=2", "--steps=2"]
     arguments += ["--batch=2", "--width=2", "--banks=1", "--drops=none", "--seeds=1"]
     (tmp_path / "2.png").write_bytes(b"")
     (tmp_path / "4.png").unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from mapdrop.localize.kinds import KINDS, kind
 from mapdrop.study.conditions import Condition
-from mapdrop.study.grid import conditions, grid
+from mapdrop.study.grid import Cell, conditions, grid
 from mapdrop.torch import DropBlock2d, Dropout, SpatialDropout2d
 
 
@@ -78,8 +79,14 @@ def test_without_compact_the_rest_of_the_name_stays() -> None:
 
 def test_the_grid_finishes_one_seed_before_the_next() -> None:
     chosen = conditions(["none", "spatial"], None, 5)
-    cells = [(cell.seed, cell.condition.drop) for cell in grid(chosen, 2)]
-    assert cells == [(0, "none"), (0, "spatial"), (1, "none"), (1, "spatial")]
+    cells = [(cell.seed, cell.train_size, cell.condition.drop) for cell in grid(chosen, [8, 4], 2)]
+    one = [(8, "none"), (8, "spatial"), (4, "none"), (4, "spatial")]
+    assert cells == [(seed, *rest) for seed in (0, 1) for rest in one]
+
+
+def test_a_cell_is_known_again_from_its_row() -> None:
+    for cell in grid(conditions(["none", "block"], [0.1, 0.25], 3), [4], 2):
+        assert Cell.of(json.loads(json.dumps({**cell.to_row(), "kind": "run"}))) == cell
 
 
 @pytest.mark.parametrize(
@@ -115,4 +122,10 @@ def test_what_makes_no_sense_is_refused(
 
 def test_a_study_without_seeds_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 seed"):
-        grid(conditions(["none"], None, 5), 0)
+        grid(conditions(["none"], None, 5), [4], 0)
+
+
+@pytest.mark.parametrize("sizes", [[], [4, 4], [0], [3, -1]], ids=str)
+def test_training_sizes_without_sense_are_refused(sizes: list[int]) -> None:
+    with pytest.raises(ValueError, match="each number of training images once, from 1"):
+        grid(conditions(["none"], None, 5), sizes, 1)

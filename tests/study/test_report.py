@@ -4,54 +4,26 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
-from mapdrop.study.report import differences, limits, print_report, savings
+from mapdrop.study.conditions import Condition
+from mapdrop.study.examples import Example, Pictures
+from mapdrop.study.page import page, write_report
+from mapdrop.study.report import cells, differences, print_report, savings, table
 from mapdrop.study.rows import OutputExistsError, Row, RowFile, fresh_folder, read_rows
-from mapdrop.study.summary import Estimate, best_of_each_drop
+from mapdrop.study.summary import Estimate, chosen, failures, runs
+from mapdrop.study.verdict import findings, limits, verdict
+from tests.study.written import IMAGES, condition, measured, study
 
-
-def measured(share: float) -> Row:
-    return {"pck": {"4": share, "8": share}, "mean_error": 5.0, "median_error": 4.0}
-
-
-def study(results: dict[tuple[str, float], Sequence[float]]) -> list[Row]:
-    """Rows of a study whose test PCK at both radii is given for each condition and seed."""
-    about = {
-        "name": "scenes",
-        "train": 32,
-        "test": 128,
-        "radii": [4.0, 8.0],
-        "unit": "pixels",
-        "limits": "Nothing is proven.",
-    }
-    settings = {"width": 16, "recipe": {"steps": 300}}
-    rows: list[Row] = [
-        {
-            "kind": "study",
-            "data": about,
-            "guess": measured(0.1),
-            "machine": {"threads": 2},
-            "settings": settings,
-        }
-    ]
-    for (drop, rate), shares in results.items():
-        condition = {"drop": drop, "rate": rate, "block_size": 5}
-        rows.append({"kind": "timing", **condition, "ratio": 1.25, "step_ms": 30.0, "rounds": 24})
-        rows += [
-            {
-                "kind": "run",
-                **condition,
-                "seed": seed,
-                "metrics": {"test": measured(share), "train": measured(1.0)},
-            }
-            for seed, share in enumerate(shares)
-        ]
-    return rows
+NONE, SPATIAL = ("none", 0.0), ("spatial", 0.5)
 
 
 def printed(rows: Sequence[Row], width: int) -> str:
@@ -60,53 +32,82 @@ def printed(rows: Sequence[Row], width: int) -> str:
     return out.getvalue()
 
 
-STUDIES = Path(__file__).parents[2] / "docs" / "study"
-NONE, SPATIAL = ("none", 0.0), ("spatial", 0.5)
+def lines(rows: Sequence[Row]) -> list[str]:
+    return differences(rows, findings(rows)[-1])
 
 
-def test_an_estimate_is_mean_standard_deviation_and_t_interval() -> None:
+def test_an_estimate_is_mean_and_standard_deviation() -> None:
     of = Estimate.of([1.0, 2.0, 3.0])
     assert (of.mean, of.spread, of.seeds) == (2, 1, 3)
-    assert of.interval is not None
-    # 4.303 is Student's t for 97.5 % and two degrees of freedom, in any table.
-    assert of.interval[1] - of.mean == pytest.approx(4.303 / math.sqrt(3), rel=1e-3)
     assert Estimate.of([7.0]) == Estimate(7, None, 1)
-    assert Estimate.of([7.0]).interval is None
 
 
-def test_differences_are_taken_seed_by_seed() -> None:
-    """The spread between seeds is 30 points, the difference is 5 +- 0.1 for each of them."""
-    lines = differences(study({NONE: (0.2, 0.5, 0.8), SPATIAL: (0.25, 0.551, 0.849)}))
-    assert "Highest on test within 4 px: spatial 0.5." in lines[0]
-    assert "+5.0 ±0.1" in lines[1]
-    assert lines[1].endswith("a difference")
+def test_a_dropout_that_helps_is_the_verdict() -> None:
+    rows = study({NONE: (0.5, 0.52, 0.48), SPATIAL: (0.8, 0.82, 0.78), ("block", 0.2): (0.6,) * 3})
+    assert verdict(rows).startswith(
+        "On scenes with 32 training images the highest is spatial 0.5: +30.0 points of joints "
+        "within 4 px (95 %: +2"
+    )
+    told = lines(rows)
+    assert told[1].startswith("  spatial 0.5  +30.0  95 %: +2")
+    assert told[1].endswith("; a difference")
 
 
-@pytest.mark.parametrize(
-    ("shares", "verdict"),
-    [
-        ((0.62, 0.5, 0.55), "+5.7 ±6.0; 95 %: -9.3 to +20.6, within the spread"),
-        ((0.6, 0.55, 0.55), "+6.7 ±2.9; 95 %: -0.5 to +13.8, not settled by 3 seeds"),
-        ((0.6, 0.58, 0.58), "+8.7 ±1.2; 95 %: +5.8 to +11.5, a difference"),
-    ],
-)
-def test_a_difference_is_held_against_its_spread(shares: Sequence[float], verdict: str) -> None:
-    lines = differences(study({NONE: (0.5, 0.5, 0.5), SPATIAL: shares}))
-    assert lines[1] == f"  spatial 0.5  {verdict}"
+def test_a_difference_within_chance_is_called_that() -> None:
+    rows = study({NONE: (0.5, 0.52, 0.48), SPATIAL: (0.52, 0.5, 0.51)})
+    assert "no dropout is shown to differ from none: the highest, spatial 0.5, is" in verdict(rows)
+    assert lines(rows)[1].endswith("; within what chance does")
 
 
-def test_the_report_says_so_when_no_dropout_wins() -> None:
-    lines = differences(study({NONE: (0.8, 0.8), SPATIAL: (0.5, 0.501)}))
-    assert "Highest on test within 4 px: none." in lines[0]
-    assert "-29.9" in lines[1]
-    assert lines[1].endswith(", a difference")
+def test_the_verdict_says_so_when_no_dropout_wins() -> None:
+    rows = study({NONE: (0.8, 0.81), SPATIAL: (0.5, 0.5), ("block", 0.2): (0.4, 0.4)})
+    assert "no dropout is shown to help, and 2 of 2 to harm; the least harmful" in verdict(rows)
+    assert "spatial 0.5, is -30.4 points" in verdict(rows)
 
 
 def test_one_seed_shows_nothing() -> None:
     rows = study({NONE: (0.5,), SPATIAL: (0.9,)})
-    assert "one seed, so no difference is shown" in differences(rows)[1]
+    assert "is shown to differ" in verdict(rows)
+    assert "one seed: no difference is shown" in lines(rows)[1]
     assert "1 seed " in limits(rows)[0]
     assert "±" not in printed(rows, 100).splitlines()[6]
+
+
+def test_rates_are_chosen_on_validation_and_reported_on_test() -> None:
+    """Validation prefers 0.2, test 0.7."""
+    rates = {("spatial", 0.2): (0.55, 0.55), ("spatial", 0.7): (0.9, 0.9)}
+    rows = study({NONE: (0.5, 0.5), **rates}, lambda drop, rate: 1 - rate)
+    (found,) = findings(rows)
+    assert [c.label for c in found.best] == ["none", "spatial 0.2"]
+    assert found.gaps[Condition("spatial", 0.2)].value == pytest.approx(5)
+    assert "spatial 0.2 *" in printed(rows, 100)
+    assert "spatial 0.7 *" not in printed(rows, 100)
+    assert any("Rates were chosen on 10 validation images" in line for line in limits(rows))
+    single = study({NONE: (0.5,), SPATIAL: (0.5,)})
+    assert any("ran at one rate" in line for line in limits(single))
+    assert chosen(runs(rows, 32), 4.0) == found.best
+
+
+def test_only_seeds_that_ran_in_every_condition_count() -> None:
+    rows = study({NONE: (0.5, 0.6), SPATIAL: (0.5, 0.6, 0.1)})
+    (found,) = findings(rows)
+    assert [len(of) for of in found.runs.values()] == [2, 2]
+    rows.append(
+        {"kind": "failed", **condition(*SPATIAL), "train_size": 32, "seed": 3, "error": "e"}
+    )
+    assert list(failures(rows).values()) == ["e"]
+    assert "failed: spatial 0.5, 32 images, seed 3: e" in printed(rows, 100)
+    assert any("1 run failed" in line for line in limits(rows))
+    again = study({SPATIAL: (0.5,) * 4})[1:]
+    assert failures([*rows, *again]) == {}
+
+
+def test_a_study_that_has_hardly_begun_can_be_reported() -> None:
+    rows = study({NONE: (0.5,), SPATIAL: ()})
+    rows.append({**rows[2], "drop": "spatial", "rate": 0.5, "seed": 5})
+    assert "nothing to compare" in verdict(rows)
+    assert findings(rows) == []
+    assert "nothing to compare" in printed(rows, 80)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -114,9 +115,9 @@ def test_nothing_of_the_table_is_cut_off(width: int) -> None:
     text = printed(study({NONE: (0, 1, 1), SPATIAL: (1, 0, 1), ("block", 0.25): (1, 1, 1)}), width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
-    for part in ("100.0 ±0.0", "66.7 ±57.7", "× none", "1.25", "block 0.25"):
+    for part in ("100.0 ±0.0", "66.7 ±57.7", "× none", "1.25", "block 0.25", "17"):
         assert part in text
-    assert "Nothing is proven." in text
+    assert "Nothing is <proven>." in text
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -125,7 +126,6 @@ def test_long_names_are_wrapped_rather_than_cut(width: int) -> None:
     text = printed(study({(drop, 0.5): (0, 1, 1) for drop in drops}), width)
     assert "…" not in text
     assert text.count("66.7 ±57.7") == 4 * 2
-    assert max(map(len, text.splitlines()[: text.splitlines().index("")])) <= width
     terms = " ".join(text.split())
     assert "share: so many samples have one mask; balanced: " in terms
     assert "compact: dropped maps are not computed" in terms
@@ -135,55 +135,153 @@ def test_long_names_are_wrapped_rather_than_cut(width: int) -> None:
 def test_compact_is_held_against_the_same_masks_computed_plainly() -> None:
     rows = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5), ("spatial+compact", 0.5): (0.6, 0.5)})
     next(r for r in rows if r["kind"] == "timing" and "compact" in r["drop"])["ratio"] = 1.0
-    (line,) = savings(rows)
+    (line,) = savings(rows, findings(rows)[0])
     assert line.startswith("spatial, compact 0.5 is spatial 0.5 with steps that take 0.80 of the")
-    assert line.endswith("by what 300 steps make of rounding: +0.0 ±0.0.")
-    assert line in " ".join(printed(rows, 120).split())
+    assert line.endswith("by what 300 steps make of rounding: +0.0.")
     alone = study({NONE: (0.5,), ("spatial+compact", 0.5): (0.6,), ("spatial", 0.2): (0.6,)})
-    assert savings(alone) == []
+    assert savings(alone, findings(alone)[0]) == []
 
 
-@pytest.mark.parametrize("name", ["scenes", "mouse-openfield"])
-def test_reports_of_earlier_studies_still_follow_from_their_rows(name: str) -> None:
-    folder = STUDIES / name
-    assert printed(read_rows(folder / "rows.jsonl"), 100) == (folder / "report.txt").read_text()
+def test_the_figures_of_a_condition_are_its_rows() -> None:
+    rows = study({NONE: (0.5, 0.7)})
+    (found,) = findings(rows)
+    shown = cells(rows, found, found.base)
+    assert shown == ["60.0 ±14.1"] * 2 + ["100.0 ±0.0"] * 2 + ["5.0 ±0.0", "1.25", "17"]
+    assert table(rows, found).row_count == 1
 
 
-def test_several_rates_on_the_test_set_are_a_limit() -> None:
-    one = study({NONE: (0.5,), SPATIAL: (0.5,)})
-    two = study({SPATIAL: (0.5,), ("spatial", 0.2): (0.6,)})
-    assert not any("looks too good" in line for line in limits(one))
-    assert any("looks too good" in line for line in limits(two))
-    assert [c.label for c in best_of_each_drop(two, 4.0)] == ["spatial 0.2"]
+class Reader(HTMLParser):
+    """The text of a page, the addresses it names, and whether its elements are closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text, self.addresses, self.open = "", [], []  # type: ignore[var-annotated]
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def some_pictures() -> Pictures:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(5, 90, (3, 3, 2))
+    points[0, 1] = np.nan
+    return Pictures(rng.integers(0, 255, (3, 96, 96, 3), dtype=np.uint8), points)
+
+
+def an_example(of: Condition) -> Example:
+    heats = np.random.default_rng(1).random((3, 3, 12, 12), np.float32)
+    return Example(of, heats, np.full((3, 3, 2), 40, np.float32))
+
+
+def test_the_page_is_whole_and_needs_nothing_else() -> None:
+    few = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)}, train_size=8)
+    many = study({NONE: (0.7, 0.6), SPATIAL: (0.8, 0.9)})
+    rows = [*few, *(row for row in many if row["kind"] == "run")]
+    html = page(rows, some_pictures(), [an_example(Condition(*SPATIAL))])
+    read = Reader(html)
+    assert read.open == []
+    assert len(read.addresses) == 5
+    assert all(address.startswith("data:image/png;base64,") for address in read.addresses)
+    text = " ".join(read.text.split())
+    for part in (
+        verdict(rows), "Nothing is <proven>.", "8 training images", "32 training images",
+        "How many images does it take?", "What is dropped", "recipe.steps", "mapdrop", "65.0 ±7.1",
+        *(line for line in limits(rows)),
+    ):  # fmt: skip
+        assert part in text, part
+    assert "<proven>" not in html
+    assert "http" not in html.replace("http-equiv", "")
+    assert "<script" not in html
+
+
+def test_a_report_is_files_and_what_is_printed(tmp_path: Path) -> None:
+    rows = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)})
+    some_pictures().keep(tmp_path)
+    out = io.StringIO()
+    write_report(tmp_path, rows, Console(file=out, width=100))
+    assert (tmp_path / "report.txt").read_text() in out.getvalue()
+    assert verdict(rows) in " ".join((tmp_path / "report.html").read_text().split())
+    with Image.open(tmp_path / "study.png") as picture:
+        assert picture.width > 800
+    assert not [path for path in tmp_path.iterdir() if "part" in path.name]
+
+
+EXPERIMENTS = sorted(Path(__file__).parents[2].glob("experiments/*/rows.jsonl"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.parent.name)
+def test_reports_of_the_experiments_follow_from_their_rows(path: Path) -> None:
+    rows = read_rows(path)
+    assert printed(rows, 100) == path.with_name("report.txt").read_text()
+    assert len(findings(rows)) == 4
+    assert {row["seed"] for row in rows if row["kind"] == "run"} == {0, 1, 2}
 
 
 def test_rows_are_on_disk_as_soon_as_they_are_appended(tmp_path: Path) -> None:
-    file = RowFile(tmp_path / "new" / "folder")
-    for number in range(3):
-        file.append({"kind": "run", "n": number})
-        assert (
-            read_rows(file.path)
-            == file.rows
-            == [{"kind": "run", "n": n} for n in range(number + 1)]
-        )
+    with RowFile(tmp_path / "new" / "folder") as file:
+        for number in range(3):
+            file.append({"kind": "run", "n": number})
+            assert (
+                read_rows(file.path)
+                == file.rows
+                == [{"kind": "run", "n": n} for n in range(number + 1)]
+            )
 
 
 def test_a_row_that_is_no_json_is_refused_whole(tmp_path: Path) -> None:
-    file = RowFile(tmp_path)
-    with pytest.raises(ValueError, match="JSON"):
-        file.append({"loss": math.nan})
-    assert file.path.read_text() == ""
-    assert file.rows == []
+    with RowFile(tmp_path) as file:
+        with pytest.raises(ValueError, match="JSON"):
+            file.append({"loss": math.nan})
+        assert file.path.read_text() == ""
+        assert file.rows == []
 
 
-def test_an_earlier_study_is_left_alone(tmp_path: Path) -> None:
-    RowFile(tmp_path).append({"kind": "run"})
-    with pytest.raises(OutputExistsError, match="choose another --out"):
+def test_a_row_that_a_kill_cut_is_taken_away(tmp_path: Path) -> None:
+    with RowFile(tmp_path) as file:
+        file.append({"n": 1})
+    whole = file.path.read_bytes()
+    for length in range(1, 9):
+        file.path.write_bytes(whole + b'{"n": 2}'[:length])
+        assert read_rows(file.path) == [{"n": 1}]
+        with RowFile(tmp_path) as again:
+            assert again.rows == [{"n": 1}]
+            assert again.path.read_bytes() == whole
+
+
+def test_a_damaged_line_in_the_middle_is_told(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"n": 1}\n{"n": \n{"n": 3}\n')
+    with pytest.raises(OutputExistsError, match=r"rows\.jsonl, line 2 is no row of a study"):
         RowFile(tmp_path)
-    assert len(read_rows(tmp_path / "rows.jsonl")) == 1
+    (tmp_path / "rows.jsonl").write_text('{"n": 1}\n')
+    with RowFile(tmp_path) as file:  # The failed attempt did not keep the folder to itself.
+        assert os.path.getsize(file.path) == 9
+
+
+def test_two_cannot_write_one_study(tmp_path: Path) -> None:
+    with RowFile(tmp_path), pytest.raises(OutputExistsError, match="another process is running"):
+        RowFile(tmp_path)
+    with RowFile(tmp_path) as file:
+        assert file.rows == []
 
 
 def test_fresh_folders_are_counted(tmp_path: Path) -> None:
     assert fresh_folder(tmp_path, "scenes") == tmp_path / "scenes-1"
     (tmp_path / "scenes-1").mkdir()
     assert fresh_folder(tmp_path, "scenes") == tmp_path / "scenes-2"
+
+
+def test_written_rows_are_what_they_say() -> None:
+    """Of the rows that these tests write themselves."""
+    rows = study({NONE: (0.5,)})
+    far = np.array(rows[-1]["errors"]["test"])
+    assert far.shape == (IMAGES, 3)
+    assert (far <= 4).mean() == measured(0.5)["pck"]["4"]

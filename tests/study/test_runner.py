@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mapdrop.localize.data import KeypointData, Request, load
+from mapdrop.localize.data import DataError, KeypointData, Request, load
 from mapdrop.localize.kinds import KINDS
 from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.train import Recipe
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
-from mapdrop.study.rows import read_rows
 from mapdrop.study.runner import Inputs, Settings, build, guess, run, shown
 from mapdrop.study.timing import WARM_UP, step_times, steps_timed
 
@@ -26,7 +24,7 @@ CONDITIONS = [Condition(drop, kind.rate or 0.0, 3) for drop, kind in KINDS.items
 
 @pytest.fixture(scope="module")
 def data() -> KeypointData:
-    return load("scenes", Request(train_size=4, test_size=5))
+    return load("scenes", Request(train_size=4, validation_size=2, test_size=5))
 
 
 def watched(
@@ -44,7 +42,7 @@ def watched(
 
     hook = nn.modules.module.register_module_forward_pre_hook(watch)
     try:
-        outcome = run(Cell(condition, seed), data, Inputs.of(data), SETTINGS)
+        outcome = run(Cell(condition, 4, seed), data, Inputs.of(data), SETTINGS)
     finally:
         hook.remove()
     return start, seen, outcome
@@ -82,7 +80,7 @@ def test_the_same_cell_gives_the_same_figures_whatever_the_global_generator(
     for state in (1, 2):
         torch.manual_seed(state)
         before = torch.get_rng_state()
-        row = run(Cell(CONDITIONS[2], 3), data, Inputs.of(data), SETTINGS).row
+        row = run(Cell(CONDITIONS[2], 4, 3), data, Inputs.of(data), SETTINGS).row
         assert torch.equal(torch.get_rng_state(), before)
         rows.append({k: v for k, v in row.items() if k != "seconds"})
     assert rows[0] == rows[1]
@@ -99,12 +97,20 @@ def test_masks_are_seeded() -> None:
 def test_a_row_holds_what_the_report_needs(data: KeypointData) -> None:
     steps: list[None] = []
     outcome = run(
-        Cell(CONDITIONS[3], 0), data, Inputs.of(data), SETTINGS, lambda: steps.append(None)
+        Cell(CONDITIONS[3], 4, 0), data, Inputs.of(data), SETTINGS, lambda: steps.append(None)
     )
     row = outcome.row
     assert len(steps) == 4
     assert (row["kind"], row["drop"], row["rate"], row["seed"]) == ("run", "block", 0.2, 0)
-    for part in ("test", "train"):
+    assert row["train_size"] == 4
+    assert list(row["errors"]) == ["validation", "test"]
+    assert np.shape(row["errors"]["test"]) == (5, 3)
+    within = np.mean(np.array(row["errors"]["test"]) <= 4)
+    assert within == row["metrics"]["test"]["pck"]["4"]
+    assert np.mean(row["errors"]["test"]) == pytest.approx(
+        row["metrics"]["test"]["mean_error"], abs=0.01
+    )
+    for part in ("test", "validation", "train"):
         assert list(row["metrics"][part]["pck"]) == ["4", "8"]
         curve = row["curve"][part]
         assert (curve["radii"][0], curve["radii"][-1]) == (0, 16)
@@ -136,12 +142,27 @@ def test_the_guess_is_the_mean_place_in_training(data: KeypointData) -> None:
     assert guess(data)["pck"]["8"] == (far <= 8).mean()
 
 
-def test_the_metrics_still_give_what_the_committed_rows_say() -> None:
-    study = read_rows(Path(__file__).parents[2] / "docs" / "study" / "scenes" / "rows.jsonl")[0]
-    sizes = {f"{part}_size": study["data"][part] for part in ("train", "test")}
-    now, then = guess(load("scenes", Request(**sizes))), study["guess"]
-    assert now.pop("pck") == then.pop("pck")
-    assert now == pytest.approx(then)
+def test_a_smaller_training_set_is_the_beginning_of_the_larger(data: KeypointData) -> None:
+    outcomes = [
+        run(Cell(CONDITIONS[0], size, 0), data, Inputs.of(data), SETTINGS) for size in (2, 4)
+    ]
+    assert outcomes[0].row["metrics"]["test"] != outcomes[1].row["metrics"]["test"]
+    few = KeypointData(**{**vars(data), "train": data.smaller(2)})
+    same = run(Cell(CONDITIONS[0], 2, 0), few, Inputs.of(few), SETTINGS)
+    assert same.row["errors"] == outcomes[0].row["errors"]
+    assert data.smaller(2).tolist() == data.train[:2].tolist()
+    for size in (0, 5):
+        with pytest.raises(DataError, match=f"has 4 training images, asked for {size}"):
+            data.smaller(size)
+
+
+def test_a_missing_joint_has_no_error(data: KeypointData) -> None:
+    points = data.points.copy()
+    points[data.test[1], 2] = np.nan
+    partly = KeypointData(**{**vars(data), "points": points})
+    row = run(Cell(CONDITIONS[0], 4, 0), partly, Inputs.of(partly), SETTINGS).row
+    missing = [[far is None for far in image] for image in row["errors"]["test"]]
+    assert np.argwhere(missing).tolist() == [[1, 2]]
 
 
 def test_step_times_are_against_none_even_when_none_was_not_asked_for(data: KeypointData) -> None:
@@ -151,7 +172,7 @@ def test_step_times_are_against_none_even_when_none_was_not_asked_for(data: Keyp
     )
     assert [row["drop"] for row in rows] == ["none", "spatial", "block"]
     assert rows[0]["ratio"] == 1
-    assert all(row["step_ms"] > 0 and row["ratio"] > 0 for row in rows)
+    assert all(row["step_ms"] > 0 and row["ratio"] > 0 and row["peak_mb"] > 0 for row in rows)
     assert len(steps) == 3 * (WARM_UP + 2) == steps_timed(CONDITIONS[2:], 2)
 
 
@@ -171,17 +192,17 @@ def test_a_compact_condition_is_trained_and_timed_compact(
 
     monkeypatch.setattr("mapdrop.torch.compact", stand_in)
     inputs, plain = Inputs.of(data), Condition("share=2+balanced", 0.5)
-    expected = run(Cell(plain, 3), data, inputs, SETTINGS)
+    expected = run(Cell(plain, 4, 3), data, inputs, SETTINGS)
     step_times([plain], data, inputs, SETTINGS, 2)
     assert calls == []
     compact = Condition("share=2+balanced+compact", 0.5)
-    outcome = run(Cell(compact, 3), data, inputs, SETTINGS)
-    assert calls == 4 * [True] + 2 * [False]
+    outcome = run(Cell(compact, 4, 3), data, inputs, SETTINGS)
+    assert calls == 4 * [True] + 3 * [False]
     assert outcome.row["drop"] == "share=2+balanced+compact"
     assert outcome.row["metrics"] == expected.row["metrics"]
     calls.clear()
     step_times([compact], data, inputs, SETTINGS, 2)
-    assert calls == (WARM_UP + 2) * [True]
+    assert calls == (WARM_UP + 2 + 1) * [True]  # One more for the memory.
 
 
 @pytest.mark.parametrize("drop", ["spatial", "share=8", "share=4+balanced"])
@@ -191,7 +212,7 @@ def test_compact_differs_by_rounding_only(drop: str, data: KeypointData) -> None
     inputs = Inputs.of(data)
 
     def heats(drop: str, seed: int = 3) -> Any:
-        return run(Cell(Condition(drop, 0.5), seed), data, inputs, settings).heats
+        return run(Cell(Condition(drop, 0.5), 4, seed), data, inputs, settings).heats
 
     plain = heats(drop)
     np.testing.assert_allclose(heats(f"{drop}+compact"), plain, rtol=0, atol=1e-5)

@@ -71,7 +71,7 @@ def learning_curve(figure: Any, rows: Sequence[Row], found: Sequence[Findings]) 
     axis.minorticks_off()
     axis.set_ylabel(f"% of test joints within {radius:g} px")
     axis.grid(alpha=0.25)
-    axis.legend(title="rate chosen on validation", loc="lower right")
+    figure.legend(title="rate chosen on validation", loc="outside right upper", frameon=False)
 
 
 def differences(figure: Any, rows: Sequence[Row], found: Sequence[Findings]) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
+
+# Otherwise its library writes two lines for each profile among what the command prints.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 def peak(work: Callable[[], object]) -> int:

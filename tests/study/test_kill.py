@@ -1,0 +1,81 @@
+"""A study killed at any moment goes on, with nothing lost and nothing doubled."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mapdrop.study.rows import Row, read_rows
+from tests.study.test_command import SMALL
+
+CELLS = [*SMALL, "--train-size", "2,4", "--drops", "none,spatial", "--rates", "0.3,0.6", "--jobs=2"]
+ROWS = 1 + 3 + 12  # The study, the timings, three conditions of two sizes and two seeds.
+TIMES = ("written", "seconds", "ratio", "step_ms")
+
+
+def started(out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "mapdrop", "study", "scenes", *CELLS, "--out", str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def finished(out: Path) -> list[Row]:
+    process = started(out)
+    told = process.communicate()[0]
+    assert process.returncode == 0, told
+    return read_rows(out / "rows.jsonl")
+
+
+def settled(rows: list[Row]) -> list[str]:
+    """Rows without what a clock decides, in an order that does not depend on who was first."""
+    return sorted(
+        str({name: value for name, value in row.items() if name not in TIMES}) for row in rows
+    )
+
+
+def killed(out: Path, lines: int, moment: float) -> None:
+    """Kills the study and all its processes when it has so many rows and a moment more."""
+    process, until = started(out), time.monotonic() + 120
+    file = out / "rows.jsonl"
+    while not file.exists() or file.read_bytes().count(b"\n") < lines:
+        assert time.monotonic() < until
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.002)
+    time.sleep(moment)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def survives(folder: Path, kills: int) -> None:
+    whole = finished(folder / "whole")
+    assert len(whole) == ROWS
+    chance = random.Random(kills)
+    lines = sorted(chance.randrange(0, ROWS - 1) for _ in range(kills))
+    for count in lines:
+        killed(folder / "killed", count, chance.uniform(0, 0.4))
+    rows = finished(folder / "killed")
+    assert settled(rows) == settled(whole)
+    report = (folder / "killed" / "report.txt").read_text()
+    assert report.splitlines()[:1] == (folder / "whole" / "report.txt").read_text().splitlines()[:1]
+    # Once more changes nothing.
+    assert finished(folder / "killed") == rows
+
+
+def test_a_killed_study_ends_with_the_rows_of_the_undisturbed_one(tmp_path: Path) -> None:
+    survives(tmp_path, kills=2)
+
+
+@pytest.mark.long
+def test_a_study_killed_twenty_times(tmp_path: Path) -> None:
+    survives(tmp_path, kills=20)

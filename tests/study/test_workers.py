@@ -1,0 +1,90 @@
+"""Processes that run cells: failures, deaths, and the same result wherever a cell runs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from multiprocessing import active_children
+
+import numpy as np
+import pytest
+import torch
+
+from mapdrop.localize.data import KeypointData, Request, load
+from mapdrop.localize.train import Recipe
+from mapdrop.study.cluster import ray_tasks
+from mapdrop.study.conditions import Condition
+from mapdrop.study.grid import Cell
+from mapdrop.study.rows import Row
+from mapdrop.study.runner import Inputs, Outcome, Settings, run
+from mapdrop.study.workers import Finished, Steps, processes
+
+SETTINGS = Settings(width=2, banks=1, recipe=Recipe(steps=20, batch=2))
+CELLS = [
+    Cell(Condition(drop, 0.5), size, seed=1) for size in (2, 4) for drop in ("none", "spatial")
+]
+BROKEN = Cell(Condition("none", 0.0), 99, 1)
+"""Asks for more images than there are."""
+
+
+@pytest.fixture(scope="module")
+def data() -> KeypointData:
+    return load("scenes", Request(train_size=4, validation_size=2, test_size=3))
+
+
+def finished(events: Generator[Steps | Finished]) -> dict[Cell, Outcome | str]:
+    with closing(events):
+        return {event.cell: event.outcome for event in events if isinstance(event, Finished)}
+
+
+def without_time(outcome: Outcome | str) -> Row:
+    assert isinstance(outcome, Outcome), outcome
+    return {name: value for name, value in outcome.row.items() if name != "seconds"}
+
+
+def test_a_cell_is_the_same_in_whatever_process_it_runs(data: KeypointData) -> None:
+    found = finished(processes([*CELLS, BROKEN], data, SETTINGS, 2))
+    assert torch.get_num_threads() == 1
+    for cell in CELLS:
+        here = run(cell, data, Inputs.of(data), SETTINGS)
+        assert without_time(found[cell]) == without_time(here)
+        np.testing.assert_array_equal(found[cell].heats, here.heats)  # type: ignore[union-attr]
+    # A cell that fails says why, and the others go on.
+    assert found[BROKEN] == "DataError: scenes has 4 training images, asked for 99"
+    assert len({str(without_time(found[cell])["errors"]) for cell in CELLS}) == len(CELLS)
+
+
+def test_steps_are_told_as_they_are_made(data: KeypointData) -> None:
+    told = []
+    with closing(processes(CELLS[:1], data, SETTINGS, 2)) as events:
+        told = [event for event in events if isinstance(event, Steps)]
+    assert told == [Steps(CELLS[0], 10)] * 2
+
+
+def test_a_process_that_dies_takes_its_cell_and_nothing_else(data: KeypointData) -> None:
+    long = Settings(width=2, banks=1, recipe=Recipe(steps=100_000, batch=2))
+    events = processes([CELLS[0], BROKEN], data, long, 1)
+    with closing(events):
+        assert isinstance(next(events), Steps)
+        (child,) = active_children()
+        child.kill()
+        rest = [event for event in events if isinstance(event, Finished)]
+    assert rest[0] == Finished(CELLS[0], "its process ended with exit code -9")
+    assert rest[1].cell == BROKEN
+    assert "asked for 99" in str(rest[1].outcome)
+
+
+def test_processes_end_with_the_study(data: KeypointData) -> None:
+    long = Settings(width=2, banks=1, recipe=Recipe(steps=100_000, batch=2))
+    with closing(processes(CELLS, data, long, 1)) as events:
+        next(events)
+        (child,) = active_children()
+    assert not child.is_alive()
+    assert active_children() == []
+
+
+def test_a_ray_cluster_gives_the_same(data: KeypointData) -> None:
+    found = finished(ray_tasks([*CELLS[:2], BROKEN], data, SETTINGS, "local"))
+    for cell in CELLS[:2]:
+        assert without_time(found[cell]) == without_time(run(cell, data, Inputs.of(data), SETTINGS))
+    assert found[BROKEN] == "DataError: scenes has 4 training images, asked for 99"

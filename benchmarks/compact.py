@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from benchmarks.arithmetic import beside_drops, bound
 from benchmarks.environment import environment
-from mapdrop.study.memory import peak
 from benchmarks.models import MODELS, Model
 from benchmarks.models.chains import chain
 from benchmarks.timing import Times, interleaved, ratio
 from mapdrop.localize.network import CoarseNet
+from mapdrop.study.memory import peak
 from mapdrop.torch import SpatialDropout2d, compact
 
 RESULTS = Path(__file__).parent / "results" / "compact-cpu.jsonl"

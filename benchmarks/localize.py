@@ -1,0 +1,51 @@
+"""How exact and how fast the cascade is on DeepLabCut's mouse: the table of docs/localize.md.
+
+    python -m benchmarks.localize [DATA]
+
+trains on 40 frames of five splits and evaluates on the frames that none of them saw.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mapdrop.localize.evaluation import Evaluation, unseen
+from mapdrop.localize.run.begin import begin
+from mapdrop.localize.run.folder import Folder
+from mapdrop.localize.run.pictures import to_test
+from mapdrop.localize.run.settings import DataSettings, Settings
+from mapdrop.localize.run.team import Team
+from mapdrop.localize.run.trained import Trained
+
+MOUSE = Path(__file__).parents[2] / "shared" / "data" / "mouse-openfield"
+SPLITS, FRAMES = 5, 40
+
+
+def main(data: str) -> None:
+    table = Table("split", "median px", "within 10 px", "within 20 px", "minutes of training")
+    for split in range(SPLITS):
+        with TemporaryDirectory() as folder:
+            settings = Settings(DataSettings(data, train_size=FRAMES, seed=split))
+            cpu = torch.device("cpu")
+            run = begin(Folder(Path(folder)), settings, False, Team(cpu))
+            started = time.perf_counter()
+            run.go()
+            minutes = (time.perf_counter() - started) / 60
+            trained = Trained.of(Path(folder), cpu)
+            new = unseen(trained, to_test(data, trained.joints, trained.size))
+            figures = Evaluation.of(trained, new).figures()
+            cells = [figures["median error px"]["total"]]
+            cells += [100 * figures[f"pck {radius} px"]["total"] for radius in (10, 20)]
+            table.add_row(str(split), *(f"{cell:.1f}" for cell in cells), f"{minutes:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else str(MOUSE))

@@ -1,0 +1,1 @@
+"""Studies whose rows are kept: which dropout, at which rate, with how many training images."""

@@ -1,0 +1,81 @@
+"""Runs the studies of this folder, and makes every table and figure from their rows.
+
+python -m experiments run NAME [--data PATH]   (goes on where it was stopped)
+python -m experiments report
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+
+from mapdrop.localize.run.folder import write
+from mapdrop.study.page import write_report
+from mapdrop.study.rows import NAME, read_rows
+from mapdrop.study.verdict import verdict
+
+HERE = Path(__file__).parent
+CONFIG = HERE / "experiments.yaml"
+_BETWEEN = re.compile(r"(?<=<!-- findings -->\n).*?(?=<!-- /findings -->)", re.DOTALL)
+
+app = typer.Typer(help="The studies whose rows are kept here.", no_args_is_help=True)
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="As experiments.yaml names it.")],
+    data: Annotated[str | None, typer.Option(help="Where its images are.")] = None,
+) -> None:
+    """Run a study, or go on with it."""
+    command = [sys.executable, "-m", "mapdrop", "study", *arguments(name, data)]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@app.command()
+def report() -> None:
+    """Make the reports of all studies again, and the findings in README.md."""
+    for folder in studies():
+        write_report(folder, read_rows(folder / NAME), Console())
+    write(HERE / "README.md", readme().encode())
+
+
+def arguments(name: str, data: str | None = None) -> list[str]:
+    """Of `mapdrop study`, for one of the experiments.
+
+    Raises:
+        typer.BadParameter: when there is no such experiment.
+    """
+    known = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    if name not in known:
+        raise typer.BadParameter(f"there is no experiment {name!r}, only {', '.join(known)}")
+    chosen = known[name]
+    options = [f"--{option}={value}" for option, value in chosen["options"].items()]
+    return [data or chosen["data"], "--out", str(HERE / name), *options]
+
+
+def studies() -> list[Path]:
+    """Folders with rows."""
+    return [path.parent for path in sorted(HERE.glob(f"*/{NAME}"))]
+
+
+def readme() -> str:
+    """README.md with the findings that follow from the rows."""
+    lines = []
+    for folder in studies():
+        text = (folder / "report.txt").read_text(encoding="utf-8")
+        lines += [f"## {folder.name}\n", f"{verdict(read_rows(folder / NAME))}\n"]
+        lines += [f"![PCK curves and heat maps]({folder.name}/study.png)\n"]
+        lines += [f"```\n{text.rstrip()}\n```\n"]
+    before = (HERE / "README.md").read_text(encoding="utf-8")
+    return _BETWEEN.sub(lambda found: "\n".join(["", *lines, ""]), before)
+
+
+if __name__ == "__main__":
+    app()

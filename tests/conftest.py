@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 from hypothesis import settings
+
+if importlib.util.find_spec("triton"):
+    # Before a test brings TensorFlow, after which Triton's LLVM ends the process; and
+    # torch.compile, once it finds Triton installed, imports it.
+    importlib.import_module("triton")
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.load_profile("ci")

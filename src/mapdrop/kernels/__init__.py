@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 import warnings
 from functools import cache
 from types import ModuleType
@@ -24,6 +25,24 @@ def for_cpu() -> ModuleType | None:
         )
         return None
     return kernels
+
+
+@cache
+def for_gpu() -> ModuleType | None:
+    """The compiled GPU kernels, or None where Triton is not installed, or came too late."""
+    if importlib.util.find_spec("triton") is None:
+        return None
+    if "tensorflow" in sys.modules and "triton" not in sys.modules:
+        # Both bring an LLVM, and Triton's ends the process if it finds the other's options there
+        # (Triton 3.9, TensorFlow 2.21); in the other order they get along.
+        warnings.warn(
+            "TensorFlow was imported before Triton, which would end this process, so mapdrop drops"
+            " by plain operations on GPUs. To have its kernels, import triton first.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return importlib.import_module("mapdrop.kernels.gpu")
 
 
 @cache

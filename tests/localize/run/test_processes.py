@@ -89,7 +89,9 @@ def test_two_processes_train_what_one_does(data: Path, tmp_path: Path) -> None:
     assert together.returncode == 0, together.stdout + together.stderr
     assert together.stdout.count("best on 1 validation images") == 1
     logs = {
-        ranks: [json.loads(line) for line in Folder(tmp_path / str(ranks)).log.open()]
+        ranks: [
+            json.loads(line) for line in Folder(tmp_path / str(ranks)).log.read_text().splitlines()
+        ]
         for ranks in (1, 2)
     }
     assert [row["step"] for row in logs[1]] == [0, 6, 12, 0, 6, 0, 6]

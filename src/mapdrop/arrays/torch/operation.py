@@ -165,6 +165,7 @@ def _pretend(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
 
 
 _library.impl("drop", drop_values, "CPU")
+_library.impl("drop", drop_values, "CUDA")
 _library.impl("drop", drop_anywhere, "CompositeExplicitAutograd")
 _library.impl("fresh_seed", lambda like: fresh(like.device), "CompositeExplicitAutograd")
 torch.library.register_fake("mapdrop::drop", _pretend, lib=_library)

@@ -1,4 +1,4 @@
-"""What a mask does to a tensor's values: by compiled kernels on the CPU, or plain operations."""
+"""What a mask does to a tensor's values: by compiled kernels, or plain operations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from mapdrop import seed as seeds
 from mapdrop.arrays import host
 from mapdrop.arrays.torch import coins as plain
+from mapdrop.arrays.torch import device
 from mapdrop.arrays.torch.memory import huge_pages
 from mapdrop.part import Part, part, whole_shape
 from mapdrop.plan import Items, Plan, plan
@@ -66,6 +67,11 @@ def plan_of(x: Tensor, request: Request) -> Plan | Part:
 
 def drop_values(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
     """x dropped: a new tensor of the same memory layout."""
+    asked = plan_of(x, request)
+    if device.fits(x, asked):
+        made = device.drop(x, seed, request[0], asked)
+        if made is not None:
+            return made
     if not _compiled(x, request):
         return drop_anywhere(x, seed, *request)
     out = huge_pages(torch.empty_like(x))
@@ -75,10 +81,13 @@ def drop_values(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
 
 def drop_values_in_place(x: Tensor, seed: Tensor, *request: Any) -> None:
     """x dropped, into its own memory."""
+    asked = plan_of(x, request)
+    if device.fits(x, asked) and device.drop_in_place(x, seed, request[0], asked):
+        return
     if _compiled(x, request):
         _into(x, x, seed, request)
     else:
-        x.copy_(drop_anywhere(x, seed, *request))
+        x.copy_(drop_values(x, seed, *request))
 
 
 def _compiled(x: Tensor, request: Any) -> bool:

@@ -20,7 +20,8 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks
+	$(BIN)/mapdrop bench --full --out benchmarks/results/operations.jsonl
+	$(BIN)/python -m benchmarks.compact
 
 # torch comes first, at the pinned version, so that nothing after it chooses another build.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks.arithmetic import beside_drops, bound
-from benchmarks.environment import environment
 from benchmarks.models import MODELS, Model
-from benchmarks.models.chains import chain
-from benchmarks.timing import Times, interleaved, ratio
+from mapdrop.bench.arithmetic import beside_drops, bound
+from mapdrop.bench.chains import chain
+from mapdrop.bench.environment import environment
+from mapdrop.bench.memory import peak
+from mapdrop.bench.timing import Times, interleaved, ratio
 from mapdrop.localize.network import CoarseNet
-from mapdrop.study.memory import peak
 from mapdrop.torch import SpatialDropout2d, compact
 
 RESULTS = Path(__file__).parent / "results" / "compact-cpu.jsonl"
@@ -130,7 +130,7 @@ def measured(row: Row) -> dict[str, Any]:
     # A model that could not be planned runs as it is: the record says so, and why.
     report = cast(Any, made.models[OURS]).report()
     record |= {"predicted_saving": report.saving, "not_planned": report.reason or None}
-    return record | environment()
+    return record | environment({"torch": torch.__version__})
 
 
 def _spread(times: Times) -> dict[str, float]:

@@ -1,72 +1,106 @@
-"""The README's tables of speed, made from the committed rows: `python -m benchmarks.tables`."""
+"""The tables of speed in README.md and docs/bench.md, made from the committed rows.
+
+mapdrop bench --full --out benchmarks/results/operations.jsonl
+python -m benchmarks.tables
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import ROWS
+from mapdrop.bench.case import FORWARD, OURS
+from mapdrop.bench.report import theirs, time_text
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
-RESULTS = HERE / "results" / "cpu.jsonl"
+PAGE = HERE.parent / "docs" / "bench.md"
+RESULTS = HERE / "results" / "operations.jsonl"
 # Of the packages a row was measured with, those that are named below the table.
-_NAMED = ("torch", "jax", "flax", "tensorflow", "keras")
-FRAMEWORKS = HERE / "results" / "frameworks.jsonl"
+_NAMED = ("numpy", "torch", "jax", "flax", "equinox", "tensorflow", "keras")
+_KEY = ("framework", "operation", "shape", "layout", "dtype", "direction")
+# The README's: one activation, and what a call costs.
+_SHOWN = ("resnet50-2", "1000-values")
+
+Record = dict[str, Any]
 
 
-def newest(results: Path = RESULTS) -> dict[str, dict[str, Any]]:
+def newest(results: Path, key: Iterable[str] = ("row",)) -> dict[str, Record]:
     """The last record of each row."""
-    lines = results.read_text().splitlines()
-    return {record["row"]: record for record in map(json.loads, lines)}
+    records = map(json.loads, results.read_text().splitlines())
+    return {", ".join(str(record[name]) for name in key): record for record in records}
 
 
-def table() -> str:
-    """Markdown; raises KeyError where a row of the benchmark was never run."""
-    records = newest()
-    shape = "32x256x56x56 float32 where no shape is named, p = 0.5 (DropBlock 0.1)."
-    return _table([records[row.name] for row in ROWS], shape)
+def rows() -> list[Record]:
+    """The last of each, a framework after the other."""
+    records = newest(RESULTS, _KEY).values()
+    order = list(dict.fromkeys(record["framework"] for record in records))
+    return sorted(records, key=lambda record: order.index(record["framework"]))
 
 
-def frameworks_table() -> str:
-    """Markdown, of every row that there is of the other frameworks."""
-    shape = "32x56x56x256 float32 (Keras 64 maps) where no dtype is named, p = 0.5."
-    return _table(list(newest(FRAMEWORKS).values()), shape)
-
-
-def _table(records: list[dict[str, Any]], shape: str) -> str:
-    lines = ["| work | mapdrop | peer | mapdrop / peer |", "| --- | --- | --- | --- |"]
-    for record in records:
-        times = {name: spread["median"] for name, spread in record["milliseconds"].items()}
-        ours, peer = times["mapdrop"], times[record["peer"]]
-        lines.append(
-            f"| {record['row']} | {_time(ours)} | `{record['peer']}` {_time(peer)} "
-            f"| {ours / peer:.2f} |"
-        )
-    machines = {
-        ", ".join(
-            [r["processor"], f"{r['threads']} threads"]
-            + [f"{name} {r[name]}" for name in _NAMED if name in r]
-            + [r["date"]]
-        )
+def shown(records: list[Record]) -> list[Record]:
+    """Those that stand in the README."""
+    return [
+        r
         for r in records
-    }
-    return "\n".join([*lines, "", f"{shape} {'; '.join(sorted(machines))}.", ""])
+        if r["shape"] in _SHOWN
+        and r["dtype"] == "float32"
+        and r["direction"] in (FORWARD, "forward and backward", "in place")
+        and (r["layout"] == "channels first" or r["framework"] != "torch")
+    ]
 
 
-def _time(milliseconds: float) -> str:
-    return f"{milliseconds:.1f} ms" if milliseconds >= 1 else f"{milliseconds * 1e3:.0f} µs"
+def table(records: list[Record]) -> str:
+    """Markdown."""
+    lines = [
+        "| drop | mapdrop | peer: its time, ours / theirs | ours / limit | memory, ours / theirs |",
+        "| --- | --- | --- | --- | --- |",
+        *map(_line, records),
+    ]
+    machines = {f"{r['processor']}, {r['threads']} threads, {r['date']}" for r in records}
+    versions = sorted({f"{name} {r[name]}" for name in _NAMED for r in records if name in r})
+    return "\n".join([*lines, "", f"{'; '.join(sorted(machines))}; {', '.join(versions)}.", ""])
 
 
-def filled(readme: str) -> str:
-    """The README's text with the tables in their places."""
-    for mark, made in (("speed", table()), ("frameworks", frameworks_table())):
+def _line(record: Record) -> str:
+    ratios, held = record["ratios"], record["bytes"]
+    peers = [
+        f"{_code(n)} {time_text(theirs(record, n))}, **{ratios[n]:.2f}**" for n in record["peers"]
+    ]
+    memory = [
+        f"{held[OURS] / held[n]:.2f}" for n in record["peers"] if held[OURS] is not None and held[n]
+    ]
+    return (
+        f"| {_name(record)} | {time_text(record['milliseconds'][OURS]['median'])} | {'; '.join(peers)} "
+        f"| {ratios[record['limit']]:.2f} of {record['limit']} | {', '.join(memory)} |"
+    )
+
+
+def _name(record: Record) -> str:
+    parts = [f"{record['framework']} {record['operation']}", record["shape"], record["direction"]]
+    if record["framework"] == "torch" and record["layout"] != "channels first":
+        parts.append(record["layout"])
+    if record["dtype"] != "float32":
+        parts.append(record["dtype"])
+    return ", ".join(parts)
+
+
+def _code(name: str) -> str:
+    return name if " " in name or "'" in name else f"`{name}`"
+
+
+def filled(text: str) -> str:
+    """README.md or docs/bench.md with the tables in their places."""
+    records = rows()
+    for mark, made in (("speed", table(shown(records))), ("rows", table(records))):
         between = rf"(?<=<!-- {mark} -->\n).*?(?=<!-- /{mark} -->)"
-        readme = re.sub(between, made.replace("\\", r"\\"), readme, flags=re.DOTALL)
-    return readme
+        text = re.sub(between, made.replace("\\", r"\\"), text, flags=re.DOTALL)
+    return text
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text()))
+    for page in (README, PAGE):
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -7,12 +7,12 @@ from functools import partial
 from torch import nn
 
 from benchmarks.models import medical
-from benchmarks.models.chains import chain
 from benchmarks.models.enet import Encoder
 from benchmarks.models.model import Model, Size
 from benchmarks.models.tcn import TCN, Normalise, by_hook, by_parametrization
 from benchmarks.models.vgg import vgg11, vgg16_bn
 from benchmarks.models.wide_resnet import Drop, WideResNet
+from mapdrop.bench.chains import chain
 from mapdrop.localize.network import CoarseNet
 
 

@@ -7,6 +7,7 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit('The mapdrop command needs its extra: pip install "mapdrop[study]"') from error
 
+from mapdrop.bench.command import bench
 from mapdrop.check.command import check
 from mapdrop.explain.command import explain
 from mapdrop.localize.command import app as localize
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.add_typer(study, name="study")
 app.command()(explain)
 app.command()(check)
+app.command()(bench)
 app.add_typer(localize, name="localize")
 
 

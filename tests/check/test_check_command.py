@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from mapdrop.check.frameworks import NAMES
 from mapdrop.cli import app
+from mapdrop.frameworks.found import NAMES
 from tests.conftest import missing
 
 SOURCE = Path(__file__).parents[2] / "src"

@@ -17,12 +17,13 @@ from mapdrop.check import process
 from mapdrop.check.bits import canonical, from_floats, to_floats
 from mapdrop.check.cases import Case, large, values, vectors
 from mapdrop.check.compare import compare, difference
-from mapdrop.check.frameworks import Framework
 from mapdrop.check.report import show
 from mapdrop.check.rows import DIFFERS, SAME, Row, disagreements
 from mapdrop.check.run import Outcome
 from mapdrop.check.ways import numpy as by_numpy
 from mapdrop.check.ways.way import UnavailableError, Way, at_step, dropping
+from mapdrop.frameworks import process as processes
+from mapdrop.frameworks.found import Framework
 from tests.conftest import framework
 
 Array = Any
@@ -158,7 +159,7 @@ def test_two_that_disagree_fail_the_check(capsys: pytest.CaptureFixture[str]) ->
 def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "jax.py").write_text("import time\ntime.sleep(60)")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(process, "LIMIT", 3)
+    monkeypatch.setattr(processes, "LIMIT", 3)
     steps: list[str] = []
     (row,) = process.check(Framework("jax", "jax"), True, steps.append)
     assert row.wrong

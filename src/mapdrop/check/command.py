@@ -27,9 +27,9 @@ def check(
     """
     try:
         # Here, because not everybody has rich.
-        from mapdrop.check.frameworks import chosen
         from mapdrop.check.report import document, show
         from mapdrop.check.run import perform
+        from mapdrop.frameworks.found import chosen
 
         names = chosen(only)
     except ModuleNotFoundError as problem:

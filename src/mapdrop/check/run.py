@@ -12,9 +12,9 @@ from rich.console import Console
 
 import mapdrop
 from mapdrop.check import process
-from mapdrop.check.frameworks import Framework, found
-from mapdrop.check.rows import Row, disagreements
+from mapdrop.check.rows import MISSING, Row, disagreements
 from mapdrop.coins import VERSION
+from mapdrop.frameworks.found import Framework, found
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def perform(names: Sequence[str], quick: bool) -> Outcome:
             if isinstance(framework, Framework):
                 rows += process.check(framework, quick, doing)
             else:
-                rows.append(framework)
+                rows.append(Row(framework.name, status=MISSING, reason=framework.reason))
     return Outcome(tuple(rows))
 
 

@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
+from mapdrop.bench.memory import peak
 from mapdrop.localize.batches import Batches
 from mapdrop.localize.data import KeypointData
 from mapdrop.localize.stages import CoarseStage
 from mapdrop.localize.train import Trainer
 from mapdrop.study.conditions import Condition
-from mapdrop.study.memory import peak
 from mapdrop.study.rows import Row
 from mapdrop.study.runner import Inputs, Settings, build
 

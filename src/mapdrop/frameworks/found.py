@@ -1,4 +1,4 @@
-"""Which frameworks there are to check, and which of them are installed here."""
+"""Which frameworks there are, and which of them are installed here."""
 
 from __future__ import annotations
 
@@ -6,25 +6,31 @@ import importlib.util
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from mapdrop.check.rows import MISSING, Row
-
 NAMES = ("numpy", "torch", "jax", "tensorflow", "keras")
 _BACKENDS = ("tensorflow", "torch", "jax")
 
 
 @dataclass(frozen=True)
 class Framework:
-    """One to check, in a process of its own.
+    """One that is here.
 
     Attributes:
-        name: what it is called in the table.
-        module: that of `mapdrop.check.ways` which knows it.
+        name: what it is called in a table.
+        module: what modules of ways to use it are called.
         backend: Keras', which is chosen when it is imported.
     """
 
     name: str
     module: str
     backend: str = ""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """One that is not, and what to do about it."""
+
+    name: str
+    reason: str
 
 
 def chosen(only: str) -> list[str]:
@@ -36,29 +42,25 @@ def chosen(only: str) -> list[str]:
     return [name for name in NAMES if name in names]
 
 
-def found(names: Collection[str]) -> Iterator[Framework | Row]:
-    """Those to check; for one that is not installed its row. Imports none of them."""
+def found(names: Collection[str]) -> Iterator[Framework | Absent]:
+    """Those of these names, Keras once for each backend. Imports none of them."""
     for name in names:
         if not _installed(name):
             extra = "keras,tensorflow" if name == "keras" else name
-            yield _missing(name, f'not installed: pip install "mapdrop[{extra}]"')
+            yield Absent(name, f'not installed: pip install "mapdrop[{extra}]"')
         elif name != "keras":
             yield Framework(name, name)
         else:
             yield from _keras()
 
 
-def _keras() -> Iterator[Framework | Row]:
+def _keras() -> Iterator[Framework | Absent]:
     backends = [backend for backend in _BACKENDS if _installed(backend)]
     for backend in backends:
         yield Framework(f"keras ({backend})", "keras", backend)
     if not backends:
-        yield _missing("keras", 'has no backend here: pip install "mapdrop[keras,tensorflow]"')
+        yield Absent("keras", 'has no backend here: pip install "mapdrop[keras,tensorflow]"')
 
 
 def _installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
-
-
-def _missing(name: str, reason: str) -> Row:
-    return Row(name, status=MISSING, reason=reason)

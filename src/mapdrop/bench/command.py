@@ -1,0 +1,74 @@
+"""`mapdrop bench`: is it faster than what I use, on this machine?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    only: Annotated[
+        str, typer.Option(help="Time these alone: numpy,torch,jax,tensorflow,keras.")
+    ] = "",
+    full: Annotated[
+        bool, typer.Option("--full", help="Every shape, operation and direction: half an hour.")
+    ] = False,
+    word: Annotated[
+        str, typer.Option("--case", help="Only cases with this in their name, as 'spatial, unet'.")
+    ] = "",
+    seconds: Annotated[
+        float | None, typer.Option(min=0.01, help="For each case; 1.5, or 3 with --full.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Append the rows to this file, an object of JSON a line.")
+    ] = None,
+    shapes: Annotated[
+        bool, typer.Option("--shapes", help="List the shapes and the networks they are from.")
+    ] = False,
+) -> None:
+    """Time dropout here against each framework's own, in about two minutes.
+
+    Every framework that is found runs in a process of its own: forward, with
+    the gradient, the memory it takes, and what no way to do it can be faster
+    than (a copy, or the arithmetic). Works are interleaved, so that whatever
+    else the machine does hits them alike.
+
+    Exit code 1 where a case failed; a framework that is not installed is none.
+    """
+    try:
+        # Here, because not everybody has rich.
+        from rich.console import Console
+
+        from mapdrop.bench.report import list_shapes, show
+        from mapdrop.bench.run import perform
+        from mapdrop.frameworks.found import chosen
+
+        names = chosen(only)
+    except ModuleNotFoundError as problem:
+        typer.echo(f'{problem.name} is not installed: pip install "mapdrop[study]"', err=True)
+        raise typer.Exit(1) from problem
+    except ValueError as problem:
+        typer.echo(str(problem), err=True)
+        raise typer.Exit(2) from problem
+    if shapes:
+        list_shapes(Console())
+        return
+    if out is not None and not out.parent.is_dir():
+        typer.echo(f"--out {out}: there is no folder {out.parent}", err=True)
+        raise typer.Exit(2)
+
+    def keep(row: dict[str, object]) -> None:
+        if out is not None:
+            with out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    # A case of any name may be asked for, not only those of the short form.
+    outcome = perform(names, not full and not word, word, seconds, keep)
+    if not outcome.rows and not outcome.failed:
+        typer.echo(f"no case here has {word!r} in its name: see --shapes", err=True)
+        raise typer.Exit(2)
+    show(outcome, Console())
+    raise typer.Exit(1 if outcome.failed else 0)

@@ -1,0 +1,1 @@
+"""How each framework's users drop, with ours and with others'."""

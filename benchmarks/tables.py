@@ -73,10 +73,10 @@ def _line(record: Record) -> str:
     memory = [
         f"{held[OURS] / held[n]:.2f}" for n in record["peers"] if held[OURS] is not None and held[n]
     ]
-    return (
-        f"| {_name(record)} | {time_text(record['milliseconds'][OURS]['median'])} | {'; '.join(peers)} "
-        f"| {ratios[record['limit']]:.2f} of {record['limit']} | {', '.join(memory)} |"
-    )
+    ours = time_text(record["milliseconds"][OURS]["median"])
+    near = f"{ratios[record['limit']]:.2f} of {record['limit']}"
+    cells = [_name(record), ours, "; ".join(peers), near, ", ".join(memory)]
+    return f"| {' | '.join(cells)} |"
 
 
 def _name(record: Record) -> str:

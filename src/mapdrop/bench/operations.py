@@ -34,7 +34,7 @@ OPERATIONS = {
     "element": Operation("b c ... -> b c ...", "b ... c -> b ... c", 0.5),
     "spatial": Operation("b c ... -> b c", "b ... c -> b c", 0.5),
     "block": Operation(
-        "b c h w -> b c h w", "b h w c -> b h w c", 0.1, (("h", BLOCK), ("w", BLOCK))
+        "b c h w -> b h w c", "b h w c -> b h w c", 0.1, (("h", BLOCK), ("w", BLOCK))
     ),
     "path": Operation("b ... -> b", "b ... -> b", 0.2),
 }

@@ -24,8 +24,8 @@ def torchvision_drop_block2d(x: Tensor, p: float, block_size: int, eps: float = 
     return x * noise * (noise.numel() / (eps + noise.sum()))
 
 
-def timm_drop_block_fast_2d(x: Tensor, p: float, block_size: int) -> Tensor:
-    """timm.layers.drop_block_fast_2d, as of 1.0: centres anywhere, then a max pool over them."""
+def timm_drop_block_2d(x: Tensor, p: float, block_size: int) -> Tensor:
+    """timm.layers.drop_block_2d, as of 1.0.23 with couple_channels=False: centres anywhere."""
     _, _, h, w = x.shape
     clipped = min(block_size, w, h)
     gamma = p * w * h / clipped**2 / ((w - block_size + 1) * (h - block_size + 1))

@@ -92,7 +92,7 @@ def _peers(case: Case) -> Mapping[str, _Drop]:
         "spatial": {f"F.{spatial.__name__}": partial(spatial, p=p)},
         "block": {
             "torchvision's": partial(peers.torchvision_drop_block2d, p=p, block_size=BLOCK),
-            "timm's": partial(peers.timm_drop_block_fast_2d, p=p, block_size=BLOCK),
+            "timm's": partial(peers.timm_drop_block_2d, p=p, block_size=BLOCK),
         },
         "path": {
             "torchvision's": partial(peers.torchvision_stochastic_depth, p=p),

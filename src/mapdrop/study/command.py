@@ -54,10 +54,11 @@ def run(
 ) -> None:
     """Which dropout does this task want, and what does it cost?
 
-    Trains the coarse heat-map network of Tompson et al. (CVPR 2015) with each dropout, from the
-    same start and on the same data. Validation images choose each dropout's rate, test images are
-    reported, whichever wins. Leaves a report (text, HTML, a picture) and one row for each run.
-    Stopped at any moment, the same command with the same --out goes on.
+    Trains the coarse heat-map network of Tompson et al. (CVPR 2015) with each
+    dropout, from the same start and on the same data. Validation images choose
+    each dropout's rate, test images are reported, whichever wins. Leaves a
+    report (text, HTML, a picture) and one row for each run. Stopped at any
+    moment, the same command with the same --out goes on.
     """
     try:
         from rich.console import Console

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 
@@ -55,7 +56,10 @@ def step_times(
             seconds[number, i] = time.perf_counter() - started
             on_step()
     kept = seconds[WARM_UP:]
-    peaks = [peak(lambda trainer=trainer: trainer(batch)) for trainer in trainers]  # type: ignore[misc]
+    peaks = []
+    for trainer in trainers:
+        trainer.optimiser.zero_grad()  # The last step's gradients are not this one's.
+        peaks.append(peak(partial(trainer, batch)))
     ratios = np.median(kept / kept[:, :1], axis=0)
     return [
         {

@@ -31,7 +31,8 @@ def evaluate(
 ) -> None:
     """Measure a trained network on labelled images that it has never seen.
 
-    Images that trained or validated it are known again by what they show, and left out.
+    Images that trained or validated it are known again by what they show, and
+    left out.
     """
     with told():
         from rich.console import Console

@@ -31,10 +31,11 @@ def predict(
     ] = 0.3,
     device: o.Device = None,
 ) -> None:
-    """Find the joints in new images.
+    r"""Find the joints in new images.
 
-    Writes a table as DeepLabCut's: x, y and likelihood of each joint, in the pixels of the picture;
-    and the pictures with the joints drawn on them. Videos need: pip install "mapdrop[video]"
+    Writes a table as DeepLabCut's: x, y and likelihood of each joint, in the
+    pixels of the picture; and the pictures with the joints drawn on them.
+    Videos need: pip install "mapdrop\[video]"
     """
     with told():
         from mapdrop.localize.run.team import team

@@ -52,11 +52,13 @@ def train(
 ) -> None:
     """Train the localizer of Tompson et al. (CVPR 2015) on your own labelled images.
 
-    First a coarse network with spatial dropout, then a second one that looks again around what the
-    first one found, then both. Leaves the best and the last weights, the settings and a picture of
-    the training in --out. The same command with --resume goes on after a kill, to the same result.
+    First a coarse network with spatial dropout, then a second one that looks
+    again around what the first one found, then both. Leaves the best and the
+    last weights, the settings and a picture of the training in --out. The same
+    command with --resume goes on after a kill, to the same result.
 
-    Several GPUs or machines: torchrun --nproc-per-node 4 -m mapdrop localize train DATA --out RUN
+    Several GPUs or machines:
+    torchrun --nproc-per-node 4 -m mapdrop localize train DATA --out RUN
     """
     with told():
         from mapdrop.localize.augment import Augment

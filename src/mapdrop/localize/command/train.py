@@ -139,11 +139,14 @@ def _train(settings: Settings, out: Path | None, resume: bool, team: Team) -> No
     if team.leads:
         draw(folder.curves, log, run.validation.unit)
         best = next(row for row in reversed(log) if row["best"])
+        # A run on all there is needs other labelled images.
+        others = "OTHER_DATA" if settings.data.train_size is None else settings.data.source
         console.print(
             f"best on {len(run.validation)} validation images: median error "
             f"{best['median_error']:.1f} px ({run.validation.unit})\n"
             f"weights: {folder.best}\npicture: {folder.curves}\n"
-            f"next: mapdrop localize evaluate {folder.path} {settings.data.source}",
+            f"next: mapdrop localize evaluate {folder.path} {others}\n"
+            f"      mapdrop localize predict {folder.path} IMAGES",
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -17,9 +17,12 @@ import yaml
 from rich.console import Console
 
 from mapdrop.localize.run.folder import write
+from mapdrop.study.bootstrap import Interval
+from mapdrop.study.conditions import Condition
 from mapdrop.study.page import write_report
-from mapdrop.study.rows import NAME, read_rows
-from mapdrop.study.verdict import verdict
+from mapdrop.study.rows import NAME, Row, read_rows
+from mapdrop.study.summary import estimate, pck_at
+from mapdrop.study.verdict import findings, verdict
 
 HERE = Path(__file__).parent
 CONFIG = HERE / "experiments.yaml"
@@ -69,12 +72,36 @@ def readme() -> str:
     """README.md with the findings that follow from the rows."""
     lines = []
     for folder in studies():
-        text = (folder / "report.txt").read_text(encoding="utf-8")
-        lines += [f"## {folder.name}\n", f"{verdict(read_rows(folder / NAME))}\n"]
+        rows = read_rows(folder / NAME)
+        lines += [f"## {folder.name}\n", f"{verdict(rows)}\n", *_table(rows)]
         lines += [f"![PCK curves and heat maps]({folder.name}/study.png)\n"]
-        lines += [f"```\n{text.rstrip()}\n```\n"]
+        lines += [f"All rates, errors, costs and limits: [report]({folder.name}/report.txt).\n"]
     before = (HERE / "README.md").read_text(encoding="utf-8")
     return _BETWEEN.sub(lambda found: "\n".join(["", *lines, ""]), before)
+
+
+def _table(rows: list[Row]) -> list[str]:
+    """Each dropout less the first, for every number of training images."""
+    found = findings(rows)
+    radius = f"{rows[0]['data']['radii'][0]:g}"
+    base = found[0].base.label
+    drops = [condition.drop for condition in found[0].best[1:]]
+    lines = [
+        f"Test joints within {radius} px in %: {base}, and what each dropout at its rate adds "
+        "(95 %; bold: leaves out 0).\n",
+        f"| training images | {base} | {' | '.join(drops)} |",
+        f"| --- | --- |{' --- |' * len(drops)}",
+    ]
+    for of in found:
+        mean = estimate(of.runs[of.base], lambda row: pck_at(row, "test", float(radius))).mean
+        cells = [_gap(condition, gap) for condition, gap in of.gaps.items()]
+        lines.append(f"| {of.train_size} | {mean:.1f} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _gap(condition: Condition, gap: Interval) -> str:
+    text = f"{gap.value:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}) at {condition.rate:g}"
+    return f"**{text}**" if gap.settled else text
 
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from rich.console import Console
 
+from experiments.__main__ import readme
 from mapdrop.study.conditions import Condition
 from mapdrop.study.examples import Example, Pictures
 from mapdrop.study.page import page, write_report
@@ -222,8 +224,18 @@ EXPERIMENTS = sorted(Path(__file__).parents[2].glob("experiments/*/rows.jsonl"))
 def test_reports_of_the_experiments_follow_from_their_rows(path: Path) -> None:
     rows = read_rows(path)
     assert printed(rows, 100) == path.with_name("report.txt").read_text()
-    assert len(findings(rows)) == 4
-    assert {row["seed"] for row in rows if row["kind"] == "run"} == {0, 1, 2}
+    # All that experiments.yaml asks for is there.
+    options = yaml.safe_load((path.parents[1] / "experiments.yaml").read_text())
+    asked = options[path.parent.name]["options"]
+    sizes = [int(size) for size in asked["train-size"].split(",")]
+    assert [of.train_size for of in findings(rows)] == sizes
+    assert {of.seeds for of in findings(rows)} == {asked["seeds"]}
+
+
+def test_the_page_of_the_experiments_follows_from_their_rows() -> None:
+    assert EXPERIMENTS
+    page = EXPERIMENTS[0].parents[1] / "README.md"
+    assert readme() == page.read_text(), "run: python -m experiments report"
 
 
 def test_rows_are_on_disk_as_soon_as_they_are_appended(tmp_path: Path) -> None:

@@ -27,24 +27,34 @@ def table(results: Path = RESULTS) -> str:
     """
     if not results.exists():
         raise FileNotFoundError(f"{results} is missing: run python -m benchmarks.compact")
-    records = newest(results)
-    if missing := [row.name for row in ROWS if row.name not in records]:
-        raise LookupError(f"never run: {missing}; run python -m benchmarks.compact")
-    used = [records[row.name] for row in ROWS]
-    lines = [
-        f"| network | p | mask | speed-up over `{PEER}` | of the arithmetic bound | over {NONE} |",
-        "| --- | --- | --- | --- | --- | --- |",
+    records = newest(results, ("row", "processor"))
+    processors = sorted({record["processor"] for record in records.values()})
+    used = [
+        records[key]
+        for row in ROWS
+        for processor in processors
+        if (key := f"{row.name}, {processor}") in records
     ]
-    for record in (r for r in used if r["group"] == "main"):
-        gains = [_gain(record, peer) for peer in (PEER, NONE)]
-        share = f"{record['gains'][PEER] / record['bound']:.0%} of {record['bound']:.2f}x"
-        cells = [record["network"], f"{record['p']}", record["mask"], gains[0], share, gains[1]]
+    if missing := {row.name for row in ROWS} - {record["row"] for record in used}:
+        raise LookupError(f"never run: {sorted(missing)}; run python -m benchmarks.compact")
+    heads = [f"{name}: over `{PEER}` (of the bound), over {NONE}" for name in processors]
+    lines = [
+        f"| network | p | mask | arithmetic bound | {' | '.join(heads)} |",
+        f"| --- | --- | --- | --- |{' --- |' * len(heads)}",
+    ]
+    for row in (row for row in ROWS if row.group == "main"):
+        mine = {r["processor"]: r for r in used if r["row"] == row.name}
+        limit = next(iter(mine.values()))["bound"]
+        cells = [row.network, f"{row.p}", row.mask, f"{limit:.2f}x"]
+        cells += [_gains(mine[name]) if name in mine else "" for name in processors]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", *_sentences(used), ""])
 
 
-def _gain(record: dict[str, Any], peer: str) -> str:
-    return f"{record['gains'][peer]:.2f}x" if peer in record["gains"] else ""
+def _gains(record: dict[str, Any]) -> str:
+    gains = record["gains"]
+    over = f"{gains[PEER]:.2f}x ({gains[PEER] / record['bound']:.0%})"
+    return f"{over}, {gains[NONE]:.2f}x" if NONE in gains else over
 
 
 def _sentences(records: list[dict[str, Any]]) -> list[str]:
@@ -67,7 +77,7 @@ def _sentences(records: list[dict[str, Any]]) -> list[str]:
         ours, peer = (record["bytes"][name] for name in (OURS, PEER))
         sentences.append(
             f"Peak memory of the first row's step: {ours / peer:.2f} of `{PEER}`'s "
-            f"({ours / 2**20:.0f} instead of {peer / 2**20:.0f} MiB)."
+            f"({ours / 2**20:.0f} instead of {peer / 2**20:.0f} MiB; {record['processor']})."
         )
     machines = {
         f"{r['processor']}, {r['threads']} threads, torch {r['torch']}, {r['date']}"

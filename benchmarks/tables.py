@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mapdrop.bench.case import FORWARD, OURS
+from mapdrop.bench.case import BOTH, FORWARD, OURS, PLAIN
 from mapdrop.bench.report import theirs, time_text
 
 HERE = Path(__file__).parent
@@ -42,14 +42,19 @@ def rows() -> list[Record]:
 
 
 def shown(records: list[Record]) -> list[Record]:
-    """Those that stand in the README."""
-    return [
+    """Those that stand in the README: of training, where both passes were timed."""
+    usual = [
         r
         for r in records
         if r["shape"] in _SHOWN
         and r["dtype"] == "float32"
-        and r["direction"] in (FORWARD, "forward and backward", "in place")
-        and (r["layout"] == "channels first" or r["framework"] != "torch")
+        and (r["layout"] == PLAIN or r["framework"] != "torch")
+    ]
+    both = {(r["framework"], r["operation"]) for r in usual if r["direction"] == BOTH}
+    return [
+        r
+        for r in usual
+        if r["direction"] != FORWARD or (r["framework"], r["operation"]) not in both
     ]
 
 

@@ -68,17 +68,19 @@ def test_its_table_of_compact_is_that_of_the_committed_rows() -> None:
 def test_the_table_of_compact_says_what_its_rows_say(tmp_path: Path) -> None:
     text = compact_tables.filled(README, _rows(tmp_path, {ROWS[0].name: 100.0}))
     # The peer's 200 ms and the 150 ms with no dropout, through ours.
-    assert f"| {ROWS[0].network} | 0.5 | share=8 | 2.00x | 50% of 4.00x | 1.50x |" in text
-    assert f"| {ROWS[1].network} | 0.5 | {ROWS[1].mask} | 0.80x | 20% of 4.00x | 0.60x |" in text
+    assert f"| {ROWS[0].network} | 0.5 | share=8 | 4.00x | 2.00x (50%), 1.50x |" in text
+    assert f"| {ROWS[1].network} | 0.5 | {ROWS[1].mask} | 4.00x | 0.80x (20%), 0.60x |" in text
     counted = re.search(r"Never below 0.80x at p = 0.1 and on (\d+) published networks.", text)
     assert counted
     assert 5 < int(counted[1]) < len(MODELS), "two builds of one network count once"
     idle = sum(row.group == "small p" for row in ROWS)
     assert f"{idle} of these rows skip nothing" in text
     assert "0.80x to 0.80x is this machine's noise" in text
-    assert "0.25 of `nn.Dropout2d`'s (1 instead of 4 MiB)" in text
+    assert "0.25 of `nn.Dropout2d`'s (1 instead of 4 MiB; some)" in text
     again = compact_tables.filled(README, _rows(tmp_path, {ROWS[0].name: 50.0}))
-    assert "| 4.00x | 100% of 4.00x | 3.00x |" in again, "the newest row of a name counts"
+    assert "| 4.00x | 4.00x (100%), 3.00x |" in again, "the newest row of a name counts"
+    other = compact_tables.filled(README, _rows(tmp_path, {}, "another"))
+    assert "| 4.00x | 0.80x (20%), 0.60x | 4.00x (100%), 3.00x |" in other, "a processor a column"
 
 
 def test_the_table_of_compact_cannot_be_made_without_its_rows(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_the_table_of_compact_cannot_be_made_without_its_rows(tmp_path: Path) ->
         compact_tables.filled(README, rows)
 
 
-def _rows(folder: Path, ours: dict[str, float]) -> Path:
+def _rows(folder: Path, ours: dict[str, float], processor: str = "some") -> Path:
     """Appends a record of every row, with our milliseconds, or 250 where none are given."""
     file = folder / "compact.jsonl"
     with file.open("a") as lines:
@@ -106,7 +108,8 @@ def _rows(folder: Path, ours: dict[str, float]) -> Path:
                 "bound": 4.0,
                 "predicted_saving": 0.0 if row.group == "small p" else 0.1,
                 "bytes": {OURS: 2**20, PEER: 2**22},
-                **dict.fromkeys(("processor", "threads", "torch", "date"), "some"),
+                "processor": processor,
+                **dict.fromkeys(("threads", "torch", "date"), "some"),
             }
             lines.write(json.dumps(record) + "\n")
     return file

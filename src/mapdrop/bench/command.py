@@ -14,7 +14,7 @@ def bench(
         str, typer.Option(help="Time these alone: numpy,torch,jax,tensorflow,keras.")
     ] = "",
     full: Annotated[
-        bool, typer.Option("--full", help="Every shape, operation and direction: half an hour.")
+        bool, typer.Option("--full", help="Every shape, operation and direction: ten minutes.")
     ] = False,
     word: Annotated[
         str, typer.Option("--case", help="Only cases with this in their name, as 'spatial, unet'.")

@@ -67,6 +67,21 @@ def test_the_verdict_says_so_when_no_dropout_wins() -> None:
     assert "spatial 0.5, is -30.4 points" in verdict(rows)
 
 
+def test_the_verdict_says_where_fewer_images_differ() -> None:
+    even = {NONE: (0.5, 0.52, 0.48), SPATIAL: (0.52, 0.5, 0.51)}
+    helped = {NONE: (0.5, 0.52, 0.48), SPATIAL: (0.8, 0.82, 0.78)}
+
+    def said(few: dict[tuple[str, float], tuple[float, ...]]) -> str:
+        rows = study(few, train_size=8)
+        return verdict([*rows, *(row for row in study(even) if row["kind"] == "run")])
+
+    assert said(helped).startswith("On scenes with 32 training images no dropout is shown")
+    told = "With fewer images the highest that is shown to differ: spatial 0.5, +30.0 with 8."
+    assert said(helped).endswith(told)
+    assert said(even).endswith("With fewer images no difference is shown.")
+    assert "fewer" not in verdict(study(even))
+
+
 def test_one_seed_shows_nothing() -> None:
     rows = study({NONE: (0.5,), SPATIAL: (0.9,)})
     assert "is shown to differ" in verdict(rows)

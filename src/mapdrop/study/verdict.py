@@ -33,6 +33,11 @@ class Findings:
         return self.best[0]
 
     @property
+    def settled(self) -> dict[Condition, Interval]:
+        """The gaps that are differences."""
+        return {condition: gap for condition, gap in self.gaps.items() if gap.settled}
+
+    @property
     def seeds(self) -> int:
         """How many there are of every condition."""
         return len(self.runs[self.base])
@@ -57,15 +62,19 @@ def findings(rows: Sequence[Row]) -> list[Findings]:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """The outcome with the most training images, in a sentence."""
+    """The outcome with the most training images in a sentence, and with fewer in another."""
     found = findings(rows)
     if not found:
         return "No seed has run in every condition yet, so there is nothing to compare."
-    last, radius = found[-1], rows[0]["data"]["radii"][0]
+    return " ".join([_most(rows, found[-1]), *_fewer(found[:-1])])
+
+
+def _most(rows: Sequence[Row], last: Findings) -> str:
+    radius = rows[0]["data"]["radii"][0]
     where = f"On {rows[0]['data']['name']} with {last.train_size} training images"
     if not last.gaps:
         return f"{where} only {last.base.label} was run, so there is nothing to compare."
-    settled = {c: gap for c, gap in last.gaps.items() if gap.settled}
+    settled = last.settled
     condition, gap = max((settled or last.gaps).items(), key=lambda item: item[1].value)
     if not settled:
         return (
@@ -78,6 +87,18 @@ def verdict(rows: Sequence[Row]) -> str:
         f"{where} no dropout is shown to help, and {len(settled)} of {len(last.gaps)} to harm; the "
         f"least harmful of these, {condition.label}, is {_points(gap, radius)}."
     )
+
+
+def _fewer(found: Sequence[Findings]) -> list[str]:
+    if not any(of.gaps for of in found):
+        return []
+    parts = []
+    for of in (of for of in found if of.settled):
+        condition, gap = max(of.settled.items(), key=lambda item: item[1].value)
+        parts.append(f"{condition.label}, {gap.value:+.1f} with {of.train_size}")
+    if not parts:
+        return ["With fewer images no difference is shown."]
+    return [f"With fewer images the highest that is shown to differ: {'; '.join(parts)}."]
 
 
 def _points(gap: Interval, radius: float) -> str:

@@ -68,10 +68,12 @@ def test_the_verdict_says_so_when_no_dropout_wins() -> None:
 
 
 def test_the_verdict_says_where_fewer_images_differ() -> None:
+    even: dict[tuple[str, float], Sequence[float]]
     even = {NONE: (0.5, 0.52, 0.48), SPATIAL: (0.52, 0.5, 0.51)}
+    helped: dict[tuple[str, float], Sequence[float]]
     helped = {NONE: (0.5, 0.52, 0.48), SPATIAL: (0.8, 0.82, 0.78)}
 
-    def said(few: dict[tuple[str, float], tuple[float, ...]]) -> str:
+    def said(few: dict[tuple[str, float], Sequence[float]]) -> str:
         rows = study(few, train_size=8)
         return verdict([*rows, *(row for row in study(even) if row["kind"] == "run")])
 

@@ -26,12 +26,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Works:
-    """Ours and others' ways to do one thing, and what none of them can be faster than.
+    """Ours and others' ways to do one thing, and what bounds them.
 
     Attributes:
         ours: ours.
         peers: by the names that their users know them by.
-        limit: a name and a work that moves as many bytes, or a name, a peer's name and how many
+        limit: a name and a work that moves the array's bytes, or a name, a peer's name and how many
             times faster than it arithmetic allows.
     """
 

@@ -32,9 +32,9 @@ def bench(
     """Time dropout here against each framework's own, in about two minutes.
 
     Every framework that is found runs in a process of its own: forward, with
-    the gradient, the memory it takes, and what no way to do it can be faster
-    than (a copy, or the arithmetic). Works are interleaved, so that whatever
-    else the machine does hits them alike.
+    the gradient, the memory it takes, and what bounds it (a copy, or the
+    arithmetic). Works are interleaved, so that whatever else the machine does
+    hits them alike.
 
     Exit code 1 where a case failed; a framework that is not installed is none.
     """

@@ -150,6 +150,9 @@ LARGE = {
     "3 x 3": Case(bits(5, 70), bits(5, 90), (32, 32), (3, 3), (1, 1), (1, 1), 2.0),
     "all outputs": Case(bits(3, 70), bits(3, 96, 2), (14, 14), (3, 3), (1, 1), (1, 1)),
     "many steps of the kernel": Case(bits(2, 40), bits(2, 50), (12, 12), (9, 9), (4, 4), (1, 1)),
+    "all inputs": Case(bits(3, 70, 2), bits(3, 90), (14, 14), (3, 3), (1, 1), (1, 1), 2.0),
+    "all inputs, few pixels": Case(bits(4, 33, 2), bits(4, 70), (6, 6), (9, 9), (4, 4), (1, 1)),
+    "all inputs, an axis": Case(bits(2, 17, 2), bits(2, 20), (500,), (5,), (8,), (4,)),
     "one sample": Case(bits(1, 64), bits(1, 64), (40, 40), (3, 3), (1, 1), (1, 1)),
     "one mask": Case(SHARED, SHARED, (9, 9), (1, 1), (0, 0), (1, 1)),
 }  # fmt: skip

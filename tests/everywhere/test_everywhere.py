@@ -23,7 +23,8 @@ from tests.conftest import framework
 from tests.everywhere.draws import DTYPES, Draw, expected
 from tests.everywhere.frameworks import WAYS, Result
 from tests.everywhere.search import WRONG, broken, search
-from tests.keras.process import BACKENDS, check_passed, run
+from tests.keras.process import BACKENDS, run
+from tests.process import check_passed
 
 KERAS_BODY = Path(__file__).with_name("keras_body.py")
 ways = pytest.mark.parametrize("name", WAYS)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import framework
-from tests.keras.process import BACKENDS, check_passed, run
+from tests.keras.process import BACKENDS, run
+from tests.process import check_passed
 
 BODY = Path(__file__).with_name("body.py")
 LEAST = 190  # Tests that have to pass on each backend.

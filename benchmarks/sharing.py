@@ -94,10 +94,10 @@ def together(name: str, of: list[tuple[int, Values]]) -> list[str]:
     for batch, values in of:
         for drop in (drop for drop in values if drop != BASE):
             pooled[masks(drop, batch)] += differences(values, drop, BASE, 0)
-            twin = drop.removesuffix("+balanced").replace("share=1", BASE)
-            if twin not in (drop, "share=1+balanced") and twin in values:
+            twin = drop.removesuffix("+balanced")
+            if twin != drop:
                 number = int(masks(drop, batch).split()[0])
-                even[number] += differences(values, drop, twin, 0)
+                even[number] += differences(values, drop, BASE if twin == "share=1" else twin, 0)
     order = sorted(pooled, key=lambda m: (m != "none", int(m.split()[0]) if m != "none" else 0, m))
     lines = [f"{name}, all batch sizes: less spatial (one mask for each sample)"]
     lines += [f"  {m:<16} {interval(pooled[m])}  {len(pooled[m])} pairs" for m in order]

@@ -23,3 +23,15 @@ def test_masks_are_counted_and_an_interval_that_leaves_out_0_has_a_star() -> Non
     assert {drop: sharing.masks(drop, 16) for drop in names} == names
     assert sharing.interval([1.0, 2.0, 1.5]).endswith("]*")
     assert sharing.interval([-1.0, 2.0, 1.5]).endswith("]")
+
+
+def test_balanced_masks_meet_as_many_independent_ones_at_every_batch_size() -> None:
+    values: sharing.Values = {
+        "spatial": {0: (10.0, 0.0), 1: (10.0, 0.0)},
+        "share=1+balanced": {0: (11.0, 0.0), 1: (12.0, 0.0)},
+        "share=16": {0: (20.0, 0.0), 1: (20.0, 0.0)},
+        "share=16+balanced": {0: (23.0, 0.0), 1: (25.0, 0.0)},
+    }
+    lines = sharing.together("made up", [(32, values)])
+    held = lines[lines.index("made up: balanced less independent masks, as many of them") + 1 :]
+    assert [line.split()[:2] for line in held] == [["2", "+4.0"], ["32", "+1.5"]]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mapdrop import seed as seeds
+from mapdrop.arrays.torch.seed import recorded
 from mapdrop.torch.layers import Drop
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -37,7 +38,7 @@ class Clock:
 
     def read(self, stream: str) -> tuple[int, Tensor]:
         """The seed and the step for a layer's masks."""
-        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() < 0:
+        if not recorded() and torch._C._current_graph_task_id() < 0:
             if stream in self.used:
                 warnings.warn(
                     f"layer {stream!r} of a seeded model was called twice in one forward: both "

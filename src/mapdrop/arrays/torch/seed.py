@@ -31,11 +31,16 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
         bits = seed.view(torch.int64) if seed.dtype == torch.uint64 else seed
         return bits.reshape(1).to(x.device, torch.int64)
     if seed is None or isinstance(seed, torch.Generator):
-        if torch.compiler.is_compiling():
+        if recorded():
             traced: Tensor = torch.ops.mapdrop.fresh_seed(x)
             return traced
         return fresh(x.device, seed)
     return _number(seeds.whole(seed, "seed"), x.device)
+
+
+def recorded() -> bool:
+    """Whether operations are written down by PyTorch's compiler rather than done."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 
 def fresh(device: torch.device, generator: torch.Generator | None = None) -> Tensor:

@@ -18,7 +18,7 @@ from mapdrop.torch.compact.drops import Dropping, FeatureDropout, dropping
 from mapdrop.torch.compact.forms import Env, Form, Scope
 from mapdrop.torch.compact.linear import Mixing
 from mapdrop.torch.compact.rules import Rule
-from mapdrop.torch.compact.sets import Kept, Maps, Whole, both, union
+from mapdrop.torch.compact.sets import Kept, Maps, Whole, both, of_equal_count, union
 from mapdrop.torch.compact.site import Site
 from mapdrop.torch.compact.table import FUNCTIONS, builder
 
@@ -71,8 +71,11 @@ class Analysis:
     samples: int | None = None  # Of the first drop's array; others are left as they are.
 
 
-def analyse(captured: Captured) -> Analysis:
-    """Rules, support and demand of every node."""
+def analyse(captured: Captured, equal: bool = False) -> Analysis:
+    """Rules, support and demand of every node.
+
+    With `equal`, sets have as many maps in every sample, known ahead: for what is to be compiled.
+    """
     nodes = list(captured.graph.nodes)
     found = Analysis(nodes, {n: Site(n, captured.owner) for n in nodes}, {}, [])
     for node in nodes:
@@ -82,7 +85,8 @@ def analyse(captured: Captured) -> Analysis:
         rule = _rule(site, len(found.drops))
         if isinstance(rule, DropRule):
             found.samples = found.samples or rule.kept_samples
-            rule = rule if rule.kept_samples == found.samples else None
+            fits = rule.kept_samples == found.samples and (rule.kept.count or not equal)
+            rule = rule if fits else None
         if rule is None:
             continue
         found.rules[node] = rule
@@ -90,7 +94,23 @@ def analyse(captured: Captured) -> Analysis:
         if isinstance(rule, DropRule):
             found.drops.append(rule)
     _flow(found)
+    if equal:
+        _even(found)
     return found
+
+
+def _even(found: Analysis) -> None:
+    """More maps than are needed, where that makes their number known."""
+    for node in found.needed:
+        rule = found.rules.get(node)
+        maps = of_equal_count(found.needed[node])
+        if rule is None or not rule.equal:
+            maps = Whole(maps.channels)
+        elif isinstance(rule, DropRule) and type(maps) is not Whole:
+            maps = rule.kept  # No more: what else is there, it would have to make 0.
+        found.needed[node] = maps
+        if isinstance(rule, Mixing):
+            rule.size.copies = 0  # Mapdrop's own kernels ask which maps they are.
 
 
 def _rule(site: Site, number: int) -> Rule | None:

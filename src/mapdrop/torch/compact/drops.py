@@ -16,9 +16,11 @@ from mapdrop.arrays.torch.operation import dropped
 from mapdrop.arrays.torch.seed import ticket
 from mapdrop.arrays.torch.shards import held
 from mapdrop.arrays.torch.values import options, plan_for, plan_of
+from mapdrop.coins import survivors
 from mapdrop.part import Part
 from mapdrop.plan import Plan
-from mapdrop.torch.compact.sets import Bits, Kept
+from mapdrop.torch.compact.layout import equal_rows
+from mapdrop.torch.compact.sets import Kept
 from mapdrop.torch.layers import Drop
 
 
@@ -26,7 +28,7 @@ from mapdrop.torch.layers import Drop
 class Drawn:
     """A drop's mask: which maps of which samples are kept, and what makes it again on a device."""
 
-    bits: Bits
+    bits: Any  # (samples, channels), in NumPy; or a tensor, for maps as many in every sample.
     source: Tensor
 
 
@@ -47,6 +49,10 @@ class Dropping(ABC):
     @abstractmethod
     def draw(self, device: torch.device) -> Drawn:
         """A mask, by exactly the random numbers that the layer itself would have drawn."""
+
+    def draw_there(self, device: torch.device) -> Drawn:
+        """The same, never read by the host; where `kept` knows how many there are."""
+        raise NotImplementedError
 
     @abstractmethod
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
@@ -100,7 +106,26 @@ class PatternDrop(Dropping):
     def kept(self, number: int) -> Kept:
         """See `Dropping`."""
         by_sample, by_channel = (_coins(self.plan, axis) for axis in (0, 1))
-        return Kept(number, self.shape[1], self._density, by_sample, by_channel)
+        count = self._count
+        edges = tuple(equal_rows(self._owners)) if count else ()
+        return Kept(number, self.shape[1], self._density, by_sample, by_channel, count, edges)
+
+    @property
+    def _owners(self) -> Any:
+        """Which coin each (sample, channel) has."""
+        coins = self.plan.binding.coins
+        return self._spread(np.arange(int(np.prod(coins, dtype=np.int64))).reshape(coins))
+
+    @property
+    def _count(self) -> int:
+        """How many channels every sample keeps; 0 where that varies."""
+        law = self.plan.law
+        if law.exact is None or not isinstance(self.plan, Plan):
+            return 0
+        coins = self.plan.binding.coins[law.exact]
+        by_channel = _coins(self.plan, 1)
+        each, rest = divmod(self.shape[1], coins)
+        return each * survivors(law.p, coins) if coins == by_channel and not rest else 0
 
     @property
     def _density(self) -> float:
@@ -109,17 +134,26 @@ class PatternDrop(Dropping):
 
     def draw(self, device: torch.device) -> Drawn:
         """See `Dropping`."""
-        seed, stream, step = None, None, 0
-        if self.layer.source is not None:
-            clock, stream = self.layer.source
-            seed, step = clock.read(stream)
-        source = ticket(torch.empty(0, device=device), seed, step)
+        source, stream = self._ticket(device)
         number, at = [n % 2**64 for n in (*source.tolist(), 0)[:2]]
         key = seeds.key(number, stream)
         coins, _ = host.drawn(self.plan, key, at, torch.get_num_threads())
         return Drawn(self._spread(coins), source)
 
-    def _spread(self, coins: Bits) -> Bits:
+    def _ticket(self, device: torch.device) -> tuple[Tensor, str | None]:
+        seed, stream, step = None, None, 0
+        if self.layer.source is not None:
+            clock, stream = self.layer.source
+            seed, step = clock.read(stream)
+        return ticket(torch.empty(0, device=device), seed, step), stream
+
+    def draw_there(self, device: torch.device) -> Drawn:
+        """See `Dropping`: what the layer itself makes of maps of one value each."""
+        source, _ = self._ticket(device)
+        ones = torch.ones((*self.shape[:2], *[1] * (len(self.shape) - 2)), device=device)
+        return Drawn((self.apply(ones, Drawn(None, source)) != 0).flatten(1), source)
+
+    def _spread(self, coins: Any) -> Any:
         binding = self.plan.binding
         order, lined_up = binding.whole.lineup
         every = host.repeated(coins, binding).transpose(order).reshape(lined_up)

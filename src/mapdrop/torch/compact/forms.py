@@ -36,9 +36,9 @@ class Scope:
     def __init__(self, samples: int, block: int) -> None:
         self.samples, self.block = samples, block
         self.drawn: dict[int, Drawn] = {}
-        self._layouts: dict[Maps, Layout] = {}
+        self._layouts: dict[Maps, Any] = {}
 
-    def layout(self, maps: Maps | None) -> Layout | None:
+    def layout(self, maps: Maps | None) -> Any:
         """Where the maps lie; None for all of them."""
         if maps is None or type(maps) is Whole:
             return None

@@ -72,7 +72,7 @@ class Layout:
         samples, channels = bits.shape
         least = 0 if bits.any() else least
         runs, start = [], 0
-        for first, last in _equal(bits):
+        for first, last in equal_rows(bits):
             found = np.flatnonzero(bits[first])
             size = max(least, min(-(-len(found) // block) * block, channels))
             ids = np.full(size, channels, np.int64)
@@ -134,6 +134,16 @@ class Layout:
         rows[number[present]] = np.flatnonzero(present)
         return rows
 
+    @property
+    def channel_of_rows(self) -> Tensor:
+        """`channel` as a tensor."""
+        return torch.from_numpy(self.channel)
+
+    @property
+    def sample_of_rows(self) -> Tensor:
+        """`sample` as a tensor."""
+        return torch.from_numpy(self.sample)
+
     def find(self, wanted: Layout) -> Ids:
         """For each row of `wanted` its row here; -1 where there is none."""
         number = wanted.number
@@ -161,7 +171,7 @@ def aligned(layouts: list[Layout]) -> list[tuple[int, int, list[Run]]]:
     return found
 
 
-def _equal(bits: Bits) -> list[tuple[int, int]]:
+def equal_rows(bits: Bits) -> list[tuple[int, int]]:
     """The longest stretches of equal rows."""
     if len(bits) == 0:
         return []

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mapdrop.torch.compact.direct import fits, mix_directly
+from mapdrop.torch.compact.equal import EqualLayout, mix_equally
 from mapdrop.torch.compact.layout import Layout, Run, aligned, whole
 from mapdrop.torch.compact.weights import add_chosen, choose
 
@@ -95,12 +96,14 @@ class Dense:
 class Job:
     """What is to be done: settings, the layouts of input and output (None: whole), a factor.
 
+    Both layouts are a `Layout`, or both an `EqualLayout`, where they are not None.
+
     `relu`: the output's negative values become 0 in the same pass.
     """
 
     settings: Convolution | Dense
-    source: Layout | None
-    target: Layout | None
+    source: Any
+    target: Any
     gain: float = 1.0
     relu: bool = False
 
@@ -123,6 +126,8 @@ def mix(x: Tensor, weight: Tensor, bias: Tensor | None, job: Job) -> Tensor:
 
 
 def _apply(x: Tensor, weight: Tensor, bias: Tensor | None, job: Job) -> Tensor:
+    if isinstance(job.source or job.target, EqualLayout):
+        return mix_equally(x, weight, bias, job)
     if fits(job.settings, x, weight):
         return mix_directly(x, weight, bias, job)
     mixed: Tensor = _Mix.apply(x, weight, bias, job)  # type: ignore[no-untyped-call]

@@ -24,6 +24,7 @@ from mapdrop.torch.compact.drops import drops_maps
 from mapdrop.torch.compact.planner import Schedule, plan
 from mapdrop.torch.compact.report import Report, report
 from mapdrop.torch.compact.shapes import note_shapes
+from mapdrop.torch.compact.tracing import VIEWS, traceable, traced
 
 Model = TypeVar("Model", bound=nn.Module)
 _ENGINE = "_mapdrop_compact"
@@ -79,23 +80,41 @@ class Engine:
             return schedule.run(model, args, kwargs)
         return schedule.run(list(tensors.values()))
 
+    def ahead(self, model: nn.Module, args: Any, kwargs: Any) -> Schedule | None:
+        """A schedule of which no step reads a mask; None where it would skip nothing."""
+        arguments = bound(self.kind.forward, model, args, kwargs)
+        key = "ahead", _key(model, arguments)
+        if key not in self.schedules:
+            self.schedules[key] = self._schedule(model, arguments, equal=True)
+        self.last = schedule = self.schedules[key]
+        return schedule if isinstance(schedule, Schedule) and schedule.skips else None
+
+    def tensors(self, model: nn.Module, args: Any, kwargs: Any) -> list[Tensor]:
+        """The tensors among a call's arguments, in the order in which schedules take them."""
+        arguments = bound(self.kind.forward, model, args, kwargs)
+        return [v for v in arguments.values() if isinstance(v, Tensor)]
+
     def _outdated(self, schedule: Schedule | Compiled | str, model: nn.Module) -> bool:
         """Whether the model's settings changed; PyTorch's compiler looks after that itself."""
         traced = isinstance(schedule, Schedule) and schedule.skips
         return traced and schedule.settings != _settings(model)  # type: ignore[union-attr]
 
-    def _schedule(self, model: nn.Module, arguments: dict[str, Any]) -> Schedule | Compiled | str:
+    def _schedule(
+        self, model: nn.Module, arguments: dict[str, Any], equal: bool = False
+    ) -> Schedule | Compiled | str:
         try:
             captured = capture(model, self.kind, arguments)
             values = captured.bind(arguments)
             note_shapes(captured, values)
-            schedule = plan(captured, self.costs, values[0].device)
+            schedule = plan(captured, self.costs, values[0].device, equal)
             schedule.settings = _settings(model)
             return schedule
         except GivenUpError as problem:
             self.given_up = str(problem)
             return self.given_up
         except CaptureError as problem:
+            if equal:
+                return str(problem)
             drops = any(drops_maps(module) for module in model.modules())
             return Compiled(self.kind, self.costs) if drops else str(problem)
 
@@ -173,6 +192,8 @@ class Compact:
         engine: Engine = self.__dict__[_ENGINE]
         if not self.training or _exporting():  # type: ignore[attr-defined]
             return engine.kind.forward(self, *args, **kwargs)
+        if torch.compiler.is_compiling() and traceable(self):  # type: ignore[arg-type]
+            return traced(self, args, kwargs)  # type: ignore[arg-type]
         return engine.forward(self, args, kwargs)  # type: ignore[arg-type]
 
     def report(self, *, measured: bool = False) -> Report:
@@ -195,6 +216,7 @@ def _class(kind: type[nn.Module]) -> type[nn.Module]:
 
 def _again(kind: type[nn.Module]) -> nn.Module:
     model: nn.Module = object.__new__(_class(kind))
+    VIEWS[id(model)] = model
     return model
 
 
@@ -205,8 +227,9 @@ def compact(model: Model, costs: Costs | None = None) -> Model:
     one after it, forward or backward. The result and all gradients are those of the model itself
     with the same random numbers, up to rounding. `nn.Dropout1d`, `2d` and `3d` and the layers of
     `mapdrop.torch` that drop whole maps or whole samples count. Where skipping would not pay, or an
-    operation is unknown, the model computes as it is; `fast.report()` says what is skipped. In a
-    function compiled by `torch.compile` it stays a part of its own, with a graph break.
+    operation is unknown, the model computes as it is; `fast.report()` says what is skipped. Under
+    `torch.compile` a model whose drops keep an exact number (`exact="c"`) is part of the compiled
+    graph; any other stays a part of its own, with a graph break.
 
     Args:
         model: any module. It is not changed.

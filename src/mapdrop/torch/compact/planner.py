@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from mapdrop.torch.compact.analysis import Analysis, DropRule, analyse, earliest_draws
 from mapdrop.torch.compact.capture import Captured
 from mapdrop.torch.compact.cost import Choice, Costs, choose
+from mapdrop.torch.compact.equal import EqualScope
 from mapdrop.torch.compact.forms import WHOLE, Env, Form, Run, Scope
 from mapdrop.torch.compact.layout import BLOCK
 from mapdrop.torch.compact.linear import Mixing
@@ -38,6 +39,7 @@ class Schedule:
     analysis: Analysis
     choice: Choice
     forms: dict[fx.Node, Form]
+    scope: type[Scope] = Scope
     settings: Any = None  # Of the model's modules, when it was planned.
     last: Scope | None = None  # Of the last call.
 
@@ -49,7 +51,8 @@ class Schedule:
     def run(self, values: list[Tensor]) -> Any:
         """The model's output."""
         env: Env = {"inputs": values}
-        self.last = scope = Scope(self.samples, self.block)
+        scope = self.scope(self.samples, self.block)
+        self.last = None if self.scope is EqualScope else scope  # A compiler's, it is no use later.
         for step in self.steps:
             env[step.slot] = step.run(env, scope)
             for slot in step.done_with:
@@ -57,20 +60,31 @@ class Schedule:
         return env["output"]
 
 
-def plan(captured: Captured, costs: Costs | None, device: torch.device) -> Schedule:
-    """Choose, and write the steps down. None: by this machine's constants."""
-    analysis = analyse(captured)
+def plan(
+    captured: Captured, costs: Costs | None, device: torch.device, equal: bool = False
+) -> Schedule:
+    """Choose, and write the steps down. None: by this machine's constants.
+
+    With `equal`, only what exact drops leave out is skipped, and no step reads a mask.
+    """
+    analysis = analyse(captured, equal)
     if costs is None:
         costs = measured() if analysis.drops and device.type == "cpu" else Costs()
     choice = choose(analysis, costs)
-    return _Writer(captured, analysis, choice, device).write()
+    return _Writer(captured, analysis, choice, device, equal).write()
 
 
 class _Writer:
     def __init__(
-        self, captured: Captured, analysis: Analysis, choice: Choice, device: torch.device
+        self,
+        captured: Captured,
+        analysis: Analysis,
+        choice: Choice,
+        device: torch.device,
+        equal: bool,
     ) -> None:
         self.captured, self.analysis, self.choice, self.device = captured, analysis, choice, device
+        self.equal = equal
         self.forms: dict[fx.Node, Form] = {}
         self.steps: list[Step] = []
         self.written: set[Any] = set()
@@ -87,7 +101,10 @@ class _Writer:
             self._draw([d for d in self.analysis.drops if draws[d.number] == i])
         self._free()
         samples = self.analysis.samples or 0
-        return Schedule(self.steps, samples, self._block(), self.analysis, self.choice, self.forms)
+        scope = EqualScope if self.equal else Scope
+        return Schedule(
+            self.steps, samples, self._block(), self.analysis, self.choice, self.forms, scope
+        )
 
     def _block(self) -> int:
         """One where mapdrop's own kernels do all that is packed."""
@@ -102,7 +119,8 @@ class _Writer:
         for rule in drops:
 
             def run(env: Env, scope: Scope, rule: DropRule = rule) -> None:
-                scope.drawn[rule.number] = rule.drop.draw(self.device)
+                draw = rule.drop.draw_there if self.equal else rule.drop.draw
+                scope.drawn[rule.number] = draw(self.device)
 
             self._add(("draw", rule.number), run, [])
 

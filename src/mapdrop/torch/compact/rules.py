@@ -39,6 +39,7 @@ class Rule(ABC):
 
     reads: tuple[Node, ...] = ()
     homogeneous = False  # f(a * x) = a * f(x) for a > 0: a factor can wait until after it.
+    equal = True  # Works on maps that are as many in every sample, whichever they are.
     why = ""  # Why the maps must be whole, in one sentence, and what would change it.
 
     @abstractmethod
@@ -103,7 +104,7 @@ class PerMapWith(PerMap):
         """See `Rule`."""
         layout = scope.layout(form.maps)
         assert layout is not None
-        index = torch.from_numpy(layout.channel).to(values[0].device)
+        index = layout.channel_of_rows.to(values[0].device)
         chosen = [p if p is None else _of_channels(p, index) for p in self.parameters(env)]
         return self.work(values[0], chosen)
 
@@ -155,10 +156,10 @@ class BatchNormTraining(PerMapWith):
         y = torch.nn.functional.batch_norm(x, *chosen, True, layer.momentum, layer.eps)  # type: ignore[arg-type, call-arg]
         if self.layer.num_batches_tracked is not None:
             self.layer.num_batches_tracked.add_(1)
-        real = ids < layout.channels
         for whole, some in zip(self.parameters(env)[:2], chosen[:2], strict=True):
-            if whole is not None and some is not None:
-                whole.index_copy_(0, ids[real], some[real])
+            if whole is not None and some is not None:  # Those of zero maps go past the end.
+                longer = torch.cat([whole, whole.new_zeros(1)]).index_copy(0, ids, some)
+                whole.copy_(longer[:-1])
         return scope.convert(y.view(values[0].shape), Form(inside), Form(form.maps), None)
 
 
@@ -216,8 +217,8 @@ def _channels(shape: tuple[int, ...]) -> int:
 def _broadcast(value: Tensor, dims: int, out: tuple[int, ...], layout: Any) -> Tensor:
     """An array that is broadcast to `out`, for the rows of a packed one."""
     wide = value.reshape([1] * (dims - value.dim()) + list(value.shape))
-    sample = torch.from_numpy(layout.sample).to(value.device)
-    channel = torch.from_numpy(layout.channel.clip(max=layout.channels - 1)).to(value.device)
+    sample = layout.sample_of_rows.to(value.device)
+    channel = layout.channel_of_rows.clamp(max=layout.channels - 1).to(value.device)
     if wide.shape[0] == 1 and wide.shape[1] == 1:
         return wide
     if wide.shape[1] == 1:
@@ -232,6 +233,7 @@ class Concatenate(Rule):
     """Side by side along the channels."""
 
     homogeneous = True
+    equal = False
 
     def __init__(self, sources: list[Node], channels: list[int]) -> None:
         self.reads, self.channels = tuple(sources), channels
@@ -272,6 +274,7 @@ class Slice(Rule):
     """Some neighbouring channels: chunk, split, narrow."""
 
     homogeneous = True
+    equal = False
 
     def __init__(self, source: Node, total: int, first: int, channels: int) -> None:
         self.reads = (source,)

@@ -73,6 +73,8 @@ class Kept(Maps):
     density: float
     runs: int
     coins: int
+    count: int = 0  # How many every sample has, where that is known before it is drawn.
+    edges: tuple[tuple[int, int], ...] = ()  # The runs of samples with one mask, (first, last).
 
     def bits(self, drawn: Mapping[int, Bits], samples: int) -> Bits:
         """See `Maps`."""
@@ -358,4 +360,14 @@ def any_in_block(inner: Maps, size: int) -> Maps:
 
 def any_sample(inner: Maps) -> Maps:
     """The channels that some sample has."""
-    return inner if type(inner) in (Whole, AnySample) else AnySample(inner)
+    alike = type(inner) in (Whole, AnySample) or (isinstance(inner, Kept) and inner.runs == 1)
+    return inner if alike else AnySample(inner)
+
+
+def of_equal_count(maps: Maps) -> Maps:
+    """A set that contains this one and has as many channels in every sample, known ahead."""
+    if isinstance(maps, Kept) and maps.count:
+        return maps
+    sides = (maps.left, maps.right) if type(maps) is Both else ()
+    found = [side for side in map(of_equal_count, sides) if type(side) is not Whole]
+    return found[0] if found else Whole(maps.channels)

@@ -1,0 +1,63 @@
+"""compact() inside one compiled graph: planned while PyTorch's compiler traces the model.
+
+The compiler's front end leaves `recorded` alone; what that does to fake tensors is written down by
+the back end, as any operation is. So only what needs no mask's values can be skipped there: the
+maps of drops with an exact count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.stateless import _reparametrize_module
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _disable_current_modes
+
+from mapdrop.torch.layers import Drop
+
+VIEWS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
+"""Compacted models by `id`: what the compiler hands to `recorded` is a number or a tensor."""
+
+
+def traceable(model: nn.Module) -> bool:
+    """Whether anything in the model drops an exact number."""
+    return any(isinstance(m, Drop) and m.exact is not None for m in model.modules())
+
+
+def traced(model: nn.Module, args: Any, kwargs: Any) -> Any:
+    """The training forward, for `torch.compile`."""
+    from torch._dynamo import nonstrict_trace  # Takes seconds to import; here it is already.
+
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    return nonstrict_trace(recorded)(id(model), parameters, buffers, args, kwargs)
+
+
+def recorded(
+    number: int,
+    parameters: Mapping[str, Tensor],
+    buffers: Mapping[str, Tensor],
+    args: Any,
+    kwargs: Any,
+) -> Any:
+    """The same with the model's tensors as arguments, so that the compiler knows of them."""
+    model: Any = VIEWS[number]
+    engine = model.__dict__["_mapdrop_compact"]
+    with _disable_current_modes():
+        schedule = engine.ahead(model, _likenesses(args), _likenesses(kwargs))
+    with _reparametrize_module(model, {**parameters, **buffers}, tie_weights=True):
+        if schedule is None:
+            return engine.kind.forward(model, *args, **kwargs)
+        return schedule.run(engine.tensors(model, args, kwargs))
+
+
+def _likenesses(values: Any) -> Any:
+    """Real tensors of the same shapes, for planning."""
+    return pytree.tree_map_only(
+        Tensor,
+        lambda t: torch.empty(tuple(int(n) for n in t.shape), dtype=t.dtype, device=t.device),
+        values,
+    )

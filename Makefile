@@ -22,6 +22,7 @@ types: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/mapdrop bench --full --out benchmarks/results/operations.jsonl
 	$(BIN)/python -m benchmarks.compact
+	$(BIN)/python -m benchmarks.compiled
 
 # torch comes first, at the pinned version, so that nothing after it chooses another build.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -31,7 +31,7 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
         bits = seed.view(torch.int64) if seed.dtype == torch.uint64 else seed
         return bits.reshape(1).to(x.device, torch.int64)
     if seed is None or isinstance(seed, torch.Generator):
-        if recorded():
+        if torch.compiler.is_compiling() or (seed is None and recorded()):
             traced: Tensor = torch.ops.mapdrop.fresh_seed(x)
             return traced
         return fresh(x.device, seed)

@@ -15,6 +15,7 @@ from torch import Tensor
 from mapdrop.torch.compact.forms import Form, Scope
 from mapdrop.torch.compact.layout import Run, aligned, whole
 from mapdrop.torch.compact.sets import Kept, Maps
+from mapdrop.torch.compact.weights import chosen_plainly
 
 
 class _Run(Run):
@@ -112,18 +113,10 @@ def mix_equally(x: Tensor, weight: Tensor, bias: Tensor | None, job: Any) -> Ten
         rows = None if job.target is None else onto.index
         columns = None if job.source is None else into.index
         first, second = job.settings.order(rows, columns)
-        some = _chosen(_chosen(weight, 0, first), 1, second)
-        shift = None if bias is None else _chosen(bias, 0, rows)
+        some = chosen_plainly(weight, first, second, job.gain)
+        shift = None if bias is None else chosen_plainly(bias, rows, None, 1.0)
         part = x[low:high] if job.source is None else into.of(x, low, high)
-        y = job.settings.forward(part, some if job.gain == 1 else some * job.gain, shift)
+        y = job.settings.forward(part, some, shift)
         made.append(y if job.target is None else y.flatten(0, 1).unsqueeze(0))
     out = made[0] if len(made) == 1 else torch.cat(made, 0 if job.target is None else 1)
     return torch.relu(out) if job.relu else out
-
-
-def _chosen(weight: Tensor, axis: int, ids: Tensor | None) -> Tensor:
-    """Some of a weight along an axis; zeros where a number is one too large."""
-    if ids is None:
-        return weight
-    zeros = weight.new_zeros((*weight.shape[:axis], 1, *weight.shape[axis + 1 :]))
-    return torch.cat([weight, zeros], axis).index_select(axis, ids)

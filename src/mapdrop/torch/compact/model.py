@@ -83,7 +83,7 @@ class Engine:
     def ahead(self, model: nn.Module, args: Any, kwargs: Any) -> Schedule | None:
         """A schedule of which no step reads a mask; None where it would skip nothing."""
         arguments = bound(self.kind.forward, model, args, kwargs)
-        key = "ahead", _key(model, arguments)
+        key = "ahead", _key(model, arguments), repr(_settings(model))
         if key not in self.schedules:
             self.schedules[key] = self._schedule(model, arguments, equal=True)
         self.last = schedule = self.schedules[key]

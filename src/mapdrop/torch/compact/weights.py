@@ -22,7 +22,7 @@ def choose(
         return weight if gain == 1 else weight * gain
     fast = kernels.for_weights()
     if fast is None or not _fits(weight):
-        return _chosen(weight, first, second, gain)
+        return chosen_plainly(weight, first, second, gain)
     matrix = _matrix(weight)
     rows, columns = _numbers(first, matrix, 0), _numbers(second, matrix, 1)
     chosen = [
@@ -69,7 +69,10 @@ def _threads() -> int:
     return torch.get_num_threads()
 
 
-def _chosen(weight: Tensor, first: Tensor | None, second: Tensor | None, gain: float) -> Tensor:
+def chosen_plainly(
+    weight: Tensor, first: Tensor | None, second: Tensor | None, gain: float
+) -> Tensor:
+    """`choose` by PyTorch's operations, which are differentiable and can be compiled."""
     for axis, ids in enumerate((first, second)):
         if ids is not None:
             zeros = weight.new_zeros((*weight.shape[:axis], 1, *weight.shape[axis + 1 :]))

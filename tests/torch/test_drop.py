@@ -300,3 +300,14 @@ def test_a_wrong_rate_is_refused_with_what_came(p: Any) -> None:
     mapdrop.drop(torch.ones(4), "n -> n", 1.0)  # True is equal to it, and must not find its plan.
     with pytest.raises((TypeError, ValueError), match="p is the fraction to drop"):
         mapdrop.drop(torch.ones(4), "n -> n", p)
+
+
+def test_a_generator_is_used_under_a_dispatch_mode_too() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    x = torch.ones(64)
+    drawn = [mapdrop.drop(x, "n -> n", 0.5, seed=torch.Generator().manual_seed(n)) for n in (1, 2)]
+    with FlopCounterMode(display=False):
+        again = mapdrop.drop(x, "n -> n", 0.5, seed=torch.Generator().manual_seed(1))
+    assert torch.equal(again, drawn[0])
+    assert not torch.equal(drawn[0], drawn[1])

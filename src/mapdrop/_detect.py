@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeVar
 
-# framework's module: the classes of its arrays. mapdrop.arrays has a module of the same name.
+
+def _numpy() -> ModuleType:
+    from mapdrop.arrays import numpy
+
+    return numpy
+
+
+def _torch() -> ModuleType:
+    from mapdrop.arrays import torch
+
+    return torch
+
+
+def _jax() -> ModuleType:
+    from mapdrop.arrays import jax
+
+    return jax
+
+
+def _tensorflow() -> ModuleType:
+    from mapdrop.arrays import tensorflow
+
+    return tensorflow
+
+
+# framework's module: the classes of its arrays, and what imports the module that works on them.
+# Import statements, because torch.compile, which may be the first to come here, follows no others.
 FRAMEWORKS = {
-    "numpy": ("ndarray",),
-    "torch": ("Tensor",),
-    "jax": ("Array",),
-    "tensorflow": ("Tensor", "Variable"),
+    "numpy": (("ndarray",), _numpy),
+    "torch": (("Tensor",), _torch),
+    "jax": (("Array",), _jax),
+    "tensorflow": (("Tensor", "Variable"), _tensorflow),
 }
 
 Function = TypeVar("Function")
@@ -38,12 +63,12 @@ def arrays_for(x: Any) -> ModuleType:
 
 
 def _look(x: Any) -> ModuleType:
-    for framework, arrays in FRAMEWORKS.items():
+    for framework, (arrays, imported) in FRAMEWORKS.items():
         module = sys.modules.get(framework)
         # A framework that is being imported has no arrays yet.
         if any(isinstance(x, getattr(module, array, ())) for array in arrays):
-            return import_module(f"mapdrop.arrays.{framework}")
-    known = ", ".join(f"{framework}.{arrays[0]}" for framework, arrays in FRAMEWORKS.items())
+            return imported()
+    known = ", ".join(f"{framework}.{arrays[0]}" for framework, (arrays, _) in FRAMEWORKS.items())
     raise TypeError(
         f"mapdrop works on {known}, not on {type(x).__module__}.{type(x).__qualname__}; "
         "for plain numbers and lists, numpy.asarray(x, dtype=float) makes an array"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mapdrop import coins as spec
+from mapdrop.binding import Binding
 from mapdrop.part import Box, Part
 from mapdrop.plan import Plan
 
@@ -70,8 +71,13 @@ def words_of_runs(starts: Tensor, run: int, key: Tensor, step: Tensor) -> Tensor
     return words.gather(1, own)
 
 
-def drawn(plan: Plan | Part, key: Tensor, step: Tensor) -> tuple[Tensor, float | Tensor]:
-    """The coins as `plan.binding` has them (bool, True is kept), and the kept values' factor."""
+def drawn(plan: Plan | Part, seed: Tensor, stream: str | None) -> tuple[Tensor, float | Tensor]:
+    """The coins as `plan.binding` has them (bool, True is kept), and the kept values' factor.
+
+    `seed` is [seed] or [seed, step].
+    """
+    key = stream_key(seed[:1], stream)
+    step = seed[1:] if seed.numel() > 1 else torch.zeros_like(seed)
     if isinstance(plan, Plan):
         shape = plan.binding.coins
         coins = _kept(plan.law, shape, shape, spec.spans(plan.law, shape), _all(shape, key, step))
@@ -82,6 +88,14 @@ def drawn(plan: Plan | Part, key: Tensor, step: Tensor) -> tuple[Tensor, float |
     if isinstance(scale, Tensor):
         scale = _taken(scale.expand(made.shape), plan)
     return _taken(made, plan), scale
+
+
+def repeated(coins: Tensor, binding: Binding) -> Tensor:
+    """The coins of `binding.whole`: repeated where the last group of a batch is smaller."""
+    if binding.repeats is None:
+        return coins
+    axis, members, size = binding.repeats
+    return coins.index_select(axis, torch.arange(size, device=coins.device) // members)
 
 
 Draw = Callable[[int | None], Tensor]

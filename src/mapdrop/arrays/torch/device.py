@@ -18,10 +18,12 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 def fits(x: Tensor, asked: Plan | Part) -> bool:
     """Whether the kernels can do it: a GPU that Triton knows, the dtype, one scale for all."""
-    return (
-        x.is_cuda and x.numel() > 0 and x.dtype in _DTYPES
-        and asked.measured is None and kernels.for_gpu() is not None
-    )  # fmt: skip
+    return x.numel() > 0 and x.dtype in _DTYPES and asked.measured is None and known(x)
+
+
+def known(x: Tensor) -> bool:
+    """Whether x is on a GPU that Triton knows."""
+    return x.is_cuda and kernels.for_gpu() is not None
 
 
 def drop(x: Tensor, seed: Tensor, stream: str | None, asked: Plan | Part) -> Tensor | None:
@@ -65,24 +67,19 @@ def _into(
         if law.independent and first is not None and path == ((x.numel(), 1),):
             fast.elements(x, out, seed, name, first, spec.threshold(law.p), scale)
             return
-        coins = _coins(seed, stream, asked)
-        if asked.binding.repeats is not None:
-            axis, members, size = asked.binding.repeats
-            coins = coins.index_select(axis, torch.arange(size, device=x.device) // members)
-        fast.apply(x, out, coins.contiguous(), path, scale)
+        kept = plain.repeated(coins(seed, stream, asked), asked.binding)
+        fast.apply(x, out, kept.contiguous(), path, scale)
 
 
-def _coins(seed: Tensor, stream: str | None, asked: Plan | Part) -> Tensor:
-    """The coins as the binding has them, 1 or True where kept."""
-    fast, law, shape = kernels.for_gpu(), asked.law, asked.binding.coins
-    assert fast is not None
-    name = None if stream is None else spec.stream_words(stream)
-    if isinstance(asked, Plan) and law.block:
-        rate = spec.centre_rate(law, shape)
-        centres = fast.drawn(shape, seed, name, spec.threshold(rate))
-        return fast.cleared(centres, spec.spans(law, shape))  # type: ignore[no-any-return]
-    if isinstance(asked, Plan) and law.independent:
-        return fast.drawn(shape, seed, name, spec.threshold(law.p))  # type: ignore[no-any-return]
-    key = plain.stream_key(seed[:1], stream)
-    step = seed[1:] if seed.numel() > 1 else torch.zeros_like(seed)
-    return plain.drawn(asked, key, step)[0]
+def coins(seed: Tensor, stream: str | None, asked: Plan | Part) -> Tensor:
+    """The coins as the binding has them, 1 or True where kept; by plain operations if need be."""
+    law, shape = asked.law, asked.binding.coins
+    if isinstance(asked, Plan) and (law.block or law.independent):
+        fast = kernels.for_gpu()
+        assert fast is not None
+        name = None if stream is None else spec.stream_words(stream)
+        rate = spec.centre_rate(law, shape) if law.block else law.p
+        with torch.cuda.device_of(seed):
+            made: Tensor = fast.drawn(shape, seed, name, spec.threshold(rate))
+            return fast.cleared(made, spec.spans(law, shape)) if law.block else made
+    return plain.drawn(asked, seed, stream)[0]

@@ -8,11 +8,13 @@ operation, which makes the same mask again.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mapdrop.arrays.torch.fused import teach_inductor
 from mapdrop.arrays.torch.seed import fresh
 from mapdrop.arrays.torch.values import Request, drop_anywhere, drop_values, drop_values_in_place
 from mapdrop.binding import bind
@@ -22,6 +24,9 @@ from mapdrop.plan import check_rate
 _library = torch.library.Library("mapdrop", "DEF")
 _library.define(
     "drop(Tensor x, Tensor seed, str? stream, str pattern, float p, str options) -> Tensor"
+)
+_library.define(
+    "drop_whole(Tensor x, Tensor seed, str? stream, str pattern, float p, str options) -> Tensor"
 )
 _library.define("fresh_seed(Tensor like) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
 
@@ -156,6 +161,8 @@ def _fresh_over_examples(info: Any, dims: tuple[int | None, ...], like: Tensor) 
 
 def _pretend(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
     """What is known without values: the checks that need no sizes, and the result's layout."""
+    if "torch._inductor" in sys.modules:  # Else nobody compiles.
+        teach_inductor()
     _, pattern, p, *_ = request
     check_rate(p)
     parsed = Pattern.parse(pattern)
@@ -164,11 +171,12 @@ def _pretend(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
     return torch.empty_like(x)
 
 
-_library.impl("drop", drop_values, "CPU")
-_library.impl("drop", drop_values, "CUDA")
-_library.impl("drop", drop_anywhere, "CompositeExplicitAutograd")
+for _name in ("drop", "drop_whole"):
+    _library.impl(_name, drop_values, "CPU")
+    _library.impl(_name, drop_values, "CUDA")
+    _library.impl(_name, drop_anywhere, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"mapdrop::{_name}", _pretend, lib=_library)
 _library.impl("fresh_seed", lambda like: fresh(like.device), "CompositeExplicitAutograd")
-torch.library.register_fake("mapdrop::drop", _pretend, lib=_library)
 torch.library.register_fake(
     "mapdrop::fresh_seed", lambda like: like.new_empty((1,), dtype=torch.int64), lib=_library
 )

@@ -32,7 +32,7 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
         return bits.reshape(1).to(x.device, torch.int64)
     if seed is None or isinstance(seed, torch.Generator):
         if torch.compiler.is_compiling() or (seed is None and recorded()):
-            traced: Tensor = torch.ops.mapdrop.fresh_seed(x)
+            traced: Tensor = torch.ops.mapdrop.fresh_seed(x.new_empty(0))
             return traced
         return fresh(x.device, seed)
     return _number(seeds.whole(seed, "seed"), x.device)

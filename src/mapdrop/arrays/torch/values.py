@@ -99,9 +99,7 @@ def _compiled(x: Tensor, request: Any) -> bool:
 def drop_anywhere(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
     """Plain tensor operations on any device."""
     asked = plan_of(x, request)
-    key = plain.stream_key(seed[:1], request[0])
-    step = seed[1:] if seed.numel() > 1 else torch.zeros_like(seed)
-    return broadcast(x, asked.binding, *plain.drawn(asked, key, step))
+    return broadcast(x, asked.binding, *plain.drawn(asked, seed, request[0]))
 
 
 def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> Tensor:
@@ -109,22 +107,15 @@ def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> 
     whole = binding.whole
     order, lined_up = whole.lineup
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    kept = _repeated(coins, binding).permute(order).reshape(lined_up)
+    kept = plain.repeated(coins, binding).permute(order).reshape(lined_up)
     if isinstance(scale, Tensor):
         per_coin = scale.to(x.device, wide).expand(coins.shape)
-        factor = _repeated(per_coin, binding).permute(order).reshape(lined_up)
+        factor = plain.repeated(per_coin, binding).permute(order).reshape(lined_up)
     else:
         factor = torch.full((), scale, dtype=wide, device=x.device)
     values = (x.to(wide).reshape(whole.factors) * factor).to(x.dtype)
     dropped = torch.where(kept, values, torch.zeros((), dtype=x.dtype, device=x.device))
     return torch.empty_like(x).copy_(dropped.reshape(x.shape))
-
-
-def _repeated(coins: Tensor, binding: Any) -> Tensor:
-    if binding.repeats is None:
-        return coins
-    axis, members, size = binding.repeats
-    return coins.index_select(axis, torch.arange(size, device=coins.device) // members)
 
 
 def _into(out: Tensor, x: Tensor, seed: Tensor, request: Request) -> None:

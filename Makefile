@@ -23,6 +23,7 @@ bench: $(INSTALLED)
 	$(BIN)/mapdrop bench --full --out benchmarks/results/operations.jsonl
 	$(BIN)/python -m benchmarks.compact
 	$(BIN)/python -m benchmarks.compiled
+	$(BIN)/python -m benchmarks.fused
 
 # torch comes first, at the pinned version, so that nothing after it chooses another build.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -23,9 +23,10 @@ from mapdrop.part import Part
 from mapdrop.plan import Plan
 
 _library = torch.library.Library("mapdrop", "FRAGMENT")
+# Compiled graphs that PyTorch keeps on disk call it so: more arguments need defaults.
 _library.define(
-    "mask(Tensor seed, str? stream, str pattern, float p, str options, int[] shape, int[] order)"
-    " -> Tensor"
+    "mask(Tensor seed, str? stream, str pattern, float p, str options, int[] shape, int[] order,"
+    " ScalarType dtype) -> Tensor"
 )
 
 
@@ -44,10 +45,16 @@ def _apart(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
         return whole
     strides = torch.empty_like(x).stride()
     order = sorted(range(x.dim()), key=lambda axis: -strides[axis])
-    kept = torch.ops.mapdrop.mask(seed, *request, x.shape, order)
+    # Code for CPUs takes long to widen bytes; where all values have one, memory takes longer.
+    small = _shape(plan_of(x, request)) != list(x.shape)
+    dtype = x.dtype if x.is_cpu and small else torch.bool
+    mask = torch.ops.mapdrop.mask(seed, *request, x.shape, order, dtype)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     scaled = (x.to(wide) * plan_of(x, request).expected).to(x.dtype)
-    return torch.where(kept, scaled, torch.zeros((), dtype=x.dtype, device=x.device))
+    # Compared at x's size: else the comparison's result, bytes again, would be what is stored.
+    kept = mask.expand([x.shape[axis] for axis in order]) != 0
+    zero = torch.zeros((), dtype=x.dtype, device=x.device)
+    return torch.where(kept.permute(_inverse(order)), scaled, zero)
 
 
 def _fusible(x: Tensor, request: Any) -> bool:
@@ -61,12 +68,12 @@ def _fusible(x: Tensor, request: Any) -> bool:
 
 def _mask(
     seed: Tensor, stream: str | None, pattern: str, p: float, options: str,
-    shape: list[int], order: list[int],
+    shape: list[int], order: list[int], dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
-    """True where x is kept, of x's shape or 1 along an axis; in memory its axes have x's order."""
+    """1 where x is kept, with x's axes in the order of its memory, or 1 instead of an axis."""
     asked = plan_for(tuple(shape), pattern, p, options)
-    made = _lined_up(_coins(seed, stream, asked), asked)
-    return made.permute(order).contiguous().permute(_inverse(order))
+    made = _lined_up(_coins(seed, stream, asked), asked).to(dtype)
+    return made.permute(order).contiguous()
 
 
 def _inverse(order: list[int]) -> list[int]:
@@ -90,7 +97,7 @@ def _lined_up(coins: Tensor, asked: Plan | Part) -> Tensor:
     drawn = [any(coin is not None for _, coin in part) for part in whole.axes]
     spread = [n if has else 1 for part, has in zip(whole.axes, drawn, strict=True) for n, _ in part]
     lined_up = plain.repeated(coins, asked.binding).permute(order).reshape(factors).expand(spread)
-    return lined_up.reshape(_shape(asked)).bool()
+    return lined_up.reshape(_shape(asked))
 
 
 def _shape(asked: Plan | Part) -> list[int]:
@@ -103,11 +110,10 @@ def _shape(asked: Plan | Part) -> list[int]:
 
 def _pretend(
     seed: Tensor, stream: str | None, pattern: str, p: float, options: str,
-    shape: list[int], order: list[int],
+    shape: list[int], order: list[int], dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
     lasting = _shape(plan_for(tuple(shape), pattern, p, options))
-    made = seed.new_empty([lasting[axis] for axis in order], dtype=torch.bool)
-    return made.permute(_inverse(order))
+    return seed.new_empty([lasting[axis] for axis in order], dtype=dtype)
 
 
 _library.impl("mask", _mask, "CompositeExplicitAutograd")

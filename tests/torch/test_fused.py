@@ -16,6 +16,7 @@ from torch._inductor import config as inductor
 from torch._inductor.utils import run_and_get_code
 
 import mapdrop
+from mapdrop.arrays.torch.values import options
 
 SHAPE, SEED = (6, 8, 9, 5), torch.tensor([5])
 FUSED: dict[str, dict[str, Any]] = {
@@ -49,9 +50,9 @@ def _fresh_compiler() -> Iterator[None]:
         yield
 
 
-def layer(x: Tensor, options: dict[str, Any]) -> Tensor:
+def layer(x: Tensor, asked: dict[str, Any]) -> Tensor:
     """Neighbours on both sides, whose results are exact."""
-    dropped: Tensor = mapdrop.drop(x.relu(), p=0.37, seed=SEED, **options)
+    dropped: Tensor = mapdrop.drop(x.relu(), p=0.37, seed=SEED, **asked)
     return -dropped
 
 
@@ -60,17 +61,17 @@ def values(layout: str = "contiguous", dtype: torch.dtype = torch.float32) -> Te
     return LAYOUTS[layout](x).requires_grad_()
 
 
-def trained(function: Callable[..., Tensor], x: Tensor, options: dict[str, Any]) -> list[Tensor]:
+def trained(function: Callable[..., Tensor], x: Tensor, asked: dict[str, Any]) -> list[Tensor]:
     """What comes out, and x's gradient."""
-    y = function(x, options)
+    y = function(x, asked)
     direction = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1)).to(y)
     return [y.detach(), *torch.autograd.grad(y, x, direction)]
 
 
-def compiled(x: Tensor, options: dict[str, Any]) -> tuple[list[Tensor], str]:
+def compiled(x: Tensor, asked: dict[str, Any]) -> tuple[list[Tensor], str]:
     """The same compiled, and the code for forward and backward."""
     run = torch.compile(layer, fullgraph=True)
-    made, code = run_and_get_code(trained, run, x, options)
+    made, code = run_and_get_code(trained, run, x, asked)
     return made, "\n".join(code)
 
 
@@ -135,6 +136,20 @@ def test_a_fresh_seed_does_not_ask_for_the_values() -> None:
     (kernel,) = [line for line in code[0].splitlines() if line.startswith("cpp_fused_")]
     assert "relu" in kernel
     assert kernel.count("const float*") == 2  # x and the mask.
+
+
+@pytest.mark.parametrize("kind", FUSED)
+def test_the_mask_is_what_the_compiler_was_told(kind: str) -> None:
+    asked = dict(FUSED[kind])
+    pattern, stream = asked.pop("pattern"), asked.pop("stream", None)
+    sizes = tuple((name, asked[name]) for name in "kin" if name in asked)
+    block = tuple(asked.get("block", {}).items())
+    rest = options(
+        asked.get("exact"), asked.get("balance"), block, "valid", "expected", sizes, ragged=False
+    )
+    for dtype in (torch.bool, torch.float32):
+        arguments = (SEED, stream, pattern, 0.4, rest, list(SHAPE), [0, 2, 3, 1], dtype)
+        torch.library.opcheck(torch.ops.mapdrop.mask.default, arguments)
 
 
 FIRST = """

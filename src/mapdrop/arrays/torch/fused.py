@@ -23,7 +23,8 @@ from mapdrop.part import Part
 from mapdrop.plan import Plan
 
 _library = torch.library.Library("mapdrop", "FRAGMENT")
-# Compiled graphs that PyTorch keeps on disk call it so: more arguments need defaults.
+# Compiled graphs that PyTorch keeps on disk, and finds by `drop`, call it so and expect what it
+# returns: to change either takes new names for both.
 _library.define(
     "mask(Tensor seed, str? stream, str pattern, float p, str options, int[] shape, int[] order,"
     " ScalarType dtype) -> Tensor"

@@ -24,9 +24,11 @@ from mapdrop.torch import Drop, compact
 
 RESULTS = Path(__file__).parent / "results" / "compiled-cpu.jsonl"
 ROUNDS, OURS = 12, "compact, compiled"
-STACKS = {
-    "64-128-128-128-128, 32x32, batch 32": ((64, 128, 128, 128, 128), 32),
-    "64-256-256-256-256, 16x16, batch 32": ((64, 256, 256, 256, 256), 16),
+
+Stack = tuple[tuple[int, ...], int, int]  # Maps, side, batch.
+STACKS: dict[str, Stack] = {
+    "64-128-128-128-128, 32x32, batch 32": ((64, 128, 128, 128, 128), 32, 32),
+    "64-256-256-256-256, 16x16, batch 32": ((64, 256, 256, 256, 256), 16, 32),
 }
 
 
@@ -44,21 +46,34 @@ def step(model: Any, x: Tensor, gradient: Tensor) -> None:
     model(x).backward(gradient)
 
 
-def row(name: str, share: int) -> dict[str, Any]:
-    """Milliseconds of each way, and how much longer than ours the others take."""
-    widths, side = STACKS[name]
+def row(
+    name: str,
+    size: Stack,
+    share: int,
+    like: Callable[[Any], Any] = lambda made: made,
+    wait: Callable[[], object] = lambda: None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Milliseconds of each way, and how much longer than ours the others take.
+
+    `like` moves a model or an array to where, and to what type, it is timed; `options` are those of
+    torch.compile.
+    """
+    widths, side, batch = size
+    torch._dynamo.reset()
     exact = partial(Drop, "(b s) c h w -> b c", 0.5, exact="c", s=share)
     dense = partial(nn.Dropout2d, 0.5)
     models: dict[str, Any] = {
-        OURS: torch.compile(compact(stack(widths, exact)), fullgraph=True),
-        "compact": compact(stack(widths, exact)),
-        "nn.Dropout2d, compiled": torch.compile(stack(widths, dense)),
-        "nn.Dropout2d": stack(widths, dense),
-        "no dropout, compiled": torch.compile(stack(widths, nn.Identity)),
+        OURS: torch.compile(compact(like(stack(widths, exact))), fullgraph=True, **options),
+        "compact": compact(like(stack(widths, exact))),
+        "nn.Dropout2d, compiled": torch.compile(like(stack(widths, dense)), **options),
+        "nn.Dropout2d": like(stack(widths, dense)),
+        "no dropout, compiled": torch.compile(like(stack(widths, nn.Identity)), **options),
     }
-    x = torch.randn(32, widths[0], side, side)
-    gradient = torch.randn(32, widths[-1], side, side)
-    times = interleaved({n: partial(step, m, x, gradient) for n, m in models.items()}, ROUNDS)
+    x = like(torch.randn(batch, widths[0], side, side))
+    gradient = like(torch.randn(batch, widths[-1], side, side))
+    runs = {n: partial(step, m, x, gradient) for n, m in models.items()}
+    times = interleaved(runs, ROUNDS, wait=wait)
     return {
         "row": f"{name}, share={share}",
         "milliseconds": {n: t.median * 1e3 for n, t in times.items()},
@@ -68,7 +83,7 @@ def row(name: str, share: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, write, and show."""
-    records = [row(name, share) for name in STACKS for share in (8, 32)]
+    records = [row(name, size, share) for name, size in STACKS.items() for share in (8, 32)]
     RESULTS.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     table = Table("training step", "than", "faster", title=OURS)
     for record in records:

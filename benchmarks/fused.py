@@ -32,6 +32,7 @@ PAGE = HERE.parent / "docs" / "compiled.md"
 ROUNDS, OURS, EAGER, NONE = 15, "mapdrop", "mapdrop, not compiled", "no drop"
 _BETWEEN = re.compile(r"(?<=<!-- fused -->\n).*?(?=<!-- /fused -->)", re.DOTALL)
 
+WAIT: dict[str, Callable[[], object]] = {"cpu": lambda: None, "cuda": torch.cuda.synchronize}
 Drop = Callable[[Tensor], Tensor]
 # operation: ours, and others'.
 DROPS: dict[str, tuple[Callable[[float], Drop], dict[str, Callable[..., Tensor]]]] = {
@@ -66,8 +67,10 @@ def step(function: Drop, x: Tensor, gradient: Tensor) -> None:
     function(x).backward(gradient)
 
 
-def row(operation: str, shape: str, layout: str) -> dict[str, Any]:
-    """Milliseconds of each way, and how much longer than ours the others take."""
+def row(
+    operation: str, shape: str, layout: str, device: str = "cpu", dtype: str = "float32"
+) -> dict[str, Any]:
+    """Milliseconds of each way, and ours through each other's."""
     torch._dynamo.reset()
     p, (ours, others) = OPERATIONS[operation].p, DROPS[operation]
     drops: dict[str, Drop] = {
@@ -78,14 +81,17 @@ def row(operation: str, shape: str, layout: str) -> dict[str, Any]:
     residual = operation == "path"
     ways = {name: torch.compile(block(drop, residual)) for name, drop in drops.items()}
     ways[EAGER] = block(ours(p), residual)
-    x = torch.randn(find(shape).first)
+    x = torch.randn(find(shape).first, device=device, dtype=getattr(torch, dtype))
     if layout == "last":
         x = x.contiguous(memory_format=torch.channels_last)
     x.requires_grad_()
     gradient = torch.randn_like(x)
-    times = interleaved({n: partial(step, way, x, gradient) for n, way in ways.items()}, ROUNDS)
+    runs = {n: partial(step, way, x, gradient) for n, way in ways.items()}
+    times = interleaved(runs, ROUNDS, wait=WAIT[device])
     return {
         "row": f"{operation}, {shape}, channels {layout}",
+        "device": device,
+        "dtype": dtype,
         "milliseconds": {n: t.median * 1e3 for n, t in times.items()},
         "ratios": {n: 1 / ratio(times[OURS], t) for n, t in times.items() if n != OURS},
     } | environment({"torch": torch.__version__})

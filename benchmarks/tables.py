@@ -21,7 +21,8 @@ PAGE = HERE.parent / "docs" / "bench.md"
 RESULTS = HERE / "results" / "operations.jsonl"
 # Of the packages a row was measured with, those that are named below the table.
 _NAMED = ("numpy", "torch", "jax", "flax", "equinox", "tensorflow", "keras")
-_KEY = ("framework", "operation", "shape", "layout", "dtype", "direction")
+_KEY = ("framework", "operation", "shape", "layout", "dtype", "device", "direction")
+_USUAL = {"dtype": "float32", "device": "cpu"}
 # The README's: one activation, and what a call costs.
 _SHOWN = ("resnet50-2", "1000-values")
 
@@ -42,12 +43,12 @@ def rows() -> list[Record]:
 
 
 def shown(records: list[Record]) -> list[Record]:
-    """Those that stand in the README: of training, where both passes were timed."""
+    """Those that stand in the README: on the CPU, of training where both passes were timed."""
     usual = [
         r
         for r in records
         if r["shape"] in _SHOWN
-        and r["dtype"] == "float32"
+        and (r["dtype"], r["device"]) == ("float32", "cpu")
         and (r["layout"] == PLAIN or r["framework"] != "torch")
     ]
     both = {(r["framework"], r["operation"]) for r in usual if r["direction"] == BOTH}
@@ -88,8 +89,7 @@ def _name(record: Record) -> str:
     parts = [f"{record['framework']} {record['operation']}", record["shape"], record["direction"]]
     if record["framework"] == "torch" and record["layout"] != "channels first":
         parts.append(record["layout"])
-    if record["dtype"] != "float32":
-        parts.append(record["dtype"])
+    parts += [record[name] for name, usual in _USUAL.items() if record[name] != usual]
     return ", ".join(parts)
 
 

@@ -62,6 +62,21 @@ def test_what_arithmetic_allows_is_computed(clock: Clock) -> None:
     assert "the arithmetic" not in row["milliseconds"]
 
 
+def test_what_a_device_does_by_itself_is_waited_for(clock: Clock) -> None:
+    queue: list[Callable[[], None]] = []
+
+    def started(milliseconds: float) -> Work:
+        return Work(lambda: queue.append(clock.taking(milliseconds)))
+
+    def wait() -> None:
+        while queue:
+            queue.pop()()
+
+    some = Works(started(4.0), {"theirs": started(8.0)}, ("a copy", started(2.0)), wait)
+    row = measured(CASE, some, 0.2)
+    assert row["ratios"] == pytest.approx({"theirs": 0.5, "a copy": 2.0}, rel=0.02)
+
+
 @pytest.mark.parametrize(("seconds", "rounds"), [(0.0, ROUNDS[0]), (0.13, 10), (100.0, ROUNDS[1])])
 def test_rounds_fill_the_time_within_bounds(clock: Clock, seconds: float, rounds: int) -> None:
     row = measured(CASE, works(clock), seconds)

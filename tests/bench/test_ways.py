@@ -68,3 +68,14 @@ def test_others_paths_drop_whole_samples(drop: object) -> None:
     y = drop(torch.ones(200, 3, 4), 0.2)  # type: ignore[operator]
     assert set(y.unique().tolist()) == {0.0, 1.25}
     assert (y == y[:, :1, :1]).all()
+
+
+def test_where_there_is_a_gpu_the_same_is_timed_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mapdrop.bench.ways import torch as way
+
+    here = [case for case in way.cases() if case.operation != "compact"]
+    assert {case.device for case in here} == {"cpu"}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    there = [case for case in way.cases() if case.device == "cuda"]
+    assert [case.name.replace(", cuda", "") for case in there] == [case.name for case in here]
+    assert any(case.quick for case in there)

@@ -15,7 +15,7 @@ PLAIN, LAST = "channels first", "channels last"
 
 @dataclass(frozen=True)
 class Work:
-    """Something to time: `run` returns when it is done.
+    """Something to time: `run` returns when it is done, or for a device is started.
 
     `peak` gives the most bytes it holds at once beyond its input, where that can be known.
     """
@@ -33,11 +33,13 @@ class Works:
         peers: by the names that their users know them by.
         limit: a name and a work that moves the array's bytes, or a name, a peer's name and how many
             times faster than it arithmetic allows.
+        wait: returns when what was started is done.
     """
 
     ours: Work
     peers: dict[str, Work]
     limit: tuple[str, Work] | tuple[str, str, float]
+    wait: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Case:
         direction: one of this module's constants.
         layout: of the array: channels first (NCHW) or last (NHWC).
         dtype: of the array.
+        device: where it is, as PyTorch calls it.
         quick: whether it is part of the short form.
     """
 
@@ -58,6 +61,7 @@ class Case:
     direction: str
     layout: str
     dtype: str = "float32"
+    device: str = "cpu"
     quick: bool = field(default=False, compare=False)
 
     @property
@@ -79,4 +83,6 @@ class Case:
     def name(self) -> str:
         """What it is called in a table, after the framework's name."""
         dtype = "" if self.dtype == "float32" else f", {self.dtype}"
-        return f"{self.operation}, {self.shape.name}, {self.layout}{dtype}, {self.direction}"
+        device = "" if self.device == "cpu" else f", {self.device}"
+        array = f"{self.shape.name}, {self.layout}{dtype}{device}"
+        return f"{self.operation}, {array}, {self.direction}"

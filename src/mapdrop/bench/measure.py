@@ -28,8 +28,8 @@ def measured(case: Case, works: Works, seconds: float) -> Row:
     if isinstance(limit, Work):
         timed[name] = limit
     runs = {name: work.run for name, work in timed.items()}
-    rounds, calls = _planned(runs, seconds)
-    times = interleaved(runs, rounds, calls, warmup=1)
+    rounds, calls = _planned(runs, seconds, works.wait)
+    times = interleaved(runs, rounds, calls, warmup=1, wait=works.wait)
     ratios = {n: 1 / ratio(times[OURS], t) for n, t in times.items() if n != OURS}
     if not isinstance(limit, Work):
         ratios[name] = ratios[limit] * float(times_faster[0])
@@ -39,6 +39,7 @@ def measured(case: Case, works: Works, seconds: float) -> Row:
         "size": list(case.size),
         "layout": case.layout,
         "dtype": case.dtype,
+        "device": case.device,
         "direction": case.direction,
         "rounds": rounds,
         "calls": calls,
@@ -50,13 +51,17 @@ def measured(case: Case, works: Works, seconds: float) -> Row:
     }
 
 
-def _planned(runs: dict[str, Callable[[], object]], seconds: float) -> tuple[int, int]:
+def _planned(
+    runs: dict[str, Callable[[], object]], seconds: float, wait: Callable[[], object]
+) -> tuple[int, int]:
     """How many rounds, and how many calls of each work in a round: from a second call of each."""
     once = []
     for run in runs.values():
         run()
+        wait()
         started = time.perf_counter()
         run()
+        wait()
         once.append(time.perf_counter() - started)
     calls = max(1, round(_CLOCK / max(median(once), 1e-9)))
     least, most = ROUNDS

@@ -1,4 +1,4 @@
-"""The most bytes of tensors that a piece of work holds at once, on the CPU."""
+"""The most bytes of tensors that a piece of work holds at once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from torch.profiler import ProfilerActivity, profile
 
 # Otherwise its library writes two lines for each profile among what the command prints.
@@ -17,26 +18,38 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 _TRIES = 3
 
 
-def peak(work: Callable[[], object]) -> int:
+def peak(work: Callable[[], object], device: str = "cpu") -> int:
     """Bytes allocated and not yet freed, at the worst moment, beyond those held at the start.
 
-    They are counted by the memory events of PyTorch's profiler, one for every allocation and every
-    release of PyTorch's CPU allocator. What is not that allocator's is not counted: scratch memory
-    inside oneDNN, and NumPy's arrays. What was allocated before and is freed by `work` counts for
-    nothing, so the caller frees first what should not be there. (A TorchDispatchMode could count as
-    well, but `compact` computes the ordinary way under one.)
+    On a GPU they are those of CUDA's allocator. On the CPU they are counted by the memory events of
+    PyTorch's profiler, one for every allocation and every release of PyTorch's CPU allocator. What
+    is not that allocator's is not counted: scratch memory inside oneDNN, and NumPy's arrays. What
+    was allocated before and is freed by `work` counts for nothing, so the caller frees first what
+    should not be there. (A TorchDispatchMode could count as well, but `compact` computes the
+    ordinary way under one.)
 
     Args:
         work: is done once, or again where the profiler recorded nothing, as it does now and then
             (torch 2.13).
+        device: where its tensors are, "cpu" or "cuda".
 
     Raises:
         RuntimeError: when the profiler saw no allocation in several tries.
     """
+    if device != "cpu":
+        return _on_gpu(work)
     for _ in range(_TRIES):
         if most := _recorded(work):
             return most
     raise RuntimeError("the profiler recorded no allocation on the CPU")
+
+
+def _on_gpu(work: Callable[[], object]) -> int:
+    held = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    kept = work()  # As below.
+    del kept
+    return torch.cuda.max_memory_allocated() - held
 
 
 def _recorded(work: Callable[[], object]) -> int:

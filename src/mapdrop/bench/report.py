@@ -45,7 +45,8 @@ def list_shapes(console: Console) -> None:
 
 def _heading(row: Row) -> str:
     size = " x ".join(map(str, row["size"]))
-    return f"{row['framework']}, {row['shape']}: {size} {row['dtype']}, {row['layout']}"
+    array = f"{row['framework']}, {row['shape']}: {size} {row['dtype']}, {row['layout']}"
+    return array if row["device"] == "cpu" else f"{array}, {row['gpu']}"
 
 
 def _table(rows: Sequence[Row]) -> Table:

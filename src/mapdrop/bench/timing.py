@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -29,15 +29,21 @@ def ratio(ours: Times, peer: Times) -> float:
 
 
 def interleaved(
-    functions: dict[str, Callable[[], object]], rounds: int, calls: int = 1, warmup: int = 2
+    functions: Mapping[str, Callable[[], object]],
+    rounds: int,
+    calls: int = 1,
+    warmup: int = 2,
+    wait: Callable[[], object] = lambda: None,
 ) -> dict[str, Times]:
     """Times of each function, one after the other in every round; `calls` are timed together.
 
-    Every second round runs backwards, because the first to run finds other caches than the last.
+    `wait` returns when all that was called is done, for a device that works on by itself. Every
+    second round runs backwards, because the first to run finds other caches than the last.
     """
     for function in functions.values():
         for _ in range(warmup):
             function()
+    wait()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for number in range(rounds):
         order = list(functions.items())
@@ -45,6 +51,7 @@ def interleaved(
             start = time.perf_counter()
             for _ in range(calls):
                 function()
+            wait()
             seconds[name].append((time.perf_counter() - start) / calls)
     return {name: _summary(values) for name, values in seconds.items()}
 

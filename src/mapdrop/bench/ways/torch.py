@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -33,6 +34,12 @@ _CHAIN = Shape("chain", "convolutions 3x3, 64-128-128-128-128 maps", 32, 64, (32
 def cases() -> Iterator[Case]:
     """Every operation at every shape; what few would notice elsewhere at one shape."""
     yield Case("compact", _CHAIN, STEP, PLAIN, quick=True)
+    yield from _drops()
+    if torch.cuda.is_available():
+        yield from (replace(case, device="cuda") for case in _drops())
+
+
+def _drops() -> Iterator[Case]:
     for shape in SHAPES:
         for operation in shape.operations:
             for direction in (FORWARD, BOTH):
@@ -43,6 +50,7 @@ def cases() -> Iterator[Case]:
         for direction in (FORWARD, BOTH):
             yield Case(operation, one, direction, LAST)
             yield Case(operation, one, direction, PLAIN, "bfloat16")
+    yield Case("block", one, BOTH, PLAIN, "bfloat16")
     for layout in (PLAIN, LAST):
         yield Case("spatial", one, IN_PLACE, layout)
 
@@ -62,16 +70,22 @@ def works(case: Case) -> Works:
         turn(_ours(case), x),
         {name: turn(drop, x) for name, drop in _peers(case).items()},
         ("two copies" if case.both else "a copy", copy),
+        _wait(case),
     )
 
 
 def versions() -> dict[str, str]:
-    """Of what takes part."""
-    return {"torch": torch.__version__}
+    """Of what takes part, and the GPU."""
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {"torch": torch.__version__, **gpu}
+
+
+def _wait(case: Case) -> Callable[[], object]:
+    return torch.cuda.synchronize if case.device == "cuda" else lambda: None
 
 
 def _array(case: Case) -> Tensor:
-    x = torch.randn(case.shape.first).to(getattr(torch, case.dtype))
+    x = torch.randn(case.shape.first, device=case.device).to(getattr(torch, case.dtype))
     return x.contiguous(memory_format=torch.channels_last) if case.layout == LAST else x
 
 
@@ -102,7 +116,7 @@ def _peers(case: Case) -> Mapping[str, _Drop]:
 
 
 def _forward(drop: _Drop, x: Tensor) -> Work:
-    return _work(lambda: drop(x))
+    return _work(lambda: drop(x), x.device.type)
 
 
 def _both(drop: _Drop, x: Tensor) -> Work:
@@ -115,15 +129,17 @@ def _both(drop: _Drop, x: Tensor) -> Work:
         drop(leaf).backward(upstream)
         return leaf.grad
 
-    return _work(run)
+    return _work(run, x.device.type)
 
 
 def _in_place(case: Case, x: Tensor) -> Works:
     # Both start each call from the same values: zeros stay zeros, and the others don't matter.
     ours, theirs, old = (x.clone(memory_format=torch.preserve_format) for _ in range(3))
     layer = SpatialDropout2d(case.law.p, inplace=True)
-    peer = {"F.dropout2d": _work(lambda: F.dropout2d(theirs, case.law.p, inplace=True))}
-    return Works(_work(lambda: layer(ours)), peer, ("a pass in place", Work(lambda: old.mul_(1))))
+    own = _work(lambda: layer(ours), case.device)
+    peer = _work(lambda: F.dropout2d(theirs, case.law.p, inplace=True), case.device)
+    limit = "a pass in place", Work(lambda: old.mul_(1))
+    return Works(own, {"F.dropout2d": peer}, limit, _wait(case))
 
 
 def _step(case: Case) -> Works:
@@ -153,5 +169,5 @@ def _training(net: nn.Module, x: Tensor, upstream: Tensor) -> Work:
     return _work(run)
 
 
-def _work(run: Callable[[], object]) -> Work:
-    return Work(run, partial(peak, run))
+def _work(run: Callable[[], object], device: str = "cpu") -> Work:
+    return Work(run, partial(peak, run, device))

@@ -1,0 +1,123 @@
+"""All that a GPU decides, in one run of some minutes: `python -m benchmarks.gpu`.
+
+First the bits: every kind of mask on the GPU against NumPy's, eager and compiled. Then each drop
+against its peers and a copy, drops in compiled graphs, and training steps of the four convolutions
+that docs/gpu.md speaks of. Rows are appended to results/*-cuda.jsonl as they are made, so that a
+run that is cut off leaves what it had. It needs PyTorch with Triton, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mapdrop
+from benchmarks import compiled, fused
+from mapdrop.bench.case import BOTH, FORWARD, LAST, PLAIN, Case
+from mapdrop.bench.environment import environment
+from mapdrop.bench.measure import measured
+from mapdrop.bench.shapes import find
+from mapdrop.bench.ways import torch as way
+
+RESULTS = Path(__file__).parent / "results"
+SECONDS = 1.0
+# What is asked of each: near a copy, five times torchvision's, near a copy.
+CASES = [
+    Case(operation, find(shape), direction, layout, dtype, "cuda")
+    for operation, shapes in (
+        ("element", ("wrn-28-10-1", "tompson")),
+        ("spatial", ("wrn-28-10-1", "tompson")),
+        ("block", ("resnet50-2",)),
+        ("path", ("vit-b16",)),
+    )
+    for shape in shapes
+    for direction in (FORWARD, BOTH)
+    for layout, dtype in ((PLAIN, "float32"), (PLAIN, "bfloat16"), (LAST, "bfloat16"))
+    if layout == PLAIN or len(find(shape).places) == 2
+]
+STACK = ("64-256-256-256-256, 56x56, batch 64", ((256,) * 5, 56, 64))
+KINDS: dict[str, dict[str, Any]] = {
+    "element": {"pattern": "b c h w -> b c h w"},
+    "element, crosswise": {"pattern": "b c h w -> b h w c"},
+    "spatial": {"pattern": "b c h w -> b c"},
+    "grouped": {"pattern": "b (g k) h w -> b g", "k": 4},
+    "exact": {"pattern": "(m s) c h w -> m c", "s": 2, "exact": "c"},
+    "block": {"pattern": "b c h w -> b h w c", "block": {"h": 3, "w": 3}},
+    "stream and step": {"pattern": "b c h w -> b c", "stream": "a", "step": 2**40},
+}
+
+
+def bits() -> None:
+    """Raise where a value on the GPU is not NumPy's."""
+    for name, options in KINDS.items():
+        for layout in (torch.contiguous_format, torch.channels_last):
+            x = torch.randn(8, 16, 33, 29).contiguous(memory_format=layout)
+            wanted = mapdrop.mask(shape=tuple(x.shape), p=0.4, seed=7, **options).apply(x)
+
+            def drop(x: torch.Tensor, options: dict[str, Any] = options) -> torch.Tensor:
+                return mapdrop.drop(x.abs(), p=0.4, seed=7, **options)
+
+            for run in (drop, torch.compile(drop, fullgraph=True)):
+                torch.testing.assert_close(run(x.cuda()).cpu(), wanted.abs(), rtol=0, atol=0)
+        print("the same bits:", name, flush=True)
+
+
+def operations() -> Iterator[dict[str, Any]]:
+    """Each drop alone."""
+    where = environment(way.versions())
+    for case in CASES:
+        yield {"framework": "torch"} | measured(case, way.works(case), SECONDS) | where
+
+
+def graphs() -> Iterator[dict[str, Any]]:
+    """Drops among what they fuse with."""
+    for operation in fused.DROPS:
+        for dtype in ("float32", "bfloat16"):
+            made = fused.row(operation, "resnet50-2", "last", "cuda", dtype)
+            yield made | way.versions()
+
+
+def steps() -> Iterator[dict[str, Any]]:
+    """Training steps without what is dropped."""
+
+    def like(made: Any) -> Any:
+        return made.to("cuda", torch.bfloat16, memory_format=torch.channels_last)
+
+    for mode in ("default", "reduce-overhead"):
+        for share in (8, 64):
+            row = compiled.row(*STACK, share, like, torch.cuda.synchronize, mode=mode)
+            yield row | {"mode": mode} | way.versions()
+
+
+PARTS: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+    "operations": operations,
+    "fused": graphs,
+    "compiled": steps,
+}
+
+
+def main() -> None:
+    """Check, measure, and keep what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", default=",".join(PARTS), help="those alone, in this order")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the folder for the rows")
+    asked = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("PyTorch finds no GPU here")
+    started = time.monotonic()
+    bits()
+    for part in asked.parts.split(","):
+        with (asked.out / f"{part}-cuda.jsonl").open("a", encoding="utf-8") as file:
+            for row in PARTS[part]():
+                print(json.dumps(row), file=file, flush=True)
+                print(f"{time.monotonic() - started:.0f} s:", json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -56,6 +56,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def bits() -> None:
     """Raise where a value on the GPU is not NumPy's."""
     for name, options in KINDS.items():
+        torch._dynamo.reset()  # It gives up on a function compiled many times over.
         for layout in (torch.contiguous_format, torch.channels_last):
             x = torch.randn(8, 16, 33, 29).contiguous(memory_format=layout)
             wanted = mapdrop.mask(shape=tuple(x.shape), p=0.4, seed=7, **options).apply(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from mapdrop.torch.compact.rows import convert
 from tests.torch.compact.agreement import ALWAYS, check, pixels, skips
 
 CPU = torch.device("cpu")
+# Not by an import statement, which would find the function compact.
+ENGINES = import_module("mapdrop.torch.compact.model")
 
 
 def exact(share: int = 1, p: float = 0.5) -> Drop:
@@ -127,6 +130,31 @@ def test_one_graph_has_the_models_results(name: str) -> None:
         want, have = Stepped(model), Stepped(compiled)
         check(want, have, (pixels(4, 3, 9, 9),), seed)
     assert skips(fast) == (name not in WHOLE)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_on_a_device_no_mask_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not compiled, where the host would wait; the CPU stands for the device."""
+    model = made(name)
+    monkeypatch.setattr(ENGINES, "_far", lambda tensors: True)
+    monkeypatch.setattr(PatternDrop, "draw", _never)
+    fast = compact(copy.deepcopy(model), ALWAYS)
+    for seed in range(3):
+        check(model, fast, (pixels(4, 3, 9, 9),), seed)
+    assert skips(fast) == (name not in WHOLE)
+
+
+def test_on_a_device_masks_that_vary_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ENGINES, "_far", lambda tensors: True)
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Conv2d(3, 40, 3), SpatialDropout2d(0.5), nn.Conv2d(40, 5, 3)).double()
+    fast = compact(copy.deepcopy(model), ALWAYS)
+    check(model, fast, (pixels(4, 3, 9, 9),), 0)
+    assert skips(fast)
+
+
+def _never(*_: Any) -> None:
+    raise AssertionError("the host read a mask")
 
 
 class Stepped(nn.Module):

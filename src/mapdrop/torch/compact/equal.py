@@ -46,10 +46,9 @@ class EqualLayout:
             bits: (samples, channels), the drop's mask.
         """
         samples, channels = bits.shape
-        first = bits.new_tensor([low for low, _ in kept.edges], dtype=torch.int64)
-        order = (
-            bits.index_select(0, first).to(torch.int8).argsort(dim=1, descending=True, stable=True)
-        )
+        # Not indexed by a tensor of numbers, which a GPU would have to be sent.
+        first = torch.stack([bits[low] for low, _ in kept.edges])
+        order = first.to(torch.int8).argsort(dim=1, descending=True, stable=True)
         size = min(-(-kept.count // block) * block, channels)
         ids = torch.nn.functional.pad(
             order[:, : kept.count], (0, size - kept.count), value=channels

@@ -69,7 +69,8 @@ class Engine:
         key = _key(model, arguments)
         schedule = self.schedules.get(key)
         if schedule is None or self._outdated(schedule, model):
-            schedule = self._schedule(model, arguments)
+            equal = _far(tensors) and traceable(model)
+            schedule = self._schedule(model, arguments, equal, in_parts=True)
             self.schedules[key] = schedule
             if len(self.schedules) > _SCHEDULES:
                 self.schedules.popitem(last=False)
@@ -85,7 +86,7 @@ class Engine:
         arguments = bound(self.kind.forward, model, args, kwargs)
         key = "ahead", _key(model, arguments), repr(_settings(model))
         if key not in self.schedules:
-            self.schedules[key] = self._schedule(model, arguments, equal=True)
+            self.schedules[key] = self._schedule(model, arguments, equal=True, in_parts=False)
         self.last = schedule = self.schedules[key]
         return schedule if isinstance(schedule, Schedule) and schedule.skips else None
 
@@ -100,8 +101,9 @@ class Engine:
         return traced and schedule.settings != _settings(model)  # type: ignore[union-attr]
 
     def _schedule(
-        self, model: nn.Module, arguments: dict[str, Any], equal: bool = False
+        self, model: nn.Module, arguments: dict[str, Any], equal: bool, in_parts: bool
     ) -> Schedule | Compiled | str:
+        """Equal: as many maps of every sample; in parts: those that PyTorch's compiler finds."""
         try:
             captured = capture(model, self.kind, arguments)
             values = captured.bind(arguments)
@@ -113,9 +115,7 @@ class Engine:
             self.given_up = str(problem)
             return self.given_up
         except CaptureError as problem:
-            if equal:
-                return str(problem)
-            drops = any(drops_maps(module) for module in model.modules())
+            drops = in_parts and any(drops_maps(module) for module in model.modules())
             return Compiled(self.kind, self.costs) if drops else str(problem)
 
     def report(self, measured: bool) -> Report:
@@ -137,6 +137,11 @@ def _plain(tensors: dict[str, Tensor]) -> bool:
         and torch._C._len_torch_dispatch_stack() == 0
         and torch.autograd.forward_ad._current_level < 0
     )
+
+
+def _far(tensors: dict[str, Tensor]) -> bool:
+    """Whether the host would wait for a device where it read a mask."""
+    return any(not t.is_cpu for t in tensors.values())
 
 
 def _exporting() -> bool:

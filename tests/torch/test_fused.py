@@ -16,6 +16,7 @@ from torch._inductor import config as inductor
 from torch._inductor.utils import run_and_get_code
 
 import mapdrop
+from mapdrop.arrays.torch import fused
 from mapdrop.arrays.torch.values import options
 
 SHAPE, SEED = (6, 8, 9, 5), torch.tensor([5])
@@ -64,7 +65,7 @@ def values(layout: str = "contiguous", dtype: torch.dtype = torch.float32) -> Te
 def trained(function: Callable[..., Tensor], x: Tensor, asked: dict[str, Any]) -> list[Tensor]:
     """What comes out, and x's gradient."""
     y = function(x, asked)
-    direction = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1)).to(y)
+    direction = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
     return [y.detach(), *torch.autograd.grad(y, x, direction)]
 
 
@@ -115,6 +116,11 @@ def test_what_draws_and_applies_at_once_stays_whole(kind: str) -> None:
     ids=["a number a map", "the seed"],
 )  # fmt: skip
 def test_what_is_kept_for_backward(kind: dict[str, Any], kept: int) -> None:
+    assert kept_for_backward(kind) == kept
+
+
+def kept_for_backward(kind: dict[str, Any]) -> int:
+    """Bytes."""
     saved: list[Tensor] = []
 
     def pack(x: Tensor) -> Tensor:
@@ -124,7 +130,33 @@ def test_what_is_kept_for_backward(kind: dict[str, Any], kept: int) -> None:
     run = torch.compile(lambda x: mapdrop.drop(x * 2, p=0.5, seed=5, **kind), fullgraph=True)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         run(values())
-    assert sum(x.numel() * x.element_size() for x in saved) == kept
+    return sum(x.numel() * x.element_size() for x in saved)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [SHAPE, (3, 5, 7, 2)], ids=str)
+def test_where_code_reads_bits_every_value_has_one(
+    shape: tuple[int, ...], layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU; the CPU stands for it."""
+    monkeypatch.setattr(fused, "_reads_bits", lambda x: x.numel() > 0)
+    every = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    x = LAYOUTS[layout](every).requires_grad_()
+    asked = {"pattern": "b c h w -> b h w c"} if layout == "channels last" else WHOLE["element"]
+    expected = trained(layer, x, asked)
+    made, code = compiled(x, asked)
+    for one, other in zip(made, expected, strict=True):
+        assert torch.equal(one, other)
+        assert one.stride() == other.stride()
+    bits = code.count("torch.ops.mapdrop.bits.default(")
+    assert (bits, "drop_whole" in code) == ((0, True) if layout == "transposed" else (1, False))
+
+
+def test_where_code_reads_bits_they_are_what_is_kept_for_backward(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fused, "_reads_bits", lambda x: True)
+    assert kept_for_backward(WHOLE["element"]) == -(-6 * 8 * 9 * 5 // 32) * 4
 
 
 def test_a_fresh_seed_does_not_ask_for_the_values() -> None:

@@ -110,6 +110,20 @@ def _draw(
     tl.store(out + place, kept.to(tl.int8), mask=place < count)
 
 
+@triton.jit(do_not_specialize=_WORDS)
+def _pack(
+    out, ticket, s0, s1, s2, s3, count, threshold,
+    BLOCKS: tl.constexpr, STREAM: tl.constexpr, STEP: tl.constexpr,
+):  # fmt: skip
+    """out: a bit for each coin, 32 in a number from the lowest on, `count` numbers."""
+    start = tl.program_id(0).to(tl.int64) * (4 * BLOCKS)
+    words = _words(ticket, s0, s1, s2, s3, start, BLOCKS, STREAM, STEP)
+    kept = (words.to(tl.int64) >= threshold).to(tl.int32)
+    bits = tl.reshape(kept, (BLOCKS // 8, 32)) << tl.arange(0, 32)[None, :]
+    place = (start >> 5) + tl.arange(0, BLOCKS // 8)
+    tl.store(out + place, tl.sum(bits, axis=1), mask=place < count)
+
+
 @triton.jit(do_not_specialize=_SPANS)
 def _clear(
     source, out, count, inner, n, first, last, before, after, VALUES: tl.constexpr
@@ -181,6 +195,20 @@ def drawn(shape: tuple[int, ...], ticket: Tensor, stream: Words | None, threshol
     if count := made.numel():
         _draw[(triton.cdiv(count, 4 * _BLOCKS),)](
             made, ticket, *(stream or (0,) * 4), count, threshold,
+            BLOCKS=_BLOCKS, STREAM=stream is not None, STEP=ticket.numel() > 1,
+        )  # fmt: skip
+    return made
+
+
+def packed(count: int, ticket: Tensor, stream: Words | None, threshold: int) -> Tensor:
+    """The first `count` coins, int32: a bit for each, 1 where the word is at least the threshold.
+
+    The lowest bit of a number is its first coin. Bits after the last coin may have any value.
+    """
+    made = torch.empty(triton.cdiv(count, 32), dtype=torch.int32, device=ticket.device)
+    if count:
+        _pack[(triton.cdiv(count, 4 * _BLOCKS),)](
+            made, ticket, *(stream or (0,) * 4), made.numel(), threshold,
             BLOCKS=_BLOCKS, STREAM=stream is not None, STEP=ticket.numel() > 1,
         )  # fmt: skip
     return made

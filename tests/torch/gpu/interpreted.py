@@ -13,6 +13,7 @@ from torch import Tensor
 
 import mapdrop
 from mapdrop.arrays.torch import device
+from mapdrop.arrays.torch.values import plan_for
 from mapdrop.kernels import gpu
 from mapdrop.torch import SpatialDropout2d, seeded, shard
 
@@ -220,3 +221,15 @@ def test_the_seed_may_be_a_tensor_of_any_bits() -> None:
             np.testing.assert_array_equal(
                 bits(y), bits(expected(x, 0.5, {"pattern": "b c -> b c"}, seed))
             )
+
+
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 1024, 2100])
+def test_coins_as_bits(count: int) -> None:
+    asked = plan_for((count,), "n -> n", 0.3, "")
+    seed, stream = torch.tensor([7, 2**40 + 1]), "a"
+    made = device.bits(seed, stream, asked)  # type: ignore[arg-type]
+    assert made.numel() == -(-count // 32)
+    kept = np.unpackbits(made.numpy().view(np.uint8), bitorder="little")[:count]
+    wanted = mapdrop.mask("n -> n", (count,), 0.3, seed=7, stream=stream, step=2**40 + 1).coins
+    np.testing.assert_array_equal(kept.astype(bool), wanted)
+    assert count < 31 or 0 < kept.mean() < 1

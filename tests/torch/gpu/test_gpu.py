@@ -69,6 +69,13 @@ def test_drawing_compiles_for_a_gpu(count: str) -> None:
     assert "mul.hi.u32" in compiled("_draw", types, FLAGS)
 
 
+def test_packing_compiles_for_a_gpu() -> None:
+    types = {"out": "*i32", "ticket": "*i64", **STREAM, "count": "i32", "threshold": "i64"}
+    ptx = compiled("_pack", types, FLAGS)
+    assert "mul.hi.u32" in ptx
+    assert re.search(r"st\.global[.\w]*\.b32", ptx)
+
+
 def test_clearing_compiles_for_a_gpu() -> None:
     numbers = dict.fromkeys(("count", "inner", "n", "first", "last", "before", "after"), "i32")
     ptx = compiled("_clear", {"source": "*i8", "out": "*i8", **numbers}, {"VALUES": 1024})

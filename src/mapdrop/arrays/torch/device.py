@@ -83,3 +83,13 @@ def coins(seed: Tensor, stream: str | None, asked: Plan | Part) -> Tensor:
             made: Tensor = fast.drawn(shape, seed, name, spec.threshold(rate))
             return fast.cleared(made, spec.spans(law, shape)) if law.block else made
     return plain.drawn(asked, seed, stream)[0]
+
+
+def bits(seed: Tensor, stream: str | None, asked: Plan) -> Tensor:
+    """Independent coins, a bit for each, 32 in a number from the lowest on."""
+    fast = kernels.for_gpu()
+    assert fast is not None
+    name = None if stream is None else spec.stream_words(stream)
+    with torch.cuda.device_of(seed):
+        made: Tensor = fast.packed(asked.binding.count, seed, name, spec.threshold(asked.law.p))
+        return made

@@ -2,8 +2,8 @@
 
 PyTorch's compiler, Inductor, takes the operation apart after autograd: it reads a small mask where
 it computes the values anyway, and keeps it for backward. Where every value has a coin of its own
-the operation stays whole, because it draws and applies the coins on one way through memory: a mask
-would be as large as the values are many.
+that mask is a bit for each on a GPU. On a CPU, whose compiled code takes longer over bits than over
+memory, the operation stays whole: it draws and applies the coins on one way through memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mapdrop import seed as seeds
 from mapdrop.arrays import host
+from mapdrop.arrays.host import memory_walk
 from mapdrop.arrays.torch import coins as plain
 from mapdrop.arrays.torch import device
 from mapdrop.arrays.torch.values import plan_for, plan_of
@@ -29,6 +30,9 @@ _library.define(
     "mask(Tensor seed, str? stream, str pattern, float p, str options, int[] shape, int[] order,"
     " ScalarType dtype) -> Tensor"
 )
+_library.define(
+    "bits(Tensor seed, str? stream, str pattern, float p, str options, int[] shape) -> Tensor"
+)
 
 
 @cache
@@ -41,30 +45,56 @@ def teach_inductor() -> None:
 
 
 def _apart(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
-    if not _fusible(x, request):
-        whole: Tensor = torch.ops.mapdrop.drop_whole(x, seed, *request)
-        return whole
-    strides = torch.empty_like(x).stride()
+    known = all(isinstance(size, int) for size in x.shape)
+    if not known or plan_of(x, request).measured is not None:
+        return _whole(x, seed, request)
+    asked, strides = plan_of(x, request), torch.empty_like(x).stride()
     order = sorted(range(x.dim()), key=lambda axis: -strides[axis])
+    if not (asked.law.independent and asked.binding.count == x.numel()):
+        kept = _by_mask(x, seed, request, order)
+    elif _reads_bits(x) and _in_order(asked, strides):
+        kept = _by_bits(x, seed, request)
+    else:
+        return _whole(x, seed, request)
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    scaled = (x.to(wide) * asked.expected).to(x.dtype)
+    zero = torch.zeros((), dtype=x.dtype, device=x.device)
+    in_memory = kept.reshape([x.shape[axis] for axis in order])
+    return torch.where(in_memory.permute(_inverse(order)), scaled, zero)
+
+
+def _whole(x: Tensor, seed: Tensor, request: Any) -> Tensor:
+    whole: Tensor = torch.ops.mapdrop.drop_whole(x, seed, *request)
+    return whole
+
+
+def _by_mask(x: Tensor, seed: Tensor, request: Any, order: list[int]) -> Tensor:
+    """Which values are kept, of x's axes in the order of its memory."""
     # Code for CPUs takes long to widen bytes; where all values have one, memory takes longer.
     small = _shape(plan_of(x, request)) != list(x.shape)
     dtype = x.dtype if x.is_cpu and small else torch.bool
     mask = torch.ops.mapdrop.mask(seed, *request, x.shape, order, dtype)
-    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    scaled = (x.to(wide) * plan_of(x, request).expected).to(x.dtype)
     # Compared at x's size: else the comparison's result, bytes again, would be what is stored.
-    kept = mask.expand([x.shape[axis] for axis in order]) != 0
-    zero = torch.zeros((), dtype=x.dtype, device=x.device)
-    return torch.where(kept.permute(_inverse(order)), scaled, zero)
+    kept: Tensor = mask.expand([x.shape[axis] for axis in order]) != 0
+    return kept
 
 
-def _fusible(x: Tensor, request: Any) -> bool:
-    """Whether the sizes are known, there is one scale for all, and coins are shared or depend."""
-    if not all(isinstance(size, int) for size in x.shape):
-        return False
-    asked = plan_of(x, request)
-    own = asked.law.independent and asked.binding.count == x.numel()
-    return asked.measured is None and not own
+def _by_bits(x: Tensor, seed: Tensor, request: Any) -> Tensor:
+    """Which values are kept, in the order of x's memory."""
+    bits = torch.ops.mapdrop.bits(seed, *request, x.shape)
+    places = torch.arange(32, dtype=torch.int32, device=x.device)
+    kept: Tensor = ((bits[:, None] >> places) & 1).reshape(-1)[: x.numel()] != 0
+    return kept
+
+
+def _reads_bits(x: Tensor) -> bool:
+    return device.known(x) and x.numel() > 0
+
+
+def _in_order(asked: Plan | Part, strides: tuple[int, ...]) -> bool:
+    """Whether the coins of values that lie side by side follow one another."""
+    walk = memory_walk(asked.binding.whole, strides, 1)
+    return walk is not None and walk[1] == ((asked.binding.count, 1),)
 
 
 def _mask(
@@ -75,6 +105,18 @@ def _mask(
     asked = plan_for(tuple(shape), pattern, p, options)
     made = _lined_up(_coins(seed, stream, asked), asked).to(dtype)
     return made.permute(order).contiguous()
+
+
+def _bits(
+    seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: list[int]
+) -> Tensor:
+    """Coins in their order, 32 in a number of int32, from the lowest bit on."""
+    asked = plan_for(tuple(shape), pattern, p, options)
+    if device.known(seed) and isinstance(asked, Plan):
+        return device.bits(seed, stream, asked)
+    coins = _coins(seed, stream, asked).flatten().long()
+    padded = torch.nn.functional.pad(coins, (0, -coins.numel() % 32)).view(-1, 32)
+    return (padded << torch.arange(32, device=coins.device)).sum(1).to(torch.int32)
 
 
 def _inverse(order: list[int]) -> list[int]:
@@ -117,5 +159,14 @@ def _pretend(
     return seed.new_empty([lasting[axis] for axis in order], dtype=dtype)
 
 
+def _pretend_bits(
+    seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: list[int]
+) -> Tensor:
+    count = plan_for(tuple(shape), pattern, p, options).binding.count
+    return seed.new_empty(-(-count // 32), dtype=torch.int32)
+
+
+_library.impl("bits", _bits, "CompositeExplicitAutograd")
+torch.library.register_fake("mapdrop::bits", _pretend_bits, lib=_library)
 _library.impl("mask", _mask, "CompositeExplicitAutograd")
 torch.library.register_fake("mapdrop::mask", _pretend, lib=_library)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from benchmarks.compact import NONE, OURS, PEER, RESULTS, ROWS
 from benchmarks.models import MODELS
-from benchmarks.tables import README, newest
-
-_BETWEEN = re.compile(r"(?<=<!-- compact -->\n).*?(?=<!-- /compact -->)", re.DOTALL)
+from benchmarks.tables import README, newest, placed
 
 # Two ways to build the network of one paper are one published network; our chains are none.
 _PAPERS = {
@@ -88,7 +85,7 @@ def _sentences(records: list[dict[str, Any]]) -> list[str]:
 
 def filled(readme: str, results: Path = RESULTS) -> str:
     """The README's text with the table in its place."""
-    return _BETWEEN.sub(lambda _: table(results), readme)
+    return placed(readme, "compact", table(results))
 
 
 if __name__ == "__main__":

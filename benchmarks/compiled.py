@@ -1,7 +1,7 @@
 """One compiled graph, with and without what dropout drops: `python -m benchmarks.compiled`.
 
 Whole training steps of four convolutions, in one run, against the same compiled and not. The rows
-go to results/compiled-cpu.jsonl.
+go to results/compiled-cpu.jsonl, and from there into docs/compiled.md.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks.tables import newest, placed
 from mapdrop.bench.environment import environment
 from mapdrop.bench.timing import interleaved, ratio
 from mapdrop.torch import Drop, compact
 
-RESULTS = Path(__file__).parent / "results" / "compiled-cpu.jsonl"
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "compiled-cpu.jsonl"
+PAGE = HERE.parent / "docs" / "compiled.md"
 ROUNDS, OURS = 12, "compact, compiled"
 
 Stack = tuple[tuple[int, ...], int, int]  # Maps, side, batch.
@@ -81,15 +82,34 @@ def row(
     } | environment({"torch": torch.__version__})
 
 
+def table() -> str:
+    """Markdown, from the committed rows."""
+    records = newest(RESULTS)
+    others = list(next(iter(records.values()))["gains"])
+    lines = [
+        f"| training step | {OURS} | {' | '.join(f'than {name}' for name in others)} |",
+        f"| --- | --- |{' --- |' * len(others)}",
+    ]
+    for name, record in records.items():
+        gains = [f"**{record['gains'][other]:.2f}x**" for other in others]
+        cells = [name, f"{record['milliseconds'][OURS]:.0f} ms", *gains]
+        lines.append(f"| {' | '.join(cells)} |")
+    last = list(records.values())[-1]
+    machine = f"{last['processor']}, {last['threads']} threads, {last['date']}"
+    return "\n".join([*lines, "", f"{machine}; torch {last['torch']}.", ""])
+
+
+def filled(text: str) -> str:
+    """docs/compiled.md with the table in its place."""
+    return placed(text, "compiled", table())
+
+
 def main() -> None:
-    """Measure, write, and show."""
+    """Measure, write, and fill the page."""
     records = [row(name, size, share) for name, size in STACKS.items() for share in (8, 32)]
     RESULTS.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    table = Table("training step", "than", "faster", title=OURS)
-    for record in records:
-        for than, gain in record["gains"].items():
-            table.add_row(record["row"], than, f"{gain:.2f}x")
-    Console().print(table)
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    print(table())
 
 
 if __name__ == "__main__":

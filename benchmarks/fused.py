@@ -8,7 +8,6 @@ rows go to results/fused-cpu.jsonl, and from there into docs/compiled.md.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.tables import newest
+from benchmarks.tables import newest, placed
 from mapdrop.bench import peers
 from mapdrop.bench.environment import environment
 from mapdrop.bench.operations import BLOCK, OPERATIONS
@@ -30,7 +29,6 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "fused-cpu.jsonl"
 PAGE = HERE.parent / "docs" / "compiled.md"
 ROUNDS, OURS, EAGER, NONE = 15, "mapdrop", "mapdrop, not compiled", "no drop"
-_BETWEEN = re.compile(r"(?<=<!-- fused -->\n).*?(?=<!-- /fused -->)", re.DOTALL)
 
 WAIT: dict[str, Callable[[], object]] = {"cpu": lambda: None, "cuda": torch.cuda.synchronize}
 Drop = Callable[[Tensor], Tensor]
@@ -119,7 +117,7 @@ def table() -> str:
 
 def filled(text: str) -> str:
     """docs/compiled.md with the table in its place."""
-    return _BETWEEN.sub(lambda _: table(), text)
+    return placed(text, "fused", table())
 
 
 def main() -> None:

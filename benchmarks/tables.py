@@ -35,6 +35,12 @@ def newest(results: Path, key: Iterable[str] = ("row",)) -> dict[str, Record]:
     return {", ".join(str(record[name]) for name in key): record for record in records}
 
 
+def placed(text: str, mark: str, made: str) -> str:
+    """The text with that between the marks, where it has them."""
+    between = rf"(?<=<!-- {mark} -->\n).*?(?=<!-- /{mark} -->)"
+    return re.sub(between, lambda _: made, text, flags=re.DOTALL)
+
+
 def rows() -> list[Record]:
     """The last of each, a framework after the other."""
     records = newest(RESULTS, _KEY).values()
@@ -101,8 +107,7 @@ def filled(text: str) -> str:
     """README.md or docs/bench.md with the tables in their places."""
     records = rows()
     for mark, made in (("speed", table(shown(records))), ("rows", table(records))):
-        between = rf"(?<=<!-- {mark} -->\n).*?(?=<!-- /{mark} -->)"
-        text = re.sub(between, made.replace("\\", r"\\"), text, flags=re.DOTALL)
+        text = placed(text, mark, made)
     return text
 
 

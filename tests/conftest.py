@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import os
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +18,12 @@ if importlib.util.find_spec("triton"):
     # Before a test brings TensorFlow, after which Triton's LLVM ends the process; and
     # torch.compile, once it finds Triton installed, imports it.
     importlib.import_module("triton")
+
+# PyTorch finds a graph that it compiled before by the operations in it, not by our code behind
+# them: without a folder of their own, tests would run what an earlier version was compiled to.
+_CODE = sorted((Path(__file__).parents[1] / "src" / "mapdrop" / "arrays" / "torch").glob("*.py"))
+_VERSION = hashlib.blake2b(b"".join(f.read_bytes() for f in _CODE), digest_size=8).hexdigest()
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{tempfile.gettempdir()}/mapdrop-inductor-{_VERSION}"
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.load_profile("ci")

@@ -57,7 +57,7 @@ def _by_torch(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
     torch = framework("torch")
     from mapdrop.arrays.torch import coins as torch_coins
 
-    made, _ = torch_coins.drawn(asked, _tensor(torch, key), _tensor(torch, step))
+    made, _ = torch_coins.drawn(asked, torch.cat([_tensor(torch, key), _tensor(torch, step)]), None)
     return np.asarray(made.numpy())
 
 
@@ -376,7 +376,7 @@ def test_ties_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch) -> None:
     words = torch.tensor([5, 9, 5, 5, 1, 9])
     monkeypatch.setattr(torch_coins, "words", lambda count, *_: words[:count])
     asked = plan("b -> b", (6,), 0.5, exact="b")
-    coins, _ = torch_coins.drawn(asked, words[:1], words[:1])
+    coins, _ = torch_coins.drawn(asked, words[:1], None)
     assert coins.tolist() == made.tolist()
 
 

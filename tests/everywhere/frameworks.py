@@ -106,12 +106,17 @@ def _from_tensor(x: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.array(raw.numpy()).view(dtype)
 
 
+def _steps(x: Any) -> list[int]:
+    """Strides, but for axes of size 1, where Inductor has others than eager code."""
+    return [step for step, size in zip(x.stride(), x.shape, strict=True) if size > 1]
+
+
 def torch(drop: Drop, draw: Draw) -> Result:
     memory, x = _tensor(draw)
     before, x_before = memory.copy(), _from_tensor(x, draw.dtype)
     came = drop(x, draw)
     assert _same(memory, before), "the input was written to"
-    assert came.stride() == framework("torch").empty_like(x).stride() or draw.case.p == 0
+    assert _steps(came) == _steps(framework("torch").empty_like(x)) or draw.case.p == 0
     return x_before, _from_tensor(came, draw.dtype)
 
 

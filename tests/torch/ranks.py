@@ -140,6 +140,7 @@ def main(folder: Path) -> None:
     agreed()
     if dist.get_rank() == 0:
         (folder / f"{os.environ['WORLD_SIZE']}.json").write_text(json.dumps(result))
+    dist.barrier()  # Who leaves while another still reads may end both.
     dist.destroy_process_group()
 
 

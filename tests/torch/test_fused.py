@@ -14,9 +14,10 @@ from torch import Tensor
 from torch._functorch import config as functorch
 from torch._inductor import config as inductor
 from torch._inductor.utils import run_and_get_code
+from torch._subclasses.fake_tensor import FakeTensor
 
 import mapdrop
-from mapdrop.arrays.torch import fused
+from mapdrop.arrays.torch import device
 from mapdrop.arrays.torch.values import options
 
 SHAPE, SEED = (6, 8, 9, 5), torch.tensor([5])
@@ -133,13 +134,18 @@ def kept_for_backward(kind: dict[str, Any]) -> int:
     return sum(x.numel() * x.element_size() for x in saved)
 
 
+def _like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where code reads bits; what draws them sees the CPU that it is."""
+    monkeypatch.setattr(device, "known", lambda x: isinstance(x, FakeTensor))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", [SHAPE, (3, 5, 7, 2)], ids=str)
 def test_where_code_reads_bits_every_value_has_one(
     shape: tuple[int, ...], layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU; the CPU stands for it."""
-    monkeypatch.setattr(fused, "_reads_bits", lambda x: x.numel() > 0)
+    _like_a_gpu(monkeypatch)
     every = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     x = LAYOUTS[layout](every).requires_grad_()
     asked = {"pattern": "b c h w -> b h w c"} if layout == "channels last" else WHOLE["element"]
@@ -155,7 +161,7 @@ def test_where_code_reads_bits_every_value_has_one(
 def test_where_code_reads_bits_they_are_what_is_kept_for_backward(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fused, "_reads_bits", lambda x: True)
+    _like_a_gpu(monkeypatch)
     assert kept_for_backward(WHOLE["element"]) == -(-6 * 8 * 9 * 5 // 32) * 4
 
 
@@ -189,6 +195,7 @@ import torch
 x = torch.ones(64, 32, 2, 2)
 torch.compile(lambda x: x + 1)(x)
 import mapdrop
+from torch._subclasses.fake_tensor import FakeTensor
 from torch._inductor.utils import run_and_get_code
 run = torch.compile(lambda x: mapdrop.drop(x, "b c h w -> b c", 0.5, seed=3), fullgraph=True)
 y, code = run_and_get_code(run, x)

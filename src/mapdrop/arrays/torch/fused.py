@@ -45,14 +45,14 @@ def teach_inductor() -> None:
 
 
 def _apart(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
-    known = all(isinstance(size, int) for size in x.shape)
-    if not known or plan_of(x, request).measured is not None:
+    fixed = all(isinstance(size, int) for size in x.shape) and x.numel() > 0
+    if not fixed or plan_of(x, request).measured is not None:
         return _whole(x, seed, request)
     asked, strides = plan_of(x, request), torch.empty_like(x).stride()
     order = sorted(range(x.dim()), key=lambda axis: -strides[axis])
     if not (asked.law.independent and asked.binding.count == x.numel()):
         kept = _by_mask(x, seed, request, order)
-    elif _reads_bits(x) and _in_order(asked, strides):
+    elif device.known(x) and _in_order(asked, strides):
         kept = _by_bits(x, seed, request)
     else:
         return _whole(x, seed, request)
@@ -85,10 +85,6 @@ def _by_bits(x: Tensor, seed: Tensor, request: Any) -> Tensor:
     places = torch.arange(32, dtype=torch.int32, device=x.device)
     kept: Tensor = ((bits[:, None] >> places) & 1).reshape(-1)[: x.numel()] != 0
     return kept
-
-
-def _reads_bits(x: Tensor) -> bool:
-    return device.known(x) and x.numel() > 0
 
 
 def _in_order(asked: Plan | Part, strides: tuple[int, ...]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.compact import NONE, OURS, PEER, RESULTS, ROWS
 from benchmarks.models import MODELS
-from benchmarks.tables import README, newest, placed
+from benchmarks.pages import README, newest, placed
 
 # Two ways to build the network of one paper are one published network; our chains are none.
 _PAPERS = {

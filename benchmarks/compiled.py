@@ -10,20 +10,18 @@ import itertools
 import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.tables import newest, placed
+from benchmarks.pages import DOCS, RESULTS, measured_on, newest, placed
 from mapdrop.bench.environment import environment
 from mapdrop.bench.timing import interleaved, ratio
 from mapdrop.torch import Drop, compact
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "compiled-cpu.jsonl"
-PAGE = HERE.parent / "docs" / "compiled.md"
+ROWS = RESULTS / "compiled-cpu.jsonl"
+PAGE = DOCS / "compiled.md"
 ROUNDS, OURS = 12, "compact, compiled"
 
 Stack = tuple[tuple[int, ...], int, int]  # Maps, side, batch.
@@ -84,7 +82,7 @@ def row(
 
 def table() -> str:
     """Markdown, from the committed rows."""
-    records = newest(RESULTS)
+    records = newest(ROWS)
     others = list(next(iter(records.values()))["gains"])
     lines = [
         f"| training step | {OURS} | {' | '.join(f'than {name}' for name in others)} |",
@@ -94,9 +92,7 @@ def table() -> str:
         gains = [f"**{record['gains'][other]:.2f}x**" for other in others]
         cells = [name, f"{record['milliseconds'][OURS]:.0f} ms", *gains]
         lines.append(f"| {' | '.join(cells)} |")
-    last = list(records.values())[-1]
-    machine = f"{last['processor']}, {last['threads']} threads, {last['date']}"
-    return "\n".join([*lines, "", f"{machine}; torch {last['torch']}.", ""])
+    return "\n".join([*lines, "", measured_on(records.values()), ""])
 
 
 def filled(text: str) -> str:
@@ -107,7 +103,7 @@ def filled(text: str) -> str:
 def main() -> None:
     """Measure, write, and fill the page."""
     records = [row(name, size, share) for name, size in STACKS.items() for share in (8, 32)]
-    RESULTS.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    ROWS.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     print(table())
 

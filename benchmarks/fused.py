@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.tables import newest, placed
+from benchmarks.pages import DOCS, RESULTS, measured_on, newest, placed
 from mapdrop.bench import peers
 from mapdrop.bench.environment import environment
 from mapdrop.bench.operations import BLOCK, OPERATIONS
@@ -25,9 +24,8 @@ from mapdrop.bench.shapes import find
 from mapdrop.bench.timing import interleaved, ratio
 from mapdrop.torch import DropBlock2d, Dropout, DropPath, SpatialDropout2d
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "fused-cpu.jsonl"
-PAGE = HERE.parent / "docs" / "compiled.md"
+ROWS = RESULTS / "fused-cpu.jsonl"
+PAGE = DOCS / "compiled.md"
 ROUNDS, OURS, EAGER, NONE = 15, "mapdrop", "mapdrop, not compiled", "no drop"
 
 WAIT: dict[str, Callable[[], object]] = {"cpu": lambda: None, "cuda": torch.cuda.synchronize}
@@ -42,7 +40,7 @@ DROPS: dict[str, tuple[Callable[[float], Drop], dict[str, Callable[..., Tensor]]
     ),
     "element": (Dropout, {"F.dropout": functional.dropout}),
 }
-ROWS = [
+ASKED = [
     *((operation, "resnet50-2", layout) for operation in DROPS for layout in ("first", "last")),
     ("path", "vit-b16", "first"),
     ("element", "vit-b16", "first"),
@@ -97,7 +95,7 @@ def row(
 
 def table() -> str:
     """Markdown, from the committed rows."""
-    records = newest(RESULTS)
+    records = newest(ROWS)
     lines = [
         "| drop | mapdrop | peer, ours / theirs | ours / no drop | ours / not compiled |",
         "| --- | --- | --- | --- | --- |",
@@ -108,11 +106,7 @@ def table() -> str:
         milliseconds = f"{record['milliseconds'][OURS]:.1f} ms"
         cells = [name, milliseconds, peer, f"{ratios[NONE]:.2f}", f"{ratios[EAGER]:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    last = list(records.values())[-1]
-    where = (
-        f"{last['processor']}, {last['threads']} threads, {last['date']}; torch {last['torch']}."
-    )
-    return "\n".join([*lines, "", where, ""])
+    return "\n".join([*lines, "", measured_on(records.values()), ""])
 
 
 def filled(text: str) -> str:
@@ -122,8 +116,8 @@ def filled(text: str) -> str:
 
 def main() -> None:
     """Measure, write, and fill the page."""
-    records = [row(*asked) for asked in ROWS]
-    RESULTS.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    records = [row(*asked) for asked in ASKED]
+    ROWS.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     print(table())
 

@@ -1,9 +1,9 @@
 """All that a GPU decides, in one run of some minutes: `python -m benchmarks.gpu`.
 
 First the bits: every kind of mask on the GPU against NumPy's, eager and compiled. Then each drop
-against its peers and a copy, drops in compiled graphs, and training steps of the four convolutions
-that docs/gpu.md speaks of. Rows are appended to results/*-cuda.jsonl as they are made, so that a
-run that is cut off leaves what it had. It needs PyTorch with Triton, and nothing else.
+against its peers and a copy, drops in compiled graphs, and training steps of four convolutions of
+256 maps. Rows are appended to results/*-cuda.jsonl as they are made, so that a run that is cut off
+leaves what it had. Of packages it needs NumPy and PyTorch with Triton alone.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ import torch
 
 import mapdrop
 from benchmarks import compiled, fused
+from benchmarks.pages import RESULTS
 from mapdrop.bench.case import BOTH, FORWARD, LAST, PLAIN, Case
 from mapdrop.bench.environment import environment
 from mapdrop.bench.measure import measured
 from mapdrop.bench.shapes import find
 from mapdrop.bench.ways import torch as way
 
-RESULTS = Path(__file__).parent / "results"
 SECONDS = 1.0
-# What is asked of each: near a copy, five times torchvision's, near a copy.
 CASES = [
     Case(operation, find(shape), direction, layout, dtype, "cuda")
     for operation, shapes in (

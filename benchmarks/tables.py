@@ -6,19 +6,11 @@ python -m benchmarks.tables
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
-
+from benchmarks.pages import DOCS, README, RESULTS, Record, measured_on, newest, placed
 from mapdrop.bench.case import BOTH, FORWARD, OURS, PLAIN
 from mapdrop.bench.report import theirs, time_text
 
-HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
-PAGE = HERE.parent / "docs" / "bench.md"
-RESULTS = HERE / "results" / "operations.jsonl"
+PAGE = DOCS / "bench.md"
 # Of the packages a row was measured with, those that are named below the table.
 _NAMED = ("numpy", "torch", "jax", "flax", "equinox", "tensorflow", "keras")
 _KEY = ("framework", "operation", "shape", "layout", "dtype", "device", "direction")
@@ -26,24 +18,10 @@ _USUAL = {"dtype": "float32", "device": "cpu"}
 # The README's: one activation, and what a call costs.
 _SHOWN = ("resnet50-2", "1000-values")
 
-Record = dict[str, Any]
-
-
-def newest(results: Path, key: Iterable[str] = ("row",)) -> dict[str, Record]:
-    """The last record of each row."""
-    records = map(json.loads, results.read_text().splitlines())
-    return {", ".join(str(record[name]) for name in key): record for record in records}
-
-
-def placed(text: str, mark: str, made: str) -> str:
-    """The text with that between the marks, where it has them."""
-    between = rf"(?<=<!-- {mark} -->\n).*?(?=<!-- /{mark} -->)"
-    return re.sub(between, lambda _: made, text, flags=re.DOTALL)
-
 
 def rows() -> list[Record]:
     """The last of each, a framework after the other."""
-    records = newest(RESULTS, _KEY).values()
+    records = newest(RESULTS / "operations.jsonl", _KEY).values()
     order = list(dict.fromkeys(record["framework"] for record in records))
     return sorted(records, key=lambda record: order.index(record["framework"]))
 
@@ -72,9 +50,7 @@ def table(records: list[Record]) -> str:
         "| --- | --- | --- | --- | --- |",
         *map(_line, records),
     ]
-    machines = {f"{r['processor']}, {r['threads']} threads, {r['date']}" for r in records}
-    versions = sorted({f"{name} {r[name]}" for name in _NAMED for r in records if name in r})
-    return "\n".join([*lines, "", f"{'; '.join(sorted(machines))}; {', '.join(versions)}.", ""])
+    return "\n".join([*lines, "", measured_on(records, _NAMED), ""])
 
 
 def _line(record: Record) -> str:

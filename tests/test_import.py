@@ -80,6 +80,13 @@ def test_torch_s_layers_import_no_other_framework() -> None:
     assert not _imported("import mapdrop.torch", warnings="default") & others
 
 
+def test_what_measures_on_a_borrowed_gpu_needs_little() -> None:
+    framework("torch")
+    used = _imported("import benchmarks.gpu", warnings="default")
+    assert "torch" in used
+    assert not used & {"rich", "typer", "matplotlib", "scipy", "pandas", "numba"}
+
+
 def test_tensorflow_s_drop_imports_no_other_framework() -> None:
     framework("tensorflow")
     code = "import mapdrop, tensorflow as tf\nmapdrop.drop(tf.ones(3), 'n -> n', 0.5)"

@@ -195,7 +195,6 @@ import torch
 x = torch.ones(64, 32, 2, 2)
 torch.compile(lambda x: x + 1)(x)
 import mapdrop
-from torch._subclasses.fake_tensor import FakeTensor
 from torch._inductor.utils import run_and_get_code
 run = torch.compile(lambda x: mapdrop.drop(x, "b c h w -> b c", 0.5, seed=3), fullgraph=True)
 y, code = run_and_get_code(run, x)

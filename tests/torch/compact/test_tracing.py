@@ -142,6 +142,8 @@ def test_on_a_device_no_mask_is_read(name: str, monkeypatch: pytest.MonkeyPatch)
     for seed in range(3):
         check(model, fast, (pixels(4, 3, 9, 9),), seed)
     assert skips(fast) == (name not in WHOLE)
+    lines = fast.report(measured=True).lines  # type: ignore[operator]
+    assert any(line.measured for line in lines) == (name not in WHOLE)
 
 
 def test_on_a_device_masks_that_vary_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mapdrop import seed as seeds
 from mapdrop.arrays import host
 from mapdrop.arrays.host import memory_walk
 from mapdrop.arrays.torch import coins as plain
 from mapdrop.arrays.torch import device
+from mapdrop.arrays.torch.seed import read_ticket
 from mapdrop.arrays.torch.values import plan_for, plan_of
 from mapdrop.part import Part
 from mapdrop.plan import Plan
@@ -124,8 +124,7 @@ def _coins(seed: Tensor, stream: str | None, asked: Plan | Part) -> Tensor:
         return device.coins(seed, stream, asked)
     if not seed.is_cpu:
         return plain.drawn(asked, seed, stream)[0]
-    number, step = [n % 2**64 for n in (*seed.tolist(), 0)[:2]]
-    key = seeds.key(number, stream)
+    key, step = read_ticket(seed, stream)
     return torch.from_numpy(host.drawn(asked, key, step, torch.get_num_threads())[0])
 
 

@@ -38,6 +38,12 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
     return _number(seeds.whole(seed, "seed"), x.device)
 
 
+def read_ticket(ticket: Tensor, stream: str | None) -> tuple[int, int]:
+    """The key and the step, as numbers; a device is waited for."""
+    number, step = [n % 2**64 for n in (*ticket.tolist(), 0)[:2]]
+    return seeds.key(number, stream), step
+
+
 def recorded() -> bool:
     """Whether operations are written down by PyTorch's compiler rather than done."""
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mapdrop import seed as seeds
 from mapdrop.arrays import host
 from mapdrop.arrays.torch import coins as plain
 from mapdrop.arrays.torch import device
 from mapdrop.arrays.torch.memory import huge_pages
+from mapdrop.arrays.torch.seed import read_ticket
 from mapdrop.part import Part, part, whole_shape
 from mapdrop.plan import Items, Plan, plan
 from mapdrop.shard import Shard, read, written
@@ -120,10 +120,9 @@ def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> 
 
 def _into(out: Tensor, x: Tensor, seed: Tensor, request: Request) -> None:
     """out = x dropped, by the compiled kernels; out may be x."""
-    number, step = [n % 2**64 for n in (*seed.tolist(), 0)[:2]]
+    key, step = read_ticket(seed, request[0])
     source = _numpy(x)
     target = source if out is x else _numpy(out)
-    key = seeds.key(number, request[0])
     host.drop_into(target, source, plan_of(x, request), key, step, torch.get_num_threads())
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from mapdrop import seed as seeds
 from mapdrop.arrays import host
 from mapdrop.arrays.torch.operation import dropped
-from mapdrop.arrays.torch.seed import ticket
+from mapdrop.arrays.torch.seed import read_ticket, ticket
 from mapdrop.arrays.torch.shards import held
 from mapdrop.arrays.torch.values import options, plan_for, plan_of
 from mapdrop.coins import survivors
@@ -135,8 +135,7 @@ class PatternDrop(Dropping):
     def draw(self, device: torch.device) -> Drawn:
         """See `Dropping`."""
         source, stream = self._ticket(device)
-        number, at = [n % 2**64 for n in (*source.tolist(), 0)[:2]]
-        key = seeds.key(number, stream)
+        key, at = read_ticket(source, stream)
         coins, _ = host.drawn(self.plan, key, at, torch.get_num_threads())
         return Drawn(self._spread(coins), source)
 

@@ -52,7 +52,7 @@ class Schedule:
         """The model's output."""
         env: Env = {"inputs": values}
         scope = self.scope(self.samples, self.block)
-        self.last = None if self.scope is EqualScope else scope  # A compiler's, it is no use later.
+        self.last = scope
         for step in self.steps:
             env[step.slot] = step.run(env, scope)
             for slot in step.done_with:

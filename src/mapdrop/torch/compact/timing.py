@@ -38,7 +38,9 @@ def shortest(*functions: Callable[[], object]) -> list[float]:
 
 
 def step(operation: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) -> None:
-    """Forward, and backward to both arguments."""
+    """Forward, and backward to both arguments, done when it returns."""
     x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
     y = operation(x, weight)
     torch.autograd.grad(y, (x, weight), torch.ones_like(y))
+    if y.is_cuda:
+        torch.cuda.synchronize()

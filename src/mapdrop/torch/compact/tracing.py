@@ -51,7 +51,9 @@ def recorded(
     with _reparametrize_module(model, {**parameters, **buffers}, tie_weights=True):
         if schedule is None:
             return engine.kind.forward(model, *args, **kwargs)
-        return schedule.run(engine.tensors(model, args, kwargs))
+        result = schedule.run(engine.tensors(model, args, kwargs))
+        schedule.last = None  # Its masks are the compiler's, and have no values.
+        return result
 
 
 def _likenesses(values: Any) -> Any:

@@ -22,8 +22,6 @@ DROP: dict[int, type[nn.Module]] = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Drop
 Work = Callable[[Tensor], Tensor]
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 
-AUGMENTED: dict[str, Any] = {n: getattr(operator, n) for n in ("iadd", "isub", "imul")}
-
 
 @dataclass(frozen=True)
 class Case:
@@ -244,9 +242,9 @@ CASES: list[Case] = [
             torch.minimum,
         )
     ],
-    function(operator.iadd, lambda x: AUGMENTED["iadd"](x * 2.0, torch.relu(x))),
-    function(operator.isub, lambda x: AUGMENTED["isub"](x * 2.0, torch.relu(x))),
-    function(operator.imul, lambda x: AUGMENTED["imul"](x * 2.0, torch.relu(x) + 1.0)),
+    function(operator.iadd, lambda x: operator.iadd(x * 2.0, torch.relu(x))),
+    function(operator.isub, lambda x: operator.isub(x * 2.0, torch.relu(x))),
+    function(operator.imul, lambda x: operator.imul(x * 2.0, torch.relu(x) + 1.0)),
     *[
         function(key, lambda x, key=key: getattr(torch.tanh(x), key)(torch.relu(x)), note="of two")
         for key in ("add", "sub", "mul")

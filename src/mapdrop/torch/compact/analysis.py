@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from mapdrop.torch.compact.capture import Captured, hooked
+from mapdrop.torch.compact.capture import Captured
 from mapdrop.torch.compact.drops import Dropping, FeatureDropout, dropping
 from mapdrop.torch.compact.forms import Env, Form, Scope
+from mapdrop.torch.compact.hooks import hooked
 from mapdrop.torch.compact.linear import Mixing
 from mapdrop.torch.compact.rules import Rule
 from mapdrop.torch.compact.sets import Kept, Maps, Whole, both, of_equal_count, union

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from mapdrop.torch.compact.capture import Captured, CaptureError, rename_overwritten
+from mapdrop.torch.compact.capture import CaptureError, recapture
 from mapdrop.torch.compact.cost import Costs
 from mapdrop.torch.compact.planner import Schedule, plan
-from mapdrop.torch.compact.shapes import note_shapes
 
 
 class Compiled:
@@ -50,6 +49,7 @@ class Compiled:
 
     def run(self, model: nn.Module, args: Any, kwargs: Any) -> Any:
         """The model's output."""
+        _ignore_grad_warning()
         if self.called:
             return self.forward(model, *args, **kwargs)
         self.called = True
@@ -64,6 +64,16 @@ class Compiled:
             self.pieces.clear()
             torch.set_rng_state(state)
             return self.kind.forward(model, *args, **kwargs)
+
+
+def _ignore_grad_warning() -> None:
+    """PyTorch's compiler looks at the gradients of what it is given, and warns itself of that.
+
+    It may compile a part at any call; to catch warnings in each would show the model's own again.
+    """
+    text = r"The \.grad attribute of a Tensor that is not a leaf"
+    if not any(m is not None and m.pattern == text for _, m, *_ in warnings.filters):
+        warnings.filterwarnings("ignore", text, UserWarning, r"torch\.")
 
 
 class Piece:
@@ -92,15 +102,19 @@ class Piece:
     def _schedule(self, inputs: tuple[Any, ...]) -> Schedule | str:
         if not all(type(i) in (Tensor, torch.nn.Parameter) for i in inputs):
             return "it takes more than tensors"
-        if any("_set_grad_enabled" in str(node.target) for node in self.module.graph.nodes):
-            return "a part of it runs without gradients"
-        captured = Captured(self.module.graph, self.module, ())
+        if any(_sets_a_mode(node) for node in self.module.graph.nodes):
+            return "a part of it runs without gradients or in another type"
         try:
-            rename_overwritten(captured.graph, self.module)
-            note_shapes(captured, list(inputs))
-            return plan(captured, self.costs, inputs[0].device)
+            captured = recapture(self.module, inputs)
         except CaptureError as problem:
             return str(problem)
+        return plan(captured, self.costs, inputs[0].device)
+
+
+def _sets_a_mode(node: fx.Node) -> bool:
+    """Whether a node switches gradients or autocast; a graph cut short would leave it so."""
+    name = getattr(node.target, "__name__", "")
+    return name.startswith(("_set_grad", "_enter_", "set_grad_enabled"))
 
 
 def backend_with(

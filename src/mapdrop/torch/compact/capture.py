@@ -1,268 +1,342 @@
-"""A model as a graph, by torch.fx: its layers stay whole, what is between them is traced."""
+"""A model as a graph: its forward is run once on fake tensors, and each operation is written down.
+
+PyTorch's own layers stay whole; what is between them is recorded by the functions that are called.
+Everything that makes this a record is one thread's, and the model is a copy that shares nothing
+with the real one, so that nobody can see a capture but by its time.
+"""
 
 from __future__ import annotations
 
-import builtins
-import inspect
 import operator
 import pickle
 import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
+from mapdrop.torch.compact.guards import Guards, is_value
+from mapdrop.torch.compact.reads import Reads, UnreadableError
+from mapdrop.torch.compact.snapshot import Snapshot
 from mapdrop.torch.layers import Drop
-
-_IN_PLACE_FUNCTIONS = {torch.nn.functional.relu_, torch.relu_}
 
 
 class CaptureError(Exception):
     """A model that cannot be captured; the text says why."""
 
 
-class GivenUpError(CaptureError):
-    """A model that no way of capturing fits."""
-
-
 @dataclass(frozen=True)
 class Captured:
-    """The nodes in order, the module that their targets are found in, and how calls are bound."""
+    """The nodes in order, the module that their targets are found in, and what they rely on.
+
+    `node.meta["val"]` has a fake tensor of each result, `node.meta["weight"]` of a layer's weight.
+    """
 
     graph: fx.Graph
     owner: nn.Module
-    tensors: tuple[str, ...]
-
-    def bind(self, arguments: Mapping[str, Any]) -> list[Tensor]:
-        """The placeholders' values in order."""
-        return [arguments[name] for name in self.tensors]
+    output: pytree.TreeSpec
+    guards: Guards
 
 
-class _Array(fx.Proxy):
-    """Stands for a tensor; `y += x` overwrites it, which torch.fx would forget."""
+def tensors_of(args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors among a call's arguments, in the order of the graph's placeholders."""
+    return [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
 
 
-def _augmented(name: str) -> Any:
-    def overwrite(self: _Array, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", getattr(operator, name), (self, other), {})
-
-    return overwrite
-
-
-for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "ipow", "imatmul"):
-    setattr(_Array, f"__{_name}__", _augmented(_name))
-
-
-@contextmanager
-def _taken_for_tensors() -> Iterator[None]:
-    """Code that asks whether a proxy is a tensor is told that it is.
-
-    Not by the proxy's class, which PyTorch's compiled code would believe too.
-    """
-    real = builtins.isinstance
-
-    def isinstance_(value: Any, kind: Any) -> bool:
-        if type(value) is _Array and (kind is Tensor or (type(kind) is tuple and Tensor in kind)):
-            return True
-        return real(value, kind)
-
-    builtins.isinstance = isinstance_
-    try:
-        yield
-    finally:
-        builtins.isinstance = real
-
-
-class _Tracer(fx.Tracer):
-    def __init__(self) -> None:
-        super().__init__()
-        self.proxy_buffer_attributes = True
-        self.grad = torch.is_grad_enabled()
-
-    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
-        if torch.is_grad_enabled() != self.grad:
-            raise GivenUpError("a part of it runs without gradients")
-        return super().create_node(*args, **kwargs)
-
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Array(node, self)
-
-    def create_arg(self, a: Any) -> Any:
-        # First, because PyTorch would ask whether it is a tensor, and keep it as a constant.
-        return a.node if type(a) is _Array else super().create_arg(a)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, Drop) or hooked(m):
-            return True
-        return bool(super().is_leaf_module(m, module_qualified_name))
-
-
-def hooked(module: nn.Module) -> bool:
-    """Whether somebody watches the module: then it is called as it is, with whole arrays."""
-    own = module.__dict__
-    return bool(
-        own["_forward_hooks"]
-        or own["_forward_pre_hooks"]
-        or own["_backward_hooks"]
-        or own["_backward_pre_hooks"]
-    )
-
-
-def bound(forward: Any, model: nn.Module, args: Any, kwargs: Any) -> dict[str, Any]:
-    """The arguments of a call by name, with the defaults."""
-    given = inspect.signature(forward).bind(model, *args, **kwargs)
-    given.apply_defaults()
-    arguments = dict(given.arguments)
-    arguments.pop(next(iter(arguments)))
-    return arguments
-
-
-def capture(model: nn.Module, kind: type[nn.Module], arguments: Mapping[str, Any]) -> Captured:
+def capture(model: nn.Module, kind: type[nn.Module], args: Any, kwargs: Any) -> Captured:
     """The graph of `kind.forward` for these arguments: tensors vary, all else is as it is now.
 
     Raises CaptureError.
     """
-    tensors = tuple(name for name, value in arguments.items() if isinstance(value, Tensor))
-    code = inspect.signature(kind.forward)
-    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in code.parameters.values()):
-        raise CaptureError("its forward takes *args or **kwargs")
-    names = ", ".join(tensors)
+    recorder = _Recorder()
+    snapshot = Snapshot(model, recorder.fake, recorder.leaf)
+    recorder.paths = snapshot.paths
+    reads = Reads(snapshot.guards, snapshot.unknown)
+    recorder.paused = reads.paused
 
-    def forward(self: nn.Module, *given: Any) -> Any:
-        return kind.forward(self, **{**arguments, **dict(zip(tensors, given, strict=True))})
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with reads:
+            return kind.forward(snapshot.copy, *args, **kwargs)
 
-    # fx traces the class's forward by its own signature: one with a parameter for each tensor.
-    space: dict[str, Any] = {"traced": forward}
-    exec(f"def forward(self, {names}): return traced(self, {names})", space)
-    probe: nn.Module = object.__new__(type("Traced", (kind,), {"forward": space["forward"]}))
-    probe.__dict__ = model.__dict__
-    before = _state(model)
+    with _generators_kept(), _explained():
+        graph, output = recorder.record(forward, args, kwargs)
+        if snapshot.changed():
+            raise CaptureError("its forward changes what its modules hold")
+        snapshot.note(reads)
+    return Captured(graph, model, output, snapshot.guards)
+
+
+def recapture(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> Captured:
+    """The same of a graph that PyTorch's compiler made. Raises CaptureError."""
+    recorder = _Recorder()
+    snapshot = Snapshot(graph, recorder.fake, recorder.leaf)
+    recorder.paths = snapshot.paths
+    with _generators_kept(), _explained():
+        recorded, output = recorder.record(_Named(snapshot.copy, recorder).run, inputs, {})
+    return Captured(recorded, graph, output, snapshot.guards)
+
+
+class _Named(fx.Interpreter):
+    """Runs a graph whose nodes know the layers that they come from, and hands that on."""
+
+    def __init__(self, module: fx.GraphModule, recorder: _Recorder) -> None:
+        super().__init__(module)
+        self.recorder = recorder
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.recorder.layers = n.meta.get("nn_module_stack")
+        return super().run_node(n)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
     try:
-        with _taken_for_tensors():
-            graph = _Tracer().trace(probe)
-    except GivenUpError:
+        yield
+    except CaptureError:
         raise
+    except UnreadableError as problem:
+        raise CaptureError(str(problem)) from problem
     except Exception as problem:  # Any code of the model's own may run here.
-        raise CaptureError(f"torch.fx cannot follow it: {problem}") from problem
-    finally:
-        changed = _restored(model, before)
-    if changed:
-        raise GivenUpError(f"its forward changes {changed}")
-    rename_overwritten(graph, model)
-    return Captured(graph, model, tensors)
+        raise CaptureError(f"its forward cannot be followed: {problem}") from problem
 
 
-def plain_attributes(module: nn.Module) -> tuple[Any, ...]:
-    """The numbers, names and flags that a module's own code may look at."""
-    return tuple(
-        (name, repr(value) if type(value) is tuple else value)
-        for name, value in module.__dict__.items()
-        if type(value) in (int, float, bool, str, tuple)
-    )
-
-
-def _state(model: nn.Module) -> Any:
-    attributes = [dict(m.__dict__) for m in model.modules()]
-    return attributes, torch.get_rng_state(), random.getstate(), np.random.get_state()
-
-
-def _restored(model: nn.Module, before: Any) -> str:
-    """What tracing changed, which is undone."""
-    changed = ""
-    for module, old in zip(model.modules(), before[0], strict=True):
-        now = module.__dict__
-        if any(name not in old or now[name] is not old[name] for name in now):
-            changed = "attributes of its modules"
-            now.clear()
-            now.update(old)
-    python = random.getstate() != before[2]
-    arrays = pickle.dumps(np.random.get_state()) != pickle.dumps(before[3])
-    if python or arrays or not torch.equal(torch.get_rng_state(), before[1]):
-        changed = changed or "the state of a random generator"
-        torch.set_rng_state(before[1])
-        random.setstate(before[2])
-        np.random.set_state(before[3])
-    return changed
-
-
-def overwrites(node: fx.Node, owner: nn.Module) -> bool:
-    """Whether the node writes into its first argument."""
-    if node.op == "call_module":
-        return bool(getattr(owner.get_submodule(str(node.target)), "inplace", False))
-    if node.kwargs.get("inplace"):
-        return True
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    if node.op == "call_method":
-        return str(name).endswith("_") and not str(name).endswith("__")
-    marks = getattr(node.target, "__module__", "") == "_operator"
-    inplace = name.endswith("_") or (marks and name in _AUGMENTED)
-    return node.op == "call_function" and (inplace or _third_is_true(node))
-
-
-_AUGMENTED = {
-    "iadd", "isub", "imul", "itruediv", "ifloordiv", "ipow", "iand", "ior", "ixor", "imatmul",
-    "setitem",
-}  # fmt: skip
-
-
-def _third_is_true(node: fx.Node) -> bool:
-    """F.relu(x, True), F.dropout2d(x, p, training, True): inplace given by position."""
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Raises CaptureError, and undoes it, where random numbers were drawn outside the graph."""
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
     try:
-        parameters = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    if "inplace" not in parameters:
-        return False
-    at = parameters.index("inplace")
-    return len(node.args) > at and bool(node.args[at])
+        yield
+    finally:
+        torch_same = torch.equal(torch.get_rng_state(), before[0])
+        arrays_same = pickle.dumps(np.random.get_state()) == pickle.dumps(before[2])
+        drawn = not torch_same or not arrays_same or random.getstate() != before[1]
+        torch.set_rng_state(before[0])
+        random.setstate(before[1])
+        np.random.set_state(before[2])
+    if drawn:
+        raise CaptureError("its forward draws random numbers outside of tensors")
 
 
-def rename_overwritten(graph: fx.Graph, owner: nn.Module) -> None:
-    """Later uses of what was overwritten use the result of that. Raises CaptureError."""
-    order = {node: i for i, node in enumerate(graph.nodes)}
-    for node in graph.nodes:
-        if node.op in ("placeholder", "output", "get_attr") or not overwrites(node, owner):
-            continue
-        old = node.args[0] if node.args else None
-        if not isinstance(old, fx.Node) or old.op == "get_attr":
-            continue
-        if node.target is operator.setitem:
-            raise CaptureError(f"{node} overwrites a part of an array")
-        others = [user for user in old.users if user is not node]
-        if _may_alias(old, owner) or any(_may_alias(user, owner) for user in others):
-            raise CaptureError(f"{node} overwrites an array that may have a second name")
-        for user in others:
-            if order[user] > order[node]:
-                user.replace_input_with(old, node)
-
-
-_FRESH = (
-    nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.Linear,
-    nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.PReLU,
-    nn.ReLU, nn.GroupNorm, nn.LayerNorm,
-    nn.modules.instancenorm._InstanceNorm, nn.Upsample, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU,
-)  # fmt: skip
-_FRESH_NAMES = {
-    "add", "iadd", "sub", "mul", "truediv", "cat", "conv1d", "conv2d", "conv3d", "relu",
-    "max_pool2d", "batch_norm", "linear", "interpolate", "pad", "sigmoid", "tanh", "avg_pool2d",
-    "adaptive_avg_pool2d", "instance_norm", "leaky_relu", "prelu", "elu", "group_norm",
-    "layer_norm", "concat", "size", "getattr", "dim",
+_IN_PLACE = {
+    "add_": operator.iadd, "sub_": operator.isub, "mul_": operator.imul, "div_": operator.itruediv,
+}  # fmt: skip
+_SWAPPED = {
+    "__rsub__": operator.sub, "__rdiv__": operator.truediv, "__rtruediv__": operator.truediv,
+    "__rpow__": operator.pow, "__rfloordiv__": operator.floordiv, "__rmatmul__": operator.matmul,
+}  # fmt: skip
+_OPERATORS = {
+    "neg": operator.neg, "matmul": operator.matmul, "__getitem__": operator.getitem,
+    "__setitem__": operator.setitem,
 }  # fmt: skip
 
 
-def _may_alias(node: fx.Node, owner: nn.Module) -> bool:
-    """Whether the node's result may share memory with another array."""
-    if node.op == "call_module":
-        module: Any = owner.get_submodule(str(node.target))
-        if isinstance(module, (Drop, nn.modules.dropout._DropoutNd)):
-            return not (module.training and module.p > 0)
-        return not isinstance(module, _FRESH)
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    if str(name).startswith(("dropout", "feature_dropout")):
-        p, training = (*node.args[1:3], 0.5, True)[:2]
-        return not (node.kwargs.get("training", training) and node.kwargs.get("p", p))
-    return node.op != "output" and str(name).rstrip("_") not in _FRESH_NAMES
+class _Recorder(TorchFunctionMode):
+    """Writes down the functions that are called with fake tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.graph = fx.Graph()
+        self.paths: dict[int, str] = {}
+        self.layers: Any = None  # That what is recorded next comes from.
+        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self._nodes: dict[int, tuple[ref[Tensor], fx.Node]] = {}
+        self._inside = False
+        self._state: Any = None
+
+    def fake(self, tensor: Tensor) -> Tensor:
+        """A fake tensor of the same kind."""
+        made = self.mode.from_tensor(tensor, static_shapes=True)
+        assert isinstance(made, Tensor)
+        return made
+
+    def record(
+        self, forward: Callable[..., Any], args: Any, kwargs: Any
+    ) -> tuple[fx.Graph, pytree.TreeSpec]:
+        """Run it once."""
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        inputs = [self._input(i, v) if isinstance(v, Tensor) else v for i, v in enumerate(leaves)]
+        fakes, named = pytree.tree_unflatten(inputs, spec)
+        gradients = torch.set_grad_enabled(torch.is_grad_enabled())  # Restores what a model sets.
+        # Checkpointing around the model would count what is saved here.
+        saved = torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is)
+        with gradients, saved, self.mode, _nothing_remembered(), self:
+            self._state = _state()
+            result = forward(*fakes, **named)
+        outputs, output = pytree.tree_flatten(result)
+        for value in outputs:
+            if not isinstance(value, Tensor) and not is_value(value):
+                raise CaptureError(f"its forward returns a {type(value).__name__}")
+        self.graph.output([self._argument(v) for v in outputs])
+        for node in reversed(self.graph.nodes):
+            if node.target is operator.getitem and node.meta.get("part") and not node.users:
+                self.graph.erase_node(node)
+        return self.graph, output
+
+    def leaf(self, path: str, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Call a layer's copy, as one node; those inside it are called as they are."""
+        if self._inside:
+            return _call(module, args, kwargs)
+        self._inside = True
+        try:
+            with self.paused():
+                return self._layer(path, module, args, kwargs)
+        finally:
+            self._inside = False
+
+    def _layer(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        self._check()
+        inputs = self._tensors((args, kwargs))
+        versions = [t._version for t in inputs]
+        result = _call(module, args, kwargs)
+        weight = getattr(module, "weight", None)
+        node = self._node("call_module", path, args, kwargs)
+        node.meta["weight"] = weight
+        return self._made(node, result, inputs, versions)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self._inside:
+            return func(*args, **(kwargs or {}))
+        with self.paused():
+            return self._function(func, args, kwargs or {})
+
+    def _function(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self._check()
+        inputs = self._tensors((args, kwargs))
+        versions = [t._version for t in inputs]
+        result = func(*args, **kwargs)
+        if is_value(result) and not (result is None and getattr(func, "__name__", "") != "__get__"):
+            return result
+        return self._made(self._called(func, args, kwargs), result, inputs, versions)
+
+    def _called(self, func: Any, args: Any, kwargs: Any) -> fx.Node:
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            return self._node("call_function", getattr, (args[0], func.__self__.__name__), {})
+        if name == "__set__":
+            raise CaptureError("it sets an attribute of an array")
+        if not _is_method(func):
+            return self._node("call_function", func, args, kwargs)
+        if name in _SWAPPED:
+            return self._node("call_function", _SWAPPED[name], (args[1], args[0]), kwargs)
+        target = _OPERATORS.get(name) or (None if kwargs else _IN_PLACE.get(name))
+        if target is not None:
+            return self._node("call_function", target, args, kwargs)
+        return self._node("call_method", name, args, kwargs)
+
+    def _node(self, op: str, target: Any, args: Any, kwargs: Any) -> fx.Node:
+        given = pytree.tree_map(self._argument, (tuple(args), dict(kwargs)))
+        node = self.graph.create_node(op, target, *given)
+        node.meta["nn_module_stack"] = self.layers
+        return node
+
+    def _input(self, number: int, tensor: Tensor) -> Tensor:
+        fake = self.fake(tensor)
+        if id(fake) in self._nodes:  # The same tensor twice is two inputs of the graph.
+            fake = fake.detach().requires_grad_(fake.requires_grad)
+        return self._is(fake, self.graph.placeholder(f"input_{number}"))
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, slice):
+            return slice(*map(self._argument, (value.start, value.stop, value.step)))
+        return self._of(value) if isinstance(value, Tensor) else value
+
+    def _of(self, tensor: Tensor) -> fx.Node:
+        known = self._nodes.get(id(tensor))
+        if known is not None and known[0]() is tensor:
+            return known[1]
+        if id(tensor) not in self.paths:
+            raise CaptureError("it reads a tensor that is neither a parameter nor a buffer of its")
+        self._is(tensor, self.graph.create_node("get_attr", self.paths[id(tensor)]))
+        return self._nodes[id(tensor)][1]
+
+    def _tensors(self, values: Any) -> list[Tensor]:
+        found = [v for v in pytree.tree_leaves(values) if isinstance(v, Tensor)]
+        for tensor in found:
+            self._of(tensor)
+        return found
+
+    def _is(self, tensor: Tensor, node: fx.Node) -> Tensor:
+        with torch._C.DisableTorchFunction():
+            node.meta["val"] = tensor.detach()  # Its shape as it is now.
+        self._nodes[id(tensor)] = ref(tensor), node
+        return tensor
+
+    def _made(self, node: fx.Node, result: Any, inputs: list[Tensor], versions: list[int]) -> Any:
+        """Note a node's result, and what it overwrote."""
+        for tensor, version in zip(inputs, versions, strict=True):
+            if tensor._version != version:
+                self._overwritten(node, tensor, result)
+        if isinstance(result, Tensor):
+            return self._is(result, node)
+        if not isinstance(result, (tuple, list)) or not all(
+            isinstance(part, Tensor) or is_value(part) for part in result
+        ):
+            raise CaptureError(f"{node} makes a {type(result).__name__}")
+        node.meta["val"] = tuple(result)
+        for i, part in enumerate(result):
+            if isinstance(part, Tensor):
+                found = self.graph.call_function(operator.getitem, (node, i))
+                found.meta["part"] = True
+                self._is(part, found)
+        return result
+
+    def _overwritten(self, node: fx.Node, tensor: Tensor, result: Any) -> None:
+        before, storage = self._of(tensor), tensor.untyped_storage()._cdata
+        others = [t for known, _ in self._nodes.values() if (t := known()) is not None]
+        if any(t is not tensor and t.untyped_storage()._cdata == storage for t in others):
+            raise CaptureError(f"{node} overwrites an array that may have a second name")
+        state = id(tensor) in self.paths or tensor.dim() < 2  # Of a layer: read when it is used.
+        if result is not tensor and not state:
+            raise CaptureError(f"{node} overwrites a part of an array")
+        if before.op == "placeholder" and not state:
+            raise CaptureError(f"{node} overwrites an input")
+
+    def _check(self) -> None:
+        if _state() != self._state:
+            raise CaptureError(
+                "a part of it runs without gradients, in another type or checkpointed"
+            )
+
+
+def _is_method(func: Any) -> bool:
+    """Whether a function is a tensor's method, written in C or in Python."""
+    owner = getattr(func, "__qualname__", "").rpartition(".")[0]
+    return owner in ("Tensor", "TensorBase")
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _call(module: nn.Module, args: Any, kwargs: Any) -> Any:
+    if isinstance(module, Drop):  # Which would count as a call of a seeded layer.
+        return torch.empty_like(args[0])
+    return type(module).forward(module, *args, **kwargs)
+
+
+def _state() -> Any:
+    """What changes operations without being an argument of theirs."""
+    saved = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore: None)
+    cast = [(torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in ("cpu", "cuda")]
+    modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
+    return modes, cast, saved(True)
+
+
+@contextmanager
+def _nothing_remembered() -> Iterator[None]:
+    """Autocast would keep the fake weights that it made, and give them to the real operations."""
+    enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(enabled)

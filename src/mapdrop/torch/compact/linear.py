@@ -111,7 +111,7 @@ def _convolution(site: Site, transposed: bool) -> Rule | None:
             return None
         given: Any = module
         parameters = site.parameters("weight", "bias")
-        weight = module.weight
+        weight = site.node.meta["weight"]
     else:
         given = _Given(site, dims)
         parameters = site.given("weight", "bias")

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+import warnings
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from mapdrop.arrays.torch import shards
 from mapdrop.torch.compact.backend import Compiled
-from mapdrop.torch.compact.capture import (
-    CaptureError,
-    GivenUpError,
-    bound,
-    capture,
-    hooked,
-    plain_attributes,
-)
+from mapdrop.torch.compact.capture import CaptureError, capture, tensors_of
 from mapdrop.torch.compact.cost import Costs
 from mapdrop.torch.compact.drops import drops_maps
+from mapdrop.torch.compact.guards import Guards, is_value
+from mapdrop.torch.compact.hooks import all_hooked
 from mapdrop.torch.compact.planner import Schedule, plan
 from mapdrop.torch.compact.report import Report, report
-from mapdrop.torch.compact.shapes import note_shapes
+from mapdrop.torch.compact.snapshot import settings
 from mapdrop.torch.compact.tracing import VIEWS, traceable, traced
 
 Model = TypeVar("Model", bound=nn.Module)
-_ENGINE = "_mapdrop_compact"
-_SCHEDULES = 64  # Of the shapes that were met last.
+_CALLS = 64  # Kinds of calls whose schedules are kept: those that were met last.
+_STATES = 8  # Of the model, for each kind of call.
+_MISSES = 16  # Calls in a row that found no schedule, after which a model computes as it is.
+
+
+@dataclass
+class _Known:
+    """What is done for one kind of call while the guards hold."""
+
+    guards: Guards
+    schedule: Schedule | Compiled | str
 
 
 class Engine:
@@ -36,87 +44,90 @@ class Engine:
 
     def __init__(self, kind: type[nn.Module], costs: Costs | None) -> None:
         self.kind, self.costs = kind, costs
-        self.schedules: OrderedDict[Any, Schedule | Compiled | str] = OrderedDict()
-        self.given_up = ""
+        self._known: OrderedDict[Any, list[_Known]] = OrderedDict()
+        self._misses = 0
+        self._warned = False
         self.last: Schedule | Compiled | str = "it was not called in training mode yet"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"kind": self.kind, "costs": self.costs}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        Engine.__init__(self, **state)
-
-    def __deepcopy__(self, memo: Any) -> Engine:
-        return Engine(self.kind, self.costs)
-
     def forward(self, model: nn.Module, args: Any, kwargs: Any) -> Any:
-        """The training forward. PyTorch's compiler leaves it to run as it is.
-
-        What is skipped is known only when a step's masks are drawn.
-        """
-        if "torch._dynamo" not in sys.modules:  # It takes seconds to import.
-            return self._forward(model, args, kwargs)
-        return torch._dynamo.disable(self._forward)(model, args, kwargs)
-
-    forward._torchdynamo_disable = True  # type: ignore[attr-defined]
-
-    def _forward(self, model: nn.Module, args: Any, kwargs: Any) -> Any:
-        arguments = bound(self.kind.forward, model, args, kwargs)
-        tensors = {name: v for name, v in arguments.items() if isinstance(v, Tensor)}
-        if self.given_up or not _plain(tensors):
-            self.last = self.given_up or _not_plain(arguments, tensors)
+        """The training forward. What is skipped is known only when a step's masks are drawn."""
+        tensors = tensors_of(args, kwargs)
+        reason = self._unfit(tensors)
+        if reason:
+            self.last = reason
             return self.kind.forward(model, *args, **kwargs)
-        key = _key(model, arguments)
-        schedule = self.schedules.get(key)
-        if schedule is None or self._outdated(schedule, model):
-            equal = _far(tensors) and traceable(model)
-            schedule = self._schedule(model, arguments, equal, in_parts=True)
-            self.schedules[key] = schedule
-            if len(self.schedules) > _SCHEDULES:
-                self.schedules.popitem(last=False)
+        equal = _far(tensors) and traceable(model)
+        schedule = self._schedule(model, args, kwargs, equal, in_parts=True)
         self.last = schedule
         if isinstance(schedule, str) or not schedule.skips:
             return self.kind.forward(model, *args, **kwargs)
         if isinstance(schedule, Compiled):
             return schedule.run(model, args, kwargs)
-        return schedule.run(list(tensors.values()))
+        return schedule.run(tensors)
 
     def ahead(self, model: nn.Module, args: Any, kwargs: Any) -> Schedule | None:
         """A schedule of which no step reads a mask; None where it would skip nothing."""
-        arguments = bound(self.kind.forward, model, args, kwargs)
-        key = "ahead", _key(model, arguments), repr(_settings(model))
-        if key not in self.schedules:
-            self.schedules[key] = self._schedule(model, arguments, equal=True, in_parts=False)
-        self.last = schedule = self.schedules[key]
+        self.last = schedule = self._schedule(model, args, kwargs, equal=True, in_parts=False)
         return schedule if isinstance(schedule, Schedule) and schedule.skips else None
 
-    def tensors(self, model: nn.Module, args: Any, kwargs: Any) -> list[Tensor]:
-        """The tensors among a call's arguments, in the order in which schedules take them."""
-        arguments = bound(self.kind.forward, model, args, kwargs)
-        return [v for v in arguments.values() if isinstance(v, Tensor)]
+    def _unfit(self, tensors: list[Tensor]) -> str:
+        """Why this call is the model's own, if so."""
+        if all_hooked():
+            return "hooks for all modules are registered, and see every layer's whole arrays"
+        strange = next((t for t in tensors if type(t) not in (Tensor, nn.Parameter)), None)
+        if strange is not None:
+            self._warn_of(type(strange).__name__)
+            return f"its input is a {type(strange).__name__}, not a plain tensor"
+        return (
+            ""
+            if _plain(tensors)
+            else "its inputs are not plain tensors, or something transforms them"
+        )
 
-    def _outdated(self, schedule: Schedule | Compiled | str, model: nn.Module) -> bool:
-        """Whether the model's settings changed; PyTorch's compiler looks after that itself."""
-        traced = isinstance(schedule, Schedule) and schedule.skips
-        return traced and schedule.settings != _settings(model)  # type: ignore[union-attr]
+    def _warn_of(self, name: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"compact skips nothing for a {name}, as its operations may do more than a "
+                "tensor's; give the model x.as_subclass(torch.Tensor) instead of x",
+                stacklevel=2,
+            )
 
     def _schedule(
-        self, model: nn.Module, arguments: dict[str, Any], equal: bool, in_parts: bool
+        self, model: nn.Module, args: Any, kwargs: Any, equal: bool, in_parts: bool
     ) -> Schedule | Compiled | str:
+        """What is done for such a call of the model as it is now."""
+        key = _key(args, kwargs, equal, in_parts)
+        if key is None:
+            return "it is given more than tensors and plain values"
+        known = self._known.setdefault(key, [])
+        self._known.move_to_end(key)
+        for at, each in enumerate(known):
+            if each.guards.hold():
+                known.insert(0, known.pop(at))
+                self._misses = 0
+                return each.schedule
+        self._misses += 1
+        if self._misses > _MISSES:
+            return "what its forward reads changes with nearly every call"
+        known.insert(0, self._planned(model, args, kwargs, equal, in_parts))
+        del known[_STATES:]
+        while len(self._known) > _CALLS:
+            self._known.popitem(last=False)
+        return known[0].schedule
+
+    def _planned(
+        self, model: nn.Module, args: Any, kwargs: Any, equal: bool, in_parts: bool
+    ) -> _Known:
         """Equal: as many maps of every sample; in parts: those that PyTorch's compiler finds."""
         try:
-            captured = capture(model, self.kind, arguments)
-            values = captured.bind(arguments)
-            note_shapes(captured, values)
-            schedule = plan(captured, self.costs, values[0].device, equal)
-            schedule.settings = _settings(model)
-            return schedule
-        except GivenUpError as problem:
-            self.given_up = str(problem)
-            return self.given_up
+            captured = capture(model, self.kind, args, kwargs)
         except CaptureError as problem:
             drops = in_parts and any(drops_maps(module) for module in model.modules())
-            return Compiled(self.kind, self.costs) if drops else str(problem)
+            own = Compiled(self.kind, self.costs) if drops else str(problem)
+            return _Known(settings(model), own)
+        device = tensors_of(args, kwargs)[0].device
+        return _Known(captured.guards, plan(captured, self.costs, device, equal))
 
     def report(self, measured: bool) -> Report:
         """Of the last call's schedule."""
@@ -128,78 +139,74 @@ class Engine:
         return report(self.last, measured)
 
 
-def _plain(tensors: dict[str, Tensor]) -> bool:
+def _plain(tensors: list[Tensor]) -> bool:
     """Whether the tensors have values, and nobody transforms or compiles what is done to them."""
     return (
         bool(tensors)
-        and all(type(t) is Tensor and not t.is_meta for t in tensors.values())
+        and not any(t.is_meta for t in tensors)
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
         and torch.autograd.forward_ad._current_level < 0
     )
 
 
-def _far(tensors: dict[str, Tensor]) -> bool:
+def _far(tensors: list[Tensor]) -> bool:
     """Whether the host would wait for a device where it read a mask."""
-    return any(not t.is_cpu for t in tensors.values())
+    return any(not t.is_cpu for t in tensors)
 
 
 def _exporting() -> bool:
     return bool(getattr(torch.compiler, "is_exporting", lambda: False)())
 
 
-def _key(model: nn.Module, arguments: dict[str, Any]) -> Any:
-    """What a schedule depends on: the arguments' shapes, each module's state, the shards."""
-    given = tuple(
-        (v.shape, v.dtype, v.device) if isinstance(v, Tensor) else (name, repr(v))
-        for name, v in arguments.items()
-    )
-    modules = tuple(map(_state, _modules(model)))
-    device = next(v.device.type for v in arguments.values() if isinstance(v, Tensor))
+def _key(args: Any, kwargs: Any, equal: bool, in_parts: bool) -> Any:
+    """The kind of a call: its arguments but for tensors' values, and the state around it."""
+    leaves, structure = pytree.tree_flatten((args, kwargs))
+    given: list[Any] = []
+    for leaf in leaves:
+        if isinstance(leaf, Tensor):
+            kind = leaf.shape, leaf.stride(), leaf.dtype, leaf.device, leaf.requires_grad
+            given.append(kind)
+        elif is_value(leaf):
+            given.append((type(leaf), repr(leaf)))
+        else:
+            return None
+    device = next((leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)), "cpu")
     cast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-    return given, modules, cast, shards.current()
+    around = torch.is_grad_enabled(), cast, torch.get_default_dtype(), shards.current()
+    return tuple(given), structure, around, equal, in_parts
 
 
-def _modules(model: nn.Module) -> list[nn.Module]:
-    """`model.modules()`, which also makes their names: too slow for every call."""
-    found = {id(model): model}
-    ahead = [model]
-    while ahead:
-        for child in ahead.pop()._modules.values():
-            if child is not None and id(child) not in found:
-                found[id(child)] = child
-                ahead.append(child)
-    return list(found.values())
+def _training_forward(view: Any, args: Any, kwargs: Any) -> Any:
+    """See `Engine.forward`. PyTorch's compiler leaves it to run as it is."""
+    engine: Engine = view._mapdrop_engine
+    if "torch._dynamo" not in sys.modules:  # It takes seconds to import.
+        return engine.forward(view, args, kwargs)
+    return torch.compiler.disable(engine.forward)(view, args, kwargs)
 
 
-def _state(module: nn.Module) -> Any:
-    own = module.__dict__  # A missing attribute of a module takes long to be found missing.
-    fixed = own.get("source") is None
-    return id(module), own["training"], hooked(module), own.get("p"), fixed
-
-
-def _settings(model: nn.Module) -> Any:
-    """What the modules' code may look at."""
-    return [plain_attributes(module) for module in _modules(model)]
-
-
-def _not_plain(arguments: dict[str, Any], tensors: dict[str, Tensor]) -> str:
-    if not tensors and any(isinstance(v, tuple | dict) for v in arguments.values()):
-        return "its forward takes *args or **kwargs"
-    return "its inputs are not plain tensors, or something transforms them"
+_training_forward._torchdynamo_disable = True  # type: ignore[attr-defined]
 
 
 class Compact:
     """What `compact` adds to a model's class."""
 
+    mapdrop_kind: type[nn.Module]
+    _mapdrop_engine: Engine
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make what a view's class is called for, as a slice of its layers is."""
+        new = super().__new__
+        view = new(cls) if new is object.__new__ else new(cls, *args, **kwargs)
+        return _equipped(view, None)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own forward; in training mode without the maps that are dropped."""
-        engine: Engine = self.__dict__[_ENGINE]
         if not self.training or _exporting():  # type: ignore[attr-defined]
-            return engine.kind.forward(self, *args, **kwargs)
+            return super().forward(*args, **kwargs)  # type: ignore[misc]
         if torch.compiler.is_compiling() and traceable(self):  # type: ignore[arg-type]
             return traced(self, args, kwargs)  # type: ignore[arg-type]
-        return engine.forward(self, args, kwargs)  # type: ignore[arg-type]
+        return _training_forward(self, args, kwargs)
 
     def report(self, *, measured: bool = False) -> Report:
         """What the last training call skipped and what it left whole, and why.
@@ -207,22 +214,28 @@ class Compact:
         Times are predicted by the cost model; with `measured`, each operation that skips is also
         timed alone, whole and as planned, on random values.
         """
-        engine: Engine = self.__dict__[_ENGINE]
-        return engine.report(measured)
+        return self._mapdrop_engine.report(measured)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        engine: Engine = self.__dict__[_ENGINE]
-        return _again, (engine.kind,), self.__dict__
+        return _view, (type(self).mapdrop_kind, self._mapdrop_engine.costs), self.__dict__
 
 
-def _class(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(f"Compact{kind.__name__}", (Compact, kind), {"__module__": kind.__module__})
+@functools.cache
+def _class(kind: Any) -> Any:
+    """The model's class, of its name, with a place for the engine that is not the model's."""
+    own = {"__module__": kind.__module__, "__slots__": ("_mapdrop_engine",), "mapdrop_kind": kind}
+    return type(kind.__name__, (Compact, kind), own)
 
 
-def _again(kind: type[nn.Module]) -> nn.Module:
-    model: nn.Module = object.__new__(_class(kind))
-    VIEWS[id(model)] = model
-    return model
+def _view(kind: type[nn.Module], costs: Costs | None) -> Any:
+    key: Any = kind
+    return _equipped(object.__new__(_class(key)), costs)
+
+
+def _equipped(view: Any, costs: Costs | None) -> Any:
+    view._mapdrop_engine = Engine(type(view).mapdrop_kind, costs)
+    VIEWS[id(view)] = view
+    return view
 
 
 def compact(model: Model, costs: Costs | None = None) -> Model:
@@ -258,8 +271,6 @@ def compact(model: Model, costs: Costs | None = None) -> Model:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"compact takes a torch.nn.Module, not {type(model).__name__}")
-    kind = model.__dict__[_ENGINE].kind if isinstance(model, Compact) else type(model)
-    view: Any = _again(kind)
+    view = _view(model.mapdrop_kind if isinstance(model, Compact) else type(model), costs)
     view.__dict__ = model.__dict__
-    view.__dict__[_ENGINE] = Engine(kind, costs)
     return view  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from mapdrop.torch.compact.analysis import Analysis, DropRule, analyse, earliest_draws
 from mapdrop.torch.compact.capture import Captured
@@ -40,7 +41,6 @@ class Schedule:
     choice: Choice
     forms: dict[fx.Node, Form]
     scope: type[Scope] = Scope
-    settings: Any = None  # Of the model's modules, when it was planned.
     last: Scope | None = None  # Of the last call.
 
     @property
@@ -134,13 +134,15 @@ class _Writer:
             owner = self.captured.owner.get_submodule(".".join(path))
             self._add(node, lambda env, scope: getattr(owner, name), [])
         elif node.op == "output":
-            given = node.args[0]
+            given: Any = node.args[0]
+            structure = self.captured.output
             slots = {n: self._slot(n, WHOLE) for n in node.all_input_nodes}
-            self._add(
-                "output",
-                lambda env, scope: fx.node.map_arg(given, lambda n: env[slots[n]]),
-                list(slots.values()),
-            )
+
+            def run(env: Env, scope: Scope) -> Any:
+                leaves = [env[slots[v]] if isinstance(v, fx.Node) else v for v in given]
+                return pytree.tree_unflatten(leaves, structure)
+
+            self._add("output", run, list(slots.values()))
         elif value is not None and not _has_tensor(value):
             self._add(node, lambda env, scope: value, [])
         else:
@@ -160,12 +162,10 @@ class _Writer:
     def _form(self, node: fx.Node, rule: Rule | None) -> Form:
         if rule is None or node not in self.choice.packed:
             return WHOLE
-        maps = self.analysis.needed[node]
-        if isinstance(rule, Mixing) or not rule.homogeneous:
-            return Form(maps)
         gains = {self.forms.get(source, WHOLE).gain for source in rule.reads}
-        gain = gains.pop() if len(gains) == 1 else 1.0
-        return Form(maps, gain * rule.drop.gain if isinstance(rule, DropRule) else gain)
+        gain = gains.pop() if rule.homogeneous and len(gains) == 1 else 1.0
+        own = rule.drop.gain if isinstance(rule, DropRule) else 1.0
+        return Form(self.analysis.needed[node], gain * own)
 
     def _mixes_packed(self, node: fx.Node, rule: Rule) -> bool:
         return isinstance(rule, Mixing) and node in self.choice.reads_packed

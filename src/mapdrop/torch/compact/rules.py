@@ -38,7 +38,7 @@ class Rule(ABC):
     """See the module."""
 
     reads: tuple[Node, ...] = ()
-    homogeneous = False  # f(a * x) = a * f(x) for a > 0: a factor can wait until after it.
+    homogeneous = False  # f(a * x) = a * f(x) for a > 0, x all of `reads`: a factor can wait.
     equal = True  # Works on maps that are as many in every sample, whichever they are.
     why = ""  # Why the maps must be whole, in one sentence, and what would change it.
 
@@ -51,7 +51,10 @@ class Rule(ABC):
         """Of the inputs."""
 
     def forms(self, form: Form) -> list[Form]:
-        """How the inputs have to be stored for an output in that form."""
+        """How the inputs have to be stored for an output in that form.
+
+        An output lacks a factor only where the rule is homogeneous.
+        """
         return [form for _ in self.reads]
 
     @abstractmethod
@@ -75,8 +78,8 @@ class PerMap(Rule):
         return [wanted]
 
     def forms(self, form: Form) -> list[Form]:
-        """The same; a factor waits only where it may."""
-        return [form if self.homogeneous else Form(form.maps)]
+        """The same."""
+        return [form]
 
     def run(self, values: list[Tensor], env: Env, scope: Scope, form: Form) -> Tensor:
         """See `Rule`."""
@@ -151,12 +154,13 @@ class BatchNormTraining(PerMapWith):
         assert layout is not None
         ids = layout.runs[0].index.to(values[0].device)
         x = values[0].view(self.samples, len(ids), *values[0].shape[2:])
-        chosen = [p if p is None else _of_channels(p, ids) for p in self.parameters(env)]
+        every = self.parameters(env)
+        chosen = [p if p is None else _of_channels(p, ids) for p in every]
         layer = self.layer
         y = torch.nn.functional.batch_norm(x, *chosen, True, layer.momentum, layer.eps)  # type: ignore[arg-type, call-arg]
         if self.layer.num_batches_tracked is not None:
             self.layer.num_batches_tracked.add_(1)
-        for whole, some in zip(self.parameters(env)[:2], chosen[:2], strict=True):
+        for whole, some in zip(every[:2], chosen[:2], strict=True):
             if whole is not None and some is not None:  # Those of zero maps go past the end.
                 longer = torch.cat([whole, whole.new_zeros(1)]).index_copy(0, ids, some)
                 whole.copy_(longer[:-1])
@@ -176,7 +180,9 @@ class Together(Rule):
         homogeneous: bool,
     ) -> None:
         self.reads, self.shapes, self.out = tuple(sources), shapes, out
-        self.call, self.combine, self.homogeneous = call, combine, homogeneous
+        self.call, self.combine = call, combine
+        # What is broadcast is taken as it is: its factor cannot wait with the others'.
+        self.homogeneous = homogeneous and all(map(self._full, range(len(shapes))))
 
     def support(self, given: list[Maps]) -> Maps:
         """Of a sum either's, of a product both's."""
@@ -192,11 +198,8 @@ class Together(Rule):
         return self.shapes[i][:2] == self.out[:2] and len(self.shapes[i]) == len(self.out)
 
     def forms(self, form: Form) -> list[Form]:
-        """A factor of all inputs is one of the output."""
-        gain = (
-            form.gain if self.homogeneous and all(map(self._full, range(len(self.shapes)))) else 1
-        )
-        return [Form(form.maps, gain) if self._full(i) else Form() for i in range(len(self.shapes))]
+        """A factor of all inputs is one of the output; what is broadcast is read whole."""
+        return [form if self._full(i) else Form() for i in range(len(self.shapes))]
 
     def run(self, values: list[Tensor], env: Env, scope: Scope, form: Form) -> Tensor:
         """See `Rule`."""

@@ -17,6 +17,7 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
+from mapdrop.torch.compact.capture import tensors_of
 from mapdrop.torch.layers import Drop
 
 VIEWS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
@@ -45,13 +46,13 @@ def recorded(
 ) -> Any:
     """The same with the model's tensors as arguments, so that the compiler knows of them."""
     model: Any = VIEWS[number]
-    engine = model.__dict__["_mapdrop_compact"]
+    engine = model._mapdrop_engine
     with _disable_current_modes():
         schedule = engine.ahead(model, _likenesses(args), _likenesses(kwargs))
     with _reparametrize_module(model, {**parameters, **buffers}, tie_weights=True):
         if schedule is None:
             return engine.kind.forward(model, *args, **kwargs)
-        result = schedule.run(engine.tensors(model, args, kwargs))
+        result = schedule.run(tensors_of(args, kwargs))
         schedule.last = None  # Its masks are the compiler's, and have no values.
         return result
 

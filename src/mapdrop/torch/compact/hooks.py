@@ -1,0 +1,19 @@
+"""Whether somebody watches modules: then their arrays are whole, and every call happens."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules import module as _modules
+
+_OWN = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether the module has hooks, or was compiled: then it is called as it is."""
+    own = module.__dict__
+    return any(own.get(name) for name in _OWN) or own.get("_compiled_call_impl") is not None
+
+
+def all_hooked() -> bool:
+    """Whether hooks for all modules are registered, as profilers and feature taps do it."""
+    return any(getattr(_modules, f"_global{name}", None) for name in _OWN)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 JOINTS = ("left", "right")
@@ -27,3 +30,55 @@ def write(folder: Path, count: int = 12, seed: int = 0) -> Path:
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{number:03}.png")
     (folder / "points.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+def film(path: Path, pictures: Sequence[Path], **options: str) -> Path:
+    """A video of some pictures, ten a second; `path`."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("h264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.options = {"crf": "1", "tune": "zerolatency"}
+        for name in pictures:
+            with Image.open(name) as picture:
+                frame = av.VideoFrame.from_ndarray(np.asarray(picture), "rgb24")
+                container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def untrained(folder: Path, data: Path) -> Path:
+    """A run that could be of these pictures, whose network has its start weights; its folder."""
+    import torch
+
+    from mapdrop.localize.run.checkpoint import Checkpoint
+    from mapdrop.localize.run.folder import Folder
+    from mapdrop.localize.run.pictures import to_train
+    from mapdrop.localize.run.record import Record
+    from mapdrop.localize.run.settings import (
+        DataSettings,
+        NetworkSettings,
+        Settings,
+        TrainingSettings,
+    )
+
+    settings = Settings(
+        DataSettings(str(data), size=SIZE, train_size=4),
+        NetworkSettings(width=2, banks=1, pooling=4, drop="none", rate=0.0, cascade=False),
+        TrainingSettings(compact=False),
+    )
+    record = Record.of(settings, *to_train(settings.data), torch.device("cpu"))
+    Folder(folder).write_record(record.to_json())
+    about = {"stage": "coarse", "step": 0}
+    Checkpoint.of(record.model(), None, about).write(Folder(folder).best)
+    return folder
+
+
+def table(path: Path) -> dict[str, npt.NDArray[np.float64]]:
+    """For each picture or frame of a table of predictions (joints, 3): x, y and likelihood."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[3:]
+    assert len({row[0] for row in rows}) == len(rows)
+    return {row[0]: np.array(row[1:], float).reshape(-1, 3) for row in rows}

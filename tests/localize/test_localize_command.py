@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_predictions_are_deeplabcuts_table_and_pictures(
     ]
     assert np.median(far) < 2
     assert all(((values[:, 2] >= 0) & (values[:, 2] <= 1)).all() for values in rows.values())
-    drawn = pixels(tmp_path / "overlays" / "003.png")
+    drawn = pixels(tmp_path / "overlays" / "003.png.png")
     assert drawn.shape == (48, 64, 3)
     assert (drawn != pixels(data / "003.png")).any()
 
@@ -148,11 +149,11 @@ def test_a_video_has_a_row_for_each_frame(run: Path, data: Path, tmp_path: Path)
         container.mux(stream.encode())
     done = mapdrop("predict", run, path, data / "002.png", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    _, rows = table(tmp_path / "out" / "film.csv")
+    _, rows = table(tmp_path / "out" / "film.mp4.csv")
     assert list(rows) == ["0", "1", "2", "3", "4"]
     _, stills = table(tmp_path / "out" / "predictions.csv")
     np.testing.assert_allclose(rows["2"][:, :2], next(iter(stills.values()))[:, :2], atol=1.5)
-    with av.open(str(tmp_path / "out" / "film-joints.mp4")) as container:
+    with av.open(str(tmp_path / "out" / "film.mp4-joints.mp4")) as container:
         assert container.streams.video[0].average_rate == 10
         assert len(list(container.decode(video=0))) == 5
 
@@ -195,6 +196,54 @@ def test_bad_input_is_told_without_a_traceback(
     assert isinstance(done.exception, SystemExit)
     assert message in " ".join(done.output.replace("│", " ").split())
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]], ids=["", "resume"])
+def test_a_new_run_replaces_nothing(data: Path, tmp_path: Path, resume: list[str]) -> None:
+    for name in ("log.jsonl", "curves.png", "best.safetensors", "last.safetensors"):
+        out = tmp_path / name.partition(".")[0]
+        out.mkdir()
+        (out / name).write_text("mine")
+        done = mapdrop("train", data, "--out", out, *SHORT, *resume)
+        assert done.exit_code == 1
+        assert f"a new one would replace its {name}" in done.output
+        assert (out / name).read_text() == "mine"
+        assert [path.name for path in out.iterdir() if path.name != ".lock"] == [name]
+
+
+def test_an_evaluation_replaces_nothing_unless_asked(run: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_text("mine")
+    done = mapdrop("evaluate", run, data, "--out", tmp_path)
+    assert done.exit_code == 1
+    assert "would replace files that exist already" in done.output
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+    done = mapdrop("evaluate", run, data, "--out", tmp_path, "--overwrite")
+    assert done.exit_code == 0, done.output
+    _, rows = table(tmp_path / "predictions.csv")
+    assert len(rows) == 8
+
+
+def test_a_link_in_a_run_leads_no_evaluation_out_of_it(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    shutil.copytree(run, theirs, ignore=shutil.ignore_patterns("evaluation"))
+    (tmp_path / "mine").mkdir()
+    (theirs / "evaluation").symlink_to(tmp_path / "mine", target_is_directory=True)
+    done = mapdrop("evaluate", theirs, data, "--overwrite")
+    assert done.exit_code == 1
+    assert "is a link that leads out of" in done.output
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_no_link_of_a_lock_is_followed(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
+    done = mapdrop("train", data, "--out", tmp_path / "run", *SHORT)
+    assert done.exit_code == 1
+    assert ".lock is a link" in done.output
+    assert (tmp_path / "precious").read_text() == "mine"
 
 
 def test_a_folder_without_a_run_is_told(data: Path, tmp_path: Path) -> None:

@@ -14,13 +14,18 @@ from matplotlib.figure import Figure
 from mapdrop.localize import metrics, overlay
 from mapdrop.localize.data import pictures as fitting
 from mapdrop.localize.predictions import Array, Predictions
-from mapdrop.localize.run.folder import RunError, write
+from mapdrop.localize.results import Results
+from mapdrop.localize.run.folder import RunError
 from mapdrop.localize.run.pictures import Pictures
 from mapdrop.localize.run.trained import Trained
+from mapdrop.printable import drawable
 
 CURVE_POINTS = 61
 WORST = 6
 """Pictures shown, those with the largest errors."""
+
+NAMES = ("metrics.json", "predictions.csv", "evaluation.png")
+"""Of the files that an evaluation writes: figures, what was found, and a picture of both."""
 
 PARTS = {"train": "trained on", "validation": "validated with"}
 
@@ -85,8 +90,8 @@ class Evaluation:
             figures[f"pck 0.2 {of}"] = metrics.pck(*points, 0.2, self.lengths).at(0.2)
         return figures
 
-    def write(self, folder: Path) -> None:
-        """Figures, predictions and pictures, each whole or not at all."""
+    def write(self, results: Results) -> None:
+        """Write `NAMES`, each whole or not at all."""
         about = {
             "data": self.pictures.name,
             "images": len(self.pictures),
@@ -94,9 +99,13 @@ class Evaluation:
             "unit": self.pictures.unit,
             "figures": self.figures(),
         }
-        write(folder / "metrics.json", json.dumps(about, indent=1, allow_nan=False).encode())
-        self.found.write(folder / "predictions.csv")
-        write(folder / "evaluation.png", self._picture())
+        contents = (
+            json.dumps(about, indent=1, allow_nan=False).encode(),
+            self.found.table(),
+            self._picture(),
+        )
+        for name, content in zip(NAMES, contents, strict=True):
+            results.write(name, content)
 
     def _picture(self) -> bytes:
         """Curves of PCK, and the pictures with the largest errors."""
@@ -122,11 +131,13 @@ class Evaluation:
         for joint, curve, (r, g, b) in zip(
             scores.joints, scores.per_joint.T, overlay.colours(len(scores.joints)), strict=True
         ):
-            axis.plot(radii, 100 * curve, color=(r / 255, g / 255, b / 255), label=joint)
+            axis.plot(radii, 100 * curve, color=(r / 255, g / 255, b / 255), label=drawable(joint))
         axis.plot(radii, 100 * scores.total, color="black", lw=2.5, label="all")
-        axis.set(xlabel=f"radius in px ({self.pictures.unit})", ylabel="% of joints within")
+        unit = drawable(self.pictures.unit)
+        axis.set(xlabel=f"radius in px ({unit})", ylabel="% of joints within")
         axis.set(xlim=(0, radii[-1]), ylim=(0, 101))
-        axis.set_title(f"{self.pictures.name}: {len(self.pictures)} images never trained on")
+        name = drawable(self.pictures.name)
+        axis.set_title(f"{name}: {len(self.pictures)} images never trained on")
         axis.grid(alpha=0.25)
         axis.legend(loc="lower right", ncols=1 + len(scores.joints) // 10, fontsize=8)
 
@@ -141,7 +152,7 @@ class Evaluation:
             axis.scatter(*place, s=28, c=shade, edgecolors="black", linewidths=0.8)
             axis.scatter(*true, s=46, c=shade, marker="x", linewidths=1.6)
         far = np.nanmax(self.errors.distances[index])
-        axis.set_title(f"{Path(pictures.owners[index]).name}, {far:.0f} px", size=8)
+        axis.set_title(f"{drawable(Path(pictures.owners[index]).name)}, {far:.0f} px", size=8)
         axis.set(xlim=(-0.5, pictures.size[0] - 0.5), ylim=(pictures.size[1] - 0.5, -0.5))
 
 

@@ -9,6 +9,8 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
+from mapdrop.printable import printable
+
 # Okabe and Ito's colours: told apart by colour-blind readers too.
 FEW = ((230, 159, 0), (86, 180, 233), (240, 228, 66), (204, 121, 167), (0, 158, 115), (213, 94, 0))
 
@@ -49,5 +51,6 @@ def draw(
     size = max(10.0, 3 * radius)
     for number, (joint, colour) in enumerate(zip(joints, shades, strict=True)):
         place, edge = (size / 2, size / 2 + 1.2 * size * number), max(1, round(size / 10))
-        pen.text(place, joint, colour, font_size=size, stroke_width=edge, stroke_fill=(0, 0, 0))
+        name = printable(joint)
+        pen.text(place, name, colour, font_size=size, stroke_width=edge, stroke_fill=(0, 0, 0))
     return shown

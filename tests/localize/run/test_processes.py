@@ -75,6 +75,29 @@ def test_a_run_killed_twenty_times_ends_as_the_undisturbed_one(data: Path, tmp_p
     survives(data, tmp_path, kills=20)
 
 
+def test_a_second_training_in_one_folder_is_refused(data: Path, tmp_path: Path) -> None:
+    whole = CliRunner().invoke(app, command(data, tmp_path / "whole"))
+    assert whole.exit_code == 0, whole.output
+    shared = tmp_path / "shared"
+    first = subprocess.Popen(
+        [sys.executable, "-m", "mapdrop", *command(data, shared)],
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while not Folder(shared).log.exists():
+        assert time.monotonic() < until
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)  # So that it is still there, however fast it is.
+    second = CliRunner().invoke(app, command(data, shared, "--resume"))
+    first.send_signal(signal.SIGCONT)
+    output, _ = first.communicate()
+    assert second.exit_code == 1
+    assert f"another process trains in {shared}" in second.output
+    assert first.returncode == 0, output
+    assert files(shared) == files(tmp_path / "whole")
+
+
 def test_two_processes_train_what_one_does(data: Path, tmp_path: Path) -> None:
     more = ("--drop", "share=2", "--every", "6")
     alone = CliRunner().invoke(app, command(data, tmp_path / "1", *more))

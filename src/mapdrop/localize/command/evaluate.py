@@ -9,7 +9,8 @@ import typer
 
 from mapdrop.localize.command import options as o
 from mapdrop.localize.command.texts import words
-from mapdrop.localize.command.told import told
+from mapdrop.localize.command.told import say, told
+from mapdrop.printable import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +29,7 @@ def evaluate(
         typer.Option(help="Two joints, for PCK by their distance: leftshoulder,righthip."),
     ] = None,
     device: o.Device = None,
+    overwrite: o.Overwrite = False,
 ) -> None:
     """Measure a trained network on labelled images that it has never seen.
 
@@ -37,12 +39,13 @@ def evaluate(
     with told():
         from rich.console import Console
 
-        from mapdrop.localize.evaluation import Evaluation, unseen
+        from mapdrop.localize.evaluation import NAMES, Evaluation, unseen
+        from mapdrop.localize.results import Results
         from mapdrop.localize.run.pictures import to_test
         from mapdrop.localize.run.team import team
         from mapdrop.localize.run.trained import Trained
 
-        console, folder = Console(), out or run / "evaluation"
+        console, results = Console(), Results.of(run, "evaluation", out, overwrite)
         with team(device) as mine, console.status("reading the run") as status:
             trained = Trained.of(run, mine.device)
             pair = _pair(normalise, trained.joints)
@@ -53,17 +56,17 @@ def evaluate(
                 lambda what, done, of: status.update(f"{what} {done}/{of}"),
             )
             pictures = unseen(trained, found)
+            results.claim(NAMES, map(Path, (data, *pictures.owners)))
             status.update(f"looking at {len(pictures)} images")
             evaluation = Evaluation.of(trained, pictures, pair)
-            evaluation.write(folder)
+            evaluation.write(results)
         console.print(_table(evaluation))
         left_out = len(found) - len(pictures)
-        console.print(
+        say(
+            console,
             f"{len(pictures)} images never trained on; {left_out} left out that were\n"
-            f"figures: {folder / 'metrics.json'}\npicture: {folder / 'evaluation.png'}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+            f"figures: {results.folder / 'metrics.json'}\n"
+            f"picture: {results.folder / 'evaluation.png'}",
         )
 
 
@@ -86,18 +89,18 @@ def _table(evaluation: Evaluation) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
-        title=f"{pictures.name}, {len(pictures)} images",
-        caption=f"pck, auc: percent; px: {pictures.unit}",
+        title=plain(f"{pictures.name}, {len(pictures)} images"),
+        caption=plain(f"pck, auc: percent; px: {pictures.unit}"),
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("joint")
     for name in figures:
-        table.add_column(name.replace(" ", "\n", 1), justify="right", no_wrap=True)
+        table.add_column(plain(name.replace(" ", "\n", 1)), justify="right", no_wrap=True)
     for joint in (*evaluation.found.joints, "total"):
         cells = (
             f"{value[joint]:.1f}" if "error" in name else f"{100 * value[joint]:.1f}"
             for name, value in figures.items()
         )
-        table.add_row(joint, *cells)
+        table.add_row(plain(joint), *cells)
     return table

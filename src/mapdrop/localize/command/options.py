@@ -29,6 +29,9 @@ Out = Annotated[Path | None, _about(None, "Folder of the run. Default: a new one
 Resume = Annotated[
     bool, _about(None, "Go on with the run in --out, from where it was killed; or start it.")
 ]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results of the same names that are there.")
+]
 
 TrainSize = Annotated[
     int | None,

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
 from mapdrop.localize.errors import LocalizeError
+from mapdrop.printable import plain, printable_lines, stop
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Ends the command with a message where a user's file, folder or installation is at fault."""
+    """End the command with a message where a user's file, folder or installation is at fault."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("mapdrop"):
             raise
-        _stop(f'{error.name} is not installed: pip install "mapdrop[study]"')
+        stop(f'{error.name} is not installed: pip install "mapdrop[study]"')
+    except typer.BadParameter as error:
+        error.message = printable_lines(error.message)
+        raise
     except (LocalizeError, OSError) as error:
-        _stop(str(error))
+        stop(error)
 
 
-def _stop(message: str) -> None:
-    typer.secho(f"error: {message}", err=True, fg="red")
-    raise typer.Exit(1)
+def say(console: Console, text: str) -> None:
+    """Print lines as they are, however long."""
+    console.print(plain(text), soft_wrap=True)

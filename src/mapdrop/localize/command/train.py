@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import typer
 
 from mapdrop.localize.command import options as o
 from mapdrop.localize.command.texts import pixels, words
-from mapdrop.localize.command.told import told
+from mapdrop.localize.command.told import say, told
 
 if TYPE_CHECKING:
     from mapdrop.localize.run.settings import Settings
@@ -124,11 +125,10 @@ def _train(settings: Settings, out: Path | None, resume: bool, team: Team) -> No
         raise RunError("say where the run is: --out RUN")
     folder = Folder(out or _fresh(Path("mapdrop-runs"), settings.data.source))
     console = Console(quiet=not team.leads)
-    with Watch(console) as watch:
+    # The others of the team wait for the leader, or end with it.
+    with folder.locked() if team.leads else nullcontext(), Watch(console) as watch:
         run = begin(folder, settings, resume, team, watch.picture, watch.step)
-        console.print(
-            f"{run.about}\nrun: {folder.path}", highlight=False, markup=False, soft_wrap=True
-        )
+        say(console, f"{run.about}\nrun: {folder.path}")
         watch.total = run.total
         try:
             log = run.go()
@@ -136,20 +136,19 @@ def _train(settings: Settings, out: Path | None, resume: bool, team: Team) -> No
             raise RunError(
                 f"stopped; the same command with --out {folder.path} --resume goes on"
             ) from None
+        if team.leads:
+            draw(folder.curves, log, run.validation.unit)
     if team.leads:
-        draw(folder.curves, log, run.validation.unit)
         best = next(row for row in reversed(log) if row["best"])
         # A run on all there is needs other labelled images.
         others = "OTHER_DATA" if settings.data.train_size is None else settings.data.source
-        console.print(
+        say(
+            console,
             f"best on {len(run.validation)} validation images: median error "
             f"{best['median_error']:.1f} px ({run.validation.unit})\n"
             f"weights: {folder.best}\npicture: {folder.curves}\n"
             f"next: mapdrop localize evaluate {folder.path} {others}\n"
             f"      mapdrop localize predict {folder.path} IMAGES",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
         )
 
 

@@ -19,7 +19,7 @@ class Watch:
     def __init__(self, console: Console) -> None:
         self.console, self.total = console, 0
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(),

@@ -33,10 +33,13 @@ def begin(
         on_picture, on_step: are told what is being done.
 
     Raises:
-        RunError: when the folder holds a run and `resume` isn't asked for, or it is another one.
+        RunError: when the folder holds a run and `resume` isn't asked for, or it is another one;
+            when it holds files that a run would replace.
         DataError: when the data can't be used, or is no longer what it was.
     """
     known = folder.record.exists()
+    if not known:
+        folder.check_free()
     if known and not resume:
         raise RunError(
             f"{folder.path} holds a run already; go on with it by --resume, or choose another --out"

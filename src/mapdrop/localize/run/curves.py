@@ -9,7 +9,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mapdrop.localize.run.folder import write
+from mapdrop.localize.files import write
+from mapdrop.printable import drawable
 
 COLOURS = {"coarse": "#0072B2", "fine": "#E69F00", "joint": "#009E73"}
 """Of Okabe and Ito's, which colour-blind readers can tell apart."""
@@ -40,7 +41,7 @@ def draw(path: Path, log: Sequence[dict[str, Any]], unit: str) -> None:
     axes[2].set(ylabel="validation: median\nerror in px", yscale="log", xlabel="step")
     axes[0].legend(title="stage", loc="upper right", ncols=3)
     axes[0].set_title(
-        f"px: {unit}; dotted: the best of a stage, with which the next goes on", size=9
+        f"px: {drawable(unit)}; dotted: the best of a stage, with which the next goes on", size=9
     )
     for axis in axes:
         axis.grid(alpha=0.25)

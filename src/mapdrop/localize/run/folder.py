@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mapdrop.localize.errors import LocalizeError
+from mapdrop.localize.files import content
+from mapdrop.localize.files import write as write
 
 
 class RunError(LocalizeError):
@@ -50,6 +54,47 @@ class Folder:
         """The log as a picture."""
         return self.path / "curves.png"
 
+    def check_free(self) -> None:
+        """Check that a new run replaces nothing.
+
+        Raises:
+            RunError: when it would.
+        """
+        files = (self.record, self.last, self.best, self.log, self.curves)
+        there = ", ".join(path.name for path in files if os.path.lexists(path))
+        if there:
+            raise RunError(
+                f"{self.path} holds no run, but a new one would replace its {there}; choose "
+                "another --out"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out of the folder. Of one that was killed no lock is left.
+
+        Raises:
+            RunError: when another has it.
+        """
+        from filelock import FileLock, Timeout
+
+        path = self.path / ".lock"
+        if path.is_symlink():
+            raise RunError(f"{path} is a link; take it away")
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(path).acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"another process trains in {self.path}; wait for it, or choose another --out"
+            ) from None
+        with lock:
+            try:
+                yield
+            finally:
+                if [child.name for child in self.path.iterdir()] == [path.name]:
+                    path.unlink()
+                    self.path.rmdir()
+
     def read_record(self) -> dict[str, Any]:
         """What `write_record` wrote.
 
@@ -57,13 +102,13 @@ class Folder:
             RunError: when there is none, or it isn't what this version writes.
         """
         try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
+            record = json.loads(content(self.record, MOST).decode())
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} holds no run: there is no {self.record.name}; "
                 "train one with: mapdrop localize train DATA --out RUN"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.record} can't be read: {error}") from error
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise RunError(
@@ -80,13 +125,5 @@ class Folder:
 FORMAT = 1
 """Of run.json and the checkpoints; another number is refused."""
 
-
-def write(path: Path, content: bytes) -> None:
-    """The whole file or, when the process is killed meanwhile, what was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+MOST = 1 << 28
+"""Bytes of a record that is read: far more than the digests of a million pictures take."""

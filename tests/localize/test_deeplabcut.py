@@ -161,7 +161,23 @@ BROKEN_CONFIGS = {
     "no parts": ("scorer: Ann", "should list the body parts"),
     "several animals": (CONFIG + "multianimalproject: true", "several animals"),
     "other scorer": (CONFIG.replace("Ann", "Bob"), r"no \*/CollectedData_Bob\.csv"),
-    "code": ("!!python/object/apply:os.getcwd []", "is not valid YAML"),
+    "code": ("!!python/object/apply:os.getcwd []", "should list|should hold settings"),
+    "code for names": ("bodyparts: !!python/object/apply:os.getcwd []", "should list the body"),
+    "code for a name": ("bodyparts: [!!python/name:os.getcwd x]", "should list the body parts"),
+    "a list in the list": ("bodyparts: [[nose], tail]", "should list the body parts"),
+    "no name": ("bodyparts: [nose, '']", "should list the body parts"),
+    "deep": ("x: " + 5000 * "[", "is not valid YAML"),
+    "any scorer": (CONFIG.replace("Ann", "'**'"), r"no \*/CollectedData_\*\*\.csv"),
+    "a scorer elsewhere": (CONFIG.replace("Ann", "/../v/CollectedData_Ann"), "no .*; label"),
+    "a date for a name": ("bodyparts: [2024-13-45]", "no body part '2024-13-45'"),
+    "nine to the eighth": (
+        "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"a{i + 1}: &a{i + 1} [{', '.join(9 * [f'*a{i}'])}]\n" for i in range(7))
+        + "bodyparts: *a7",
+        "should list the body parts",
+    ),
+    "itself": ("bodyparts: &a [*a]", "should list the body parts"),
+    "huge": ("#" * (1 << 22) + "\n" + CONFIG, "more than 4194304 bytes"),
 }
 
 
@@ -170,6 +186,25 @@ def test_a_broken_config_is_an_error(tmp_path: Path, config: str, message: str) 
     project(tmp_path, config=config)
     with pytest.raises(DataError, match=message):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["date: 2024-13-45", "seed: " + 5000 * "9", "x: !!python/name:os.getcwd ", "y: &a [*a]"],
+    ids=["no date", "long number", "code", "itself"],
+)
+def test_what_is_not_used_of_a_config_is_not_read(tmp_path: Path, more: str) -> None:
+    project(tmp_path, config=CONFIG + more)
+    assert read(tmp_path).joints == ("nose", "tail")
+
+
+def test_names_are_the_text_that_stands_there(tmp_path: Path) -> None:
+    parts = ["1", "yes", "2024-01-02", "1e3"]
+    table = HEADER.replace("nose,nose,tail,tail", ",".join(p for p in parts[:2] for _ in "xy"))
+    project(tmp_path, table + ROWS, "scorer: Ann\nbodyparts: [1, yes]\n")
+    assert read(tmp_path).joints == ("1", "yes")
+    project(tmp_path / "other", table.replace("1,1", "1e3,1e3") + ROWS, "bodyparts: [1e3, yes]")
+    assert read(tmp_path / "other").joints == ("1e3", "yes")
 
 
 def test_a_file_that_is_not_text_is_an_error(tmp_path: Path) -> None:

@@ -191,6 +191,11 @@ PARTS = {
     "odd image": (annotation(image_id={}), r"annotation 2: image_id is \{\}, which the file"),
     "category": (annotation(category_id=None), r"annotation 2: category_id is None, which the"),
     "bbox": (annotation(bbox=[1, 2, 3]), r"annotation 2: bbox should be 4 numbers, found 3"),
+    "endless bbox": (
+        annotation(bbox=[0, 0, 1.7e308, 9]),
+        r"annotation 2: the box's edges \(.*inf.*\) should be pixels",
+    ),
+    "huge bbox": (annotation(bbox=[-1e300, 0, 1e301, 9]), r"annotation 2: the box's edges"),
     "flat bbox": (annotation(bbox=[1, 2, 0, 3]), r"annotation 2: bbox should have a positive"),
     "image twice": (image(id=101), r"image 101 occurs twice"),
     "no file name": (image(file_name=None), r"image 102: file_name should be text, not None"),

@@ -189,6 +189,8 @@ BROKEN_MPII = {
     ),
     "scale": ({"scale": "x"}, r"annorect\(1\): scale should be a number, not 'x'"),
     "no scale": ({"scale": 0.0}, r"annorect\(1\): scale should be positive, not 0"),
+    "huge scale": ({"scale": 1e308}, r"annorect\(1\): the box's edges .* should be pixels"),
+    "huge centre": ({"objpos": {"x": 1e300, "y": 1.0}}, r"annorect\(1\): the box's edges"),
     "centre": ({"objpos": {"x": 1.0}}, r"annorect\(1\)\.objpos has no field 'y', only x"),
 }
 

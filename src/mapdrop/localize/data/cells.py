@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 
 from mapdrop.localize.data.base import DataError
+from mapdrop.localize.files import opened
 
 Row = tuple[str, list[str]]
 """Where it stands ("file:line"), and its cells."""
@@ -20,7 +22,7 @@ def rows(table: Path) -> Iterator[Row]:
         DataError: when it isn't CSV in UTF-8.
     """
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
+        with opened(table) as binary, TextIOWrapper(binary, "utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             for cells in reader:
                 if cells:

@@ -18,6 +18,7 @@ from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.coco_json import Document, Record, document, numbers
 from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, labelled
 from mapdrop.localize.data.names import chosen
+from mapdrop.localize.files import opened
 
 MARGIN = 1.25
 PEEK = 1 << 18
@@ -121,7 +122,7 @@ def _candidates(folder: Path) -> list[Path]:
 def _mentions_key_points(file: Path) -> bool:
     """Looks at both ends: categories stand at either, and a whole file can be hundreds of MB."""
     try:
-        with file.open("rb") as stream:
+        with opened(file) as stream:
             start = stream.read(PEEK)
             stream.seek(max(0, file.stat().st_size - PEEK))
             return b'"keypoints"' in start or b'"keypoints"' in stream.read()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Joints
+from mapdrop.localize.files import content
 
 Record = dict[str, Any]
 T = TypeVar("T")
@@ -73,9 +74,11 @@ def numbers(record: Record, name: str, count: int, where: str) -> npt.NDArray[np
 
 def _parsed(file: Path) -> dict[str, list[Record]]:
     try:
-        whole = json.loads(file.read_text(encoding="utf-8-sig"))
+        whole = json.loads(content(file).decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not JSON in UTF-8: {error}; save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{file} can't be read: {error}") from error
     except (ValueError, RecursionError) as error:
         cut = "empty" if not file.stat().st_size else f"not whole JSON: {error}"
         raise DataError(f"{file} is {cut}; copy or export it again") from error

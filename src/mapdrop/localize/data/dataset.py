@@ -19,6 +19,9 @@ Points = npt.NDArray[np.float64]
 
 Joints = tuple[str, ...]
 
+LARGEST = 1e6
+"""Pixels that a box may reach beyond its picture."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -39,6 +42,15 @@ class Sample:
     box: tuple[float, float, float, float] | None = None
     size: tuple[int, int] | None = None
     part: Literal["train", "test"] | None = None
+
+    def __post_init__(self) -> None:
+        # Not finite is not within, too: sums of huge numbers become that.
+        if self.box is not None and not all(-LARGEST <= edge <= LARGEST for edge in self.box):
+            box = ", ".join(f"{edge:g}" for edge in self.box)
+            raise DataError(
+                f"{self.where}: the box's edges ({box}) should be pixels of the picture, within "
+                f"{LARGEST:g} of its corner; correct it"
+            )
 
 
 @dataclass(frozen=True)

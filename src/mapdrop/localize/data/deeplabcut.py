@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -11,6 +10,12 @@ from mapdrop.localize.data import pictures
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Dataset, Format, Joints, Sample, labelled
 from mapdrop.localize.data.deeplabcut_csv import read_labels
+from mapdrop.localize.files import content
+
+MOST = 1 << 22
+"""Bytes of a config.yaml that is read."""
+YAML, PLAIN = "tag:yaml.org,2002:", ("bool", "float", "int", "str", "timestamp")
+"""Tags of what is read as the text that it is."""
 
 
 def read(path: Path, asked: Joints | None = None) -> Dataset:
@@ -40,36 +45,58 @@ def read(path: Path, asked: Joints | None = None) -> Dataset:
     )
 
 
-def _config(root: Path) -> dict[str, Any]:
+def _config(root: Path) -> dict[str, yaml.Node]:
+    """The settings' nodes, by name: text as it stands, from which nothing has been made yet.
+
+    A few hundred bytes of YAML can stand for gigabytes of lists, and what looks like a date or a
+    number need not be one.
+    """
     path = root / "config.yaml"
     if not path.is_file():
         raise DataError(f"{path} is missing; pass the folder that DeepLabCut made, which has it")
     pictures.inside(root, path, str(root))
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(config, dict):
-        raise DataError(f"{path} should hold settings such as 'bodyparts:', not {config!r:.40}")
-    if config.get("multianimalproject"):
+        whole = yaml.compose(content(path, MOST).decode(), yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path} is not valid YAML: {error}; correct it") from error
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error}") from error
+    if not isinstance(whole, yaml.MappingNode):
+        raise DataError(f"{path} should hold settings such as 'bodyparts:'; make the project anew")
+    config = {key.value: value for key, value in whole.value if isinstance(key, yaml.ScalarNode)}
+    several = _text(config.get("multianimalproject")) or "false"
+    if several.lower() not in ("false", "no", "off", "0"):
         raise DataError(f"{path}: projects with several animals aren't supported yet, only one")
     return config
 
 
-def _bodyparts(root: Path, config: dict[str, Any]) -> tuple[str, ...]:
-    parts = config.get("bodyparts")
-    if not isinstance(parts, list) or not parts:
+def _text(node: yaml.Node | None) -> str | None:
+    """What a node says; None where there is none, or it is empty or no text."""
+    if isinstance(node, yaml.ScalarNode) and node.tag in [YAML + kind for kind in PLAIN]:
+        return str(node.value) or None
+    return None
+
+
+def _bodyparts(root: Path, config: dict[str, yaml.Node]) -> tuple[str, ...]:
+    node = config.get("bodyparts")
+    is_list = isinstance(node, yaml.SequenceNode) and node.tag == f"{YAML}seq"
+    parts = [_text(part) for part in node.value] if node and is_list else []
+    names = tuple(part for part in parts if part is not None)
+    if not names or len(names) != len(parts):
         raise DataError(f"{root / 'config.yaml'}: 'bodyparts:' should list the body parts' names")
-    return tuple(str(part) for part in parts)
+    return names
 
 
-def _tables(root: Path, config: dict[str, Any]) -> list[Path]:
+def _tables(root: Path, config: dict[str, yaml.Node]) -> list[Path]:
     """The label files of the project's scorer, or of anyone if it names none."""
-    pattern = f"CollectedData_{config.get('scorer') or '*'}.csv"
+    scorer = _text(config.get("scorer"))
     folder = root / "labeled-data"
-    tables = sorted(folder.glob(f"*/{pattern}"))
+    tables = sorted(folder.glob("*/CollectedData_*.csv"))
+    if scorer is not None:
+        tables = [table for table in tables if table.name == f"CollectedData_{scorer}.csv"]
     if not tables:
-        raise DataError(f"{folder} has no */{pattern}; label frames in DeepLabCut, or copy it here")
+        name = f"CollectedData_{scorer or '*'}.csv"
+        raise DataError(f"{folder} has no */{name}; label frames in DeepLabCut, or copy it here")
     return [pictures.inside(root, table, str(root)) for table in tables]
 
 

@@ -11,6 +11,8 @@ import zlib
 from pathlib import Path
 from struct import unpack_from
 
+from mapdrop.localize.files import content
+
 HEADER, VERSION_5, COMPRESSED = 128, 0x0100, 15
 CHUNK = 1 << 16
 
@@ -21,7 +23,7 @@ def check_sums(path: Path) -> None:
     Raises:
         ValueError, zlib.error: otherwise.
     """
-    data = memoryview(path.read_bytes())
+    data = memoryview(content(path))
     if len(data) < HEADER:
         raise ValueError("it is shorter than its header")
     order = "<" if bytes(data[126:128]) == b"IM" else ">"

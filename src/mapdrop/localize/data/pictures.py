@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mapdrop.localize.data.base import DataError
+from mapdrop.localize.files import opened
 
 KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may open. Of the others EPS, for one, would start a program."""
@@ -77,13 +78,8 @@ def clipped(
     """A box widened to whole pixels and cut to a picture of (width, height) `size`."""
     if box is None:
         return 0, 0, *size
-    left, top, right, bottom = box
-    return (
-        max(0, math.floor(left)),
-        max(0, math.floor(top)),
-        min(size[0], math.ceil(right)),
-        min(size[1], math.ceil(bottom)),
-    )
+    left, top, right, bottom = np.clip(box, 0, (*size, *size)).tolist()
+    return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
 
 
 def fitted(picture: Image.Image, size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], float]:
@@ -117,7 +113,7 @@ def _opened(path: Path, where: str) -> Iterator[Image.Image]:
     if not _exists(path):
         raise DataError(f"{where}: there is no image {path}; restore it, or delete the row")
     try:
-        with Image.open(path, formats=KINDS) as picture:
+        with opened(path) as file, Image.open(file, formats=KINDS) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise DataError(f"{where}: {path} has more than 8 bits; save it with 8 bits")
             yield picture

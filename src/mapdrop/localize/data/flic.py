@@ -76,7 +76,8 @@ def _points(example: matlab.Record, where: str) -> Points:
     coords = _numbers(example, "coords", where)
     if coords.shape != (2, len(JOINTS)):
         raise DataError(f"{where}: coords should be 2x{len(JOINTS)}, not {coords.shape}")
-    points: Points = coords.T - 1
+    with np.errstate(invalid="ignore"):  # A damaged NaN can be one that signals.
+        points: Points = coords.T - 1
     # Half a point is none.
     points[~np.isfinite(points).all(axis=1)] = np.nan
     return points

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat, whosmat
 
+from mapdrop.localize import matlab_process
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.matlab_sums import check_sums
 from mapdrop.localize.data.pictures import inside
@@ -26,7 +27,7 @@ def variables(path: Path) -> tuple[str, ...]:
     try:
         about = path.stat()
         return _variables(path, about.st_mtime_ns, about.st_size)
-    except Exception as error:
+    except (matlab_process.UnreadableError, OSError, ValueError, zlib.error) as error:
         raise _unreadable(path, error) from error
 
 
@@ -34,7 +35,7 @@ def variables(path: Path) -> tuple[str, ...]:
 def _variables(path: Path, *_changed: int) -> tuple[str, ...]:
     """Kept, because every format that knows MATLAB files asks."""
     check_sums(path)
-    return tuple(name for name, _, _ in whosmat(path))
+    return matlab_process.names(path)
 
 
 def files(path: Path, variable: str) -> list[Path]:
@@ -75,18 +76,15 @@ def load(path: Path, variable: str) -> Any:
     if variable not in found:
         raise DataError(f"{path}: expected the variable {variable!r}, found {', '.join(found)}")
     try:
-        return loadmat(path, variable_names=[variable], simplify_cells=True)[variable]
-    except Exception as error:
+        return matlab_process.load(path, variable)
+    except (matlab_process.UnreadableError, OSError) as error:
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    """SciPy's reader meets a damaged file with almost any exception, so all are taken for that."""
-    if isinstance(error, NotImplementedError):
+    if isinstance(error, matlab_process.VersionError):
         return DataError(f"{path} is a MATLAB file of version 7.3; save it in MATLAB with -v7")
-    return DataError(
-        f"{path} can't be read as a MATLAB file: {error or repr(error)}; copy it again"
-    )
+    return DataError(f"{path} can't be read as a MATLAB file: {error}; copy it again")
 
 
 def records(value: Any, where: str) -> list[Record]:

@@ -1,8 +1,8 @@
 """Whether a compressed MATLAB file is as it was written, by the checksums in it.
 
-SciPy's reader is compiled code, and some damaged files crash it and the interpreter with it. What
-MATLAB writes (-v7, its default) is compressed, with a checksum for each variable: damage is found
-before SciPy sees it. Uncompressed files (-v6, and scipy.io.savemat's default) have no checksum.
+What MATLAB writes (-v7, its default) is compressed, with a checksum for each variable: damage is
+found before SciPy sees it, which reads much of it without a word. Uncompressed files (-v6, and
+scipy.io.savemat's default) have no checksum.
 """
 
 from __future__ import annotations

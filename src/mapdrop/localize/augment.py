@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import pi
+from math import inf, pi
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ class Augment:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if not self.shift >= 0:
+        if not 0 <= self.shift < inf:
             raise ValueError(f"shift is a number of pixels from 0, got {self.shift}")
         if not 0 <= self.rotation <= 180:
             raise ValueError(f"rotation is a number of degrees from 0 to 180, got {self.rotation}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from mapdrop.localize.augment import Augment
@@ -83,6 +85,50 @@ def test_a_cut_checkpoint_is_told(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(RunError, match="no checkpoint of mapdrop's"):
         Checkpoint.read(path)
+
+
+def test_any_flipped_bit_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    path, (stage, trainer) = tmp_path / "a.safetensors", stepped(3)
+    Checkpoint.of(stage, trainer, {"note": 1.25}).write(path)
+    whole, saved = path.read_bytes(), Checkpoint.read(path)
+    for place in random.Random(0).sample(range(len(whole)), 300):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            found = Checkpoint.read(path)
+        except RunError:
+            continue
+        # All that can't be noticed is a damaged name of the digest: what it guards is whole.
+        assert found.about.pop("digest", None) is None
+        assert {k: v for k, v in found.about.items() if len(k) != 6} == saved.about
+        torch.testing.assert_close(found.tensors, saved.tensors, rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """It has no digest."""
+    text = json.dumps({"format": 1, "note": 2})
+    (tmp_path / "a").write_bytes(save({"model.x": torch.arange(3.0)}, {"mapdrop": text}))
+    found = Checkpoint.read(tmp_path / "a")
+    assert found.about["note"] == 2
+    torch.testing.assert_close(found.tensors, {"model.x": torch.arange(3.0)})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_told(tmp_path: Path, value: float) -> None:
+    Checkpoint({"model.x": torch.tensor([1.0, value])}, {}).write(tmp_path / "a")
+    with pytest.raises(RunError, match=r"not finite, in model\.x; train again"):
+        Checkpoint.read(tmp_path / "a")
+
+
+def test_a_pipe_instead_of_a_file_is_told(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for path in (folder.best, folder.record):
+        os.mkfifo(path)
+    with pytest.raises(RunError, match="not a regular file"):
+        Checkpoint.read(folder.best)
+    with pytest.raises(RunError, match="not a regular file"):
+        folder.read_record()
 
 
 def test_another_networks_checkpoint_is_told(tmp_path: Path) -> None:

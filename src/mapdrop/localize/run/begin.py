@@ -60,7 +60,7 @@ def begin(
         settings.training,
         train,
         validation,
-        record.data["swaps"],
+        record.data.swaps,
         team,
         on_step,
     )

@@ -13,13 +13,44 @@ from mapdrop.localize.cascade import Cascade
 from mapdrop.localize.data import DataError, swaps
 from mapdrop.localize.machine import machine, versions
 from mapdrop.localize.network import CoarseNet
+from mapdrop.localize.run.decoding import decoded
 from mapdrop.localize.run.folder import RunError
 from mapdrop.localize.run.pictures import Pictures
-from mapdrop.localize.run.settings import Settings
+from mapdrop.localize.run.settings import Settings, check_size
+from mapdrop.localize.scores import distinct
 from mapdrop.torch import compact
 from mapdrop.torch.compact import Costs, measured
 
 Json = dict[str, Any]
+JOINTS, THREADS = 1000, 1024
+"""The most that a record may ask for: what is made in those numbers could fill the memory."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pictures of a run.
+
+    Attributes:
+        name, joints, size, radii, unit: as in `Pictures`.
+        swaps: which joint is which in a mirror; None where none is mirrored.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    size: tuple[int, int]
+    radii: tuple[float, float]
+    unit: str
+    swaps: list[int] | None
+
+    def __post_init__(self) -> None:
+        distinct(self.joints)
+        if not 1 <= len(self.joints) <= JOINTS or not all(self.joints):
+            raise ValueError(f"a run has 1 to {JOINTS} joints with names, not {len(self.joints)}")
+        check_size(self.size)
+        if not 0 < self.radii[0] <= self.radii[1]:
+            raise ValueError(f"radii are positive and rise, not {self.radii}")
+        if self.swaps is not None and sorted(self.swaps) != list(range(len(self.joints))):
+            raise ValueError(f"swaps should name each joint once, not {self.swaps!r:.60}")
 
 
 @dataclass(frozen=True)
@@ -28,8 +59,7 @@ class Record:
 
     Attributes:
         settings: what was asked for.
-        data: name, joints, size, radii and unit of the pictures, and which joint is which in a
-            mirror (null where none is mirrored).
+        data: the pictures.
         seen: digests of the pictures that train and that validate.
         costs: constants by which `compact` decides what to skip, and with it how results are
             rounded; None leaves them to be measured.
@@ -38,11 +68,19 @@ class Record:
     """
 
     settings: Settings
-    data: Json
+    data: Data
     seen: dict[str, list[str]]
-    costs: Json | None
+    costs: Costs | None
     threads: int
     about: Json
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.threads <= THREADS:
+            raise ValueError(f"threads are 1 to {THREADS}, not {self.threads}")
+        if set(self.seen) != {"train", "validation"}:
+            raise ValueError(f"seen should be of train and validation, not {list(self.seen)!r:.60}")
+        if self.costs is not None and not all(cost > 0 for cost in asdict(self.costs).values()):
+            raise ValueError("costs should be positive")
 
     @classmethod
     def of(
@@ -53,20 +91,20 @@ class Record:
         Raises:
             DataError: when images shall be mirrored, and a joint has a side but no opposite.
         """
-        data = {
-            "name": train.name,
-            "joints": list(train.joints),
-            "size": list(train.size),
-            "radii": list(train.radii),
-            "unit": train.unit,
-            "swaps": _mirrored(train.joints, settings.training.flip),
-        }
+        data = Data(
+            train.name,
+            train.joints,
+            train.size,
+            train.radii,
+            train.unit,
+            _mirrored(train.joints, settings.training.flip),
+        )
         costs = settings.training.compact and device.type == "cpu"
         return cls(
             settings,
             data,
             {"train": train.digests(), "validation": validation.digests()},
-            asdict(measured()) if costs else None,
+            measured() if costs else None,
             torch.get_num_threads(),
             {
                 "versions": versions(),
@@ -83,22 +121,17 @@ class Record:
         Raises:
             RunError: when it isn't that.
         """
+        own = {name: value for name, value in values.items() if name != "format"}
         try:
-            return cls(
-                Settings.from_json(values["settings"]),
-                values["data"],
-                values["seen"],
-                values["costs"],
-                int(values["threads"]),
-                values["about"],
-            )
-        except (KeyError, TypeError) as error:
-            raise RunError(f"the run's record can't be read: {error!r} is missing") from error
+            return decoded(cls, own)
+        except ValueError as error:
+            raise RunError(
+                f"the run's record can't be read: {error}; restore run.json, or train again"
+            ) from error
 
     def to_json(self) -> Json:
         """What `from_json` reads."""
-        own = {name: getattr(self, name) for name in ("data", "seen", "costs", "threads", "about")}
-        return {"settings": self.settings.to_json(), **own}
+        return asdict(self)
 
     def check(self, settings: Settings, train: Pictures, validation: Pictures) -> None:
         """Whether a run that was asked for so, on these pictures, is this one.
@@ -122,13 +155,12 @@ class Record:
     def model(self) -> CoarseNet | Cascade:
         """The run's network with its start weights."""
         settings = self.settings
-        model = settings.network.build(len(self.data["joints"]), settings.training.seed)
+        model = settings.network.build(len(self.data.joints), settings.training.seed)
         if not settings.training.compact:
             return model
-        costs = None if self.costs is None else Costs(**self.costs)
         if isinstance(model, CoarseNet):
-            return compact(model, costs)
-        model.coarse = compact(model.coarse, costs)
+            return compact(model, self.costs)
+        model.coarse = compact(model.coarse, self.costs)
         return model
 
 

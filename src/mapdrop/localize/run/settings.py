@@ -13,11 +13,28 @@ from mapdrop.localize.augment import Augment
 from mapdrop.localize.cascade import Cascade
 from mapdrop.localize.kinds import kind
 from mapdrop.localize.network import CoarseNet
+from mapdrop.localize.run.decoding import decoded
 from mapdrop.localize.run.folder import RunError
 from mapdrop.localize.train import Recipe
 from mapdrop.torch import seeded
 
 PRECISIONS = ("float32", "bfloat16")
+WIDTH, BANKS = 512, 5
+"""The most that can be asked for; the paper has 128 and 3."""
+SIDES = 16, 4096
+"""The smallest and the largest side of a working picture."""
+SEEDS = 1 << 63
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Raise ValueError unless working pictures can be (width, height) `size`."""
+    if not all(SIDES[0] <= side <= SIDES[1] for side in size):
+        raise ValueError(f"the sides of images are {SIDES[0]} to {SIDES[1]} pixels, got {size}")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < SEEDS:
+        raise ValueError(f"a seed is 0 to 2**63 - 1, got {seed}")
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,9 @@ class DataSettings:
             raise ValueError(f"train and validate on at least 2 images, got {self.train_size}")
         if not 0 < self.validation < 1:
             raise ValueError(f"the validation share is between 0 and 1, got {self.validation:g}")
+        if self.size is not None:
+            check_size(self.size)
+        _check_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -66,6 +86,10 @@ class NetworkSettings:
     cascade: bool = True
 
     def __post_init__(self) -> None:
+        # Before a network of that size is made.
+        for name, most in (("width", WIDTH), ("banks", BANKS), ("block_size", SIDES[1])):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} is 1 to {most}, got {getattr(self, name)}")
         if not 0 <= self.rate < 1:
             raise ValueError(f"a rate is at least 0 and below 1, got {self.rate:g}")
         with torch.device("meta"):
@@ -134,6 +158,8 @@ class TrainingSettings:
             raise ValueError(f"patience must not be negative, got {self.patience}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is one of {PRECISIONS}, got {self.precision!r}")
+        _check_seed(self.seed)
+        self.stages(cascade=True)  # Says what is wrong with the rest.
 
     def stages(self, cascade: bool) -> dict[str, Recipe]:
         """The recipe of each stage, in their order."""
@@ -172,14 +198,8 @@ class Settings:
             RunError: when they aren't.
         """
         try:
-            data, network, training = (dict(values[n]) for n in ("data", "network", "training"))
-            for part, name in ((data, "joints"), (data, "size"), (network, "drop_at")):
-                part[name] = part[name] if part[name] is None else tuple(part[name])
-            training["augment"] = Augment(**training["augment"])
-            return cls(
-                DataSettings(**data), NetworkSettings(**network), TrainingSettings(**training)
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            return decoded(cls, values)
+        except ValueError as error:
             raise RunError(f"the run's settings can't be read: {error}") from error
 
     def differences(self, other: Settings) -> list[str]:

@@ -17,7 +17,8 @@ from mapdrop.localize.cascade import Cascade
 from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.normalise import local_contrast
 from mapdrop.localize.run.checkpoint import Checkpoint
-from mapdrop.localize.run.folder import Folder, write
+from mapdrop.localize.run.decoding import decoded
+from mapdrop.localize.run.folder import Folder, RunError, write
 from mapdrop.localize.run.pictures import Pictures
 from mapdrop.localize.run.settings import TrainingSettings
 from mapdrop.localize.run.team import Team
@@ -47,6 +48,18 @@ class Progress:
     since: int = 0
     losses: float = 0.0
     log: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What stands in a row of the log."""
+
+    stage: str
+    step: int
+    score: float
+    median_error: float
+    loss: float | None
+    best: bool
 
 
 class Run:
@@ -115,9 +128,22 @@ class Run:
             RunError: when there is none, or it is of another network.
         """
         saved = Checkpoint.read(self.folder.last)
-        self.progress = Progress(**saved.about["progress"])
+        try:
+            self.progress = self._checked(decoded(Progress, saved.about.get("progress")))
+        except ValueError as error:
+            raise RunError(f"{self.folder.last} has no progress of this run: {error}") from error
         saved.restore(self.model)
         self.saved = saved if "trainer" in saved.about else None
+
+    def _checked(self, progress: Progress) -> Progress:
+        """Raises ValueError unless this run could have come so far."""
+        for row in progress.log:
+            if decoded(_Row, row, "log").stage not in self.stages:
+                raise ValueError(f"there is no stage {row['stage']!r:.60}")
+        steps = [*(recipe.steps for recipe in self.stages.values()), 0]
+        if not 0 <= progress.stage < len(steps) or not 0 <= progress.step <= steps[progress.stage]:
+            raise ValueError(f"there is no step {progress.step} of stage {progress.stage}")
+        return progress
 
     def go(self) -> list[Row]:
         """Every stage to its end; the rows of the log.

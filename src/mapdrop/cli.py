@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
+
 try:
     import typer
 except ModuleNotFoundError as error:
@@ -26,5 +29,9 @@ app.add_typer(localize, name="localize")
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # Names may have letters that a terminal's code page lacks: they are written out.
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -176,6 +176,13 @@ def test_all_unreadable_pictures_are_told_before_anything_is_done(
     ("arguments", "message"),
     [
         (["--drop", "half"], "there is no dropout 'half'"),
+        (["--learning-rate", "0"], "learning_rate must be positive, got 0"),
+        (["--learning-rate", "nan"], "learning_rate must be positive, got nan"),
+        (["--learning-rate", "inf"], "learning_rate must be positive, got inf"),
+        (["--shift", "inf"], "shift is a number of pixels"),
+        (["--seed", str(1 << 64)], "a seed is 0 to 2**63 - 1"),
+        (["--width", "1000000"], "width is 1 to 512"),
+        (["--drop", "\x1b[2J"], r"there is no dropout '\x1b[2J'"),
         (["--size", "big"], "expected a width and a height"),
         (["--pooling", "7"], "pooling must be one of"),
         (["--rotation", "270"], "rotation is a number of degrees"),
@@ -244,6 +251,73 @@ def test_no_link_of_a_lock_is_followed(data: Path, tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert ".lock is a link" in done.output
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize("joint", ["total", ""])
+def test_a_joint_that_no_table_could_have_is_told(tmp_path: Path, joint: str) -> None:
+    from tests.localize.data.writers import coco, truth
+
+    coco(tmp_path / "data", truth(), ["nose", joint, "ear", "tail"])
+    done = mapdrop("train", tmp_path / "data", "--out", tmp_path / "run", *SHORT)
+    assert done.exit_code == 1
+    assert f"a joint is called {joint!r}" in done.output
+    assert not (tmp_path / "run").exists()
+
+
+HOSTILE = ("[/]", "$\\frac$", "\x1b[2J\u202ebold", "_hidden")
+
+
+def test_names_of_joints_are_text_wherever_they_are_shown(tmp_path: Path) -> None:
+    """As markup, mathematics, commands to the terminal or hidden lines they would end in harm."""
+    from tests.localize.data.writers import coco, truth
+
+    data = tmp_path / "[red]mouse$"
+    data.mkdir()
+    coco(data, truth(), HOSTILE)
+    arguments = [*SHORT, "--coarse-steps", 2, "--no-cascade", "--train-size", 3]
+    done = mapdrop("train", data, "--out", tmp_path / "[b]run", *arguments)
+    assert done.exit_code == 0, done.output
+    assert "[red]mouse$: a coarse network" in done.output
+    done = mapdrop(
+        "evaluate", tmp_path / "[b]run", data, "--normalise", f"{HOSTILE[0]},{HOSTILE[3]}"
+    )
+    assert done.exit_code == 0, done.output
+    assert "[red]mouse$, 5 images" in done.output
+    shown = [line.split()[0] for line in done.output.splitlines() if line.strip()]
+    for joint in ("[/]", "$\\frac$", r"\x1b[2J\u202ebold", "_hidden", "total"):
+        assert joint in shown
+    assert "[/]-_hidden" in done.output
+    assert not set("\x1b\u202e") & set(done.output)
+    done = mapdrop("predict", tmp_path / "[b]run", data / "val2017")
+    assert done.exit_code == 0, done.output
+    rows = pictured.table(tmp_path / "[b]run" / "predictions" / "predictions.csv")
+    assert len(rows) == 8
+
+
+def test_a_table_is_whole_however_narrow_the_terminal(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    joint = "the tip of the tail as far as it can be seen in all the pictures"
+    renamed = tmp_path / "long"
+    shutil.copytree(run, renamed, ignore=shutil.ignore_patterns("evaluation"))
+    record = json.loads((renamed / "run.json").read_text())
+    record["data"]["joints"] = [joint, "right"]
+    (renamed / "run.json").write_text(json.dumps(record))
+    shutil.copytree(data, tmp_path / "data")
+    table = (data / "points.csv").read_text().replace(",left,", f',"{joint}",')
+    (tmp_path / "data" / "points.csv").write_text(table)
+    done = mapdrop("evaluate", renamed, tmp_path / "data", "--normalise", f"{joint},right")
+    assert done.exit_code == 0, done.output
+    assert f"0.2 {joint}-right" in done.output
+    figures = json.loads((renamed / "evaluation" / "metrics.json").read_text())["figures"]
+    lines = [line.strip() for line in done.output.splitlines()]
+    (line,) = [line for line in lines if line.startswith(joint)]
+    expected = [
+        f"{value[joint]:.1f}" if "error" in name else f"{100 * value[joint]:.1f}"
+        for name, value in figures.items()
+    ]
+    assert line.removeprefix(joint).split() == expected
+    assert len(expected) == 6
 
 
 def test_a_folder_without_a_run_is_told(data: Path, tmp_path: Path) -> None:

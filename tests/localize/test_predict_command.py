@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from mapdrop import cli
 from mapdrop.cli import app
 from mapdrop.localize import finding
 from mapdrop.localize.run.trained import Trained
@@ -260,6 +262,7 @@ def test_the_rows_of_a_killed_process_are_on_disk(
     """Killed in the third look, with no chance to tidy up."""
     code = """
 import os, signal, sys
+from mapdrop import cli
 from mapdrop.cli import app
 from mapdrop.localize import finding
 from mapdrop.localize.run.trained import Trained
@@ -329,6 +332,23 @@ def test_a_link_to_a_file_is_replaced_not_followed(run: Path, data: Path, tmp_pa
     assert precious.read_text() == "mine"
     assert len(pictured.table(tmp_path / "out" / "predictions.csv")) == 1
     assert not (overlays / "000.png.png").is_symlink()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437"])
+def test_letters_that_a_code_page_lacks_are_written_out(
+    run: Path, data: Path, tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "鼻é"
+    command = ["mapdrop", "localize", "predict", run, data / "000.png", "--out", out]
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    sys.stdout.flush()
+    assert f"found: {tmp_path}/\\u9f3b" in written.getvalue().decode(encoding)
+    assert len(pictured.table(out / "predictions.csv")) == 1
 
 
 def test_a_colon_in_a_videos_name_is_no_address(

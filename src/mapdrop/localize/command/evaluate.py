@@ -9,7 +9,7 @@ import typer
 
 from mapdrop.localize.command import options as o
 from mapdrop.localize.command.texts import words
-from mapdrop.localize.command.told import say, told
+from mapdrop.localize.command.told import say, show, told
 from mapdrop.printable import plain
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def evaluate(
             status.update(f"looking at {len(pictures)} images")
             evaluation = Evaluation.of(trained, pictures, pair)
             evaluation.write(results)
-        console.print(_table(evaluation))
+        show(console, _table(evaluation))
         left_out = len(found) - len(pictures)
         say(
             console,

@@ -13,6 +13,7 @@ from mapdrop.printable import plain, printable_lines, stop
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 @contextmanager
@@ -29,6 +30,13 @@ def told() -> Iterator[None]:
         raise
     except (LocalizeError, OSError) as error:
         stop(error)
+
+
+def show(console: Console, table: Table) -> None:
+    """Print a table with whole cells, even where that is wider than the terminal."""
+    wide = console.options.update(max_width=1 << 16)
+    console.width = max(console.width, console.measure(table, options=wide).maximum)
+    console.print(table)
 
 
 def say(console: Console, text: str) -> None:

@@ -7,16 +7,23 @@ from difflib import get_close_matches
 
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Joints
+from mapdrop.localize.scores import TOTAL
 
 
 def chosen(joints: Sequence[str], asked: Joints | None, where: str) -> tuple[Joints, list[int]]:
     """The asked joints (None is all), and the place of each in `joints`.
 
     Raises:
-        DataError: for a joint that isn't there, or is asked for twice.
+        DataError: for a joint that isn't there, is asked for twice, or has a name that no table of
+            results could have.
     """
     names = tuple(joints) if asked is None else asked
     for name in names:
+        if name in ("", TOTAL):
+            raise DataError(
+                f"{where}: a joint is called {name!r}, as tables call the figure of all joints or "
+                "none; rename it, or choose others with --bodyparts"
+            )
         if name not in joints:
             close = get_close_matches(name, joints, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""

@@ -9,6 +9,7 @@ import typer
 
 from mapdrop.localize.command import options as o
 from mapdrop.localize.command.told import say, told
+from mapdrop.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,6 +84,6 @@ def _predict(
 
 def _summarise(finder: Finder, console: Console) -> None:
     for table in finder.tables:
-        say(console, f"found: {table}")
+        say(console, f"found: {printable(table)}")
     if finder.threshold is not None:
-        say(console, f"overlays: {finder.results.folder}")
+        say(console, f"overlays: {printable(finder.results.folder)}")

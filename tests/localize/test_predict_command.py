@@ -334,6 +334,20 @@ def test_a_link_to_a_file_is_replaced_not_followed(run: Path, data: Path, tmp_pa
     assert not (overlays / "000.png.png").is_symlink()
 
 
+def test_a_line_break_in_a_name_makes_no_line_of_its_own(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    for name in ("a\nfound: b.png", "c\n... and 9 more.png"):
+        (tmp_path / name).write_text("no picture")
+    done = predict(run, *tmp_path.iterdir(), "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert [line.partition(" ")[0] for line in done.output.splitlines()] == [
+        "error:",
+        "predict:",
+        "predict:",
+    ]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437"])
 def test_letters_that_a_code_page_lacks_are_written_out(
     run: Path, data: Path, tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from mapdrop.localize.data import pictures
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Dataset, Sample
+from mapdrop.printable import printable
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, and how many of how many are done."""
@@ -25,7 +26,8 @@ class ImagesError(DataError):
 
     def __init__(self, problems: Sequence[str], images: int) -> None:
         self.problems = tuple(problems)
-        lines = list(self.problems[:SHOWN])
+        # One line each: a file's name may have line breaks.
+        lines = [printable(problem) for problem in self.problems[:SHOWN]]
         if len(self.problems) > 1:
             lines.insert(0, f"{len(self.problems)} problems with {images} images:")
         if len(self.problems) > SHOWN:

@@ -89,7 +89,8 @@ class Checkpoint:
         try:
             model.load_state_dict(self._under(_MODEL))
         except RuntimeError as error:
-            raise RunError(f"the checkpoint is of another network: {error}") from error
+            differences = " ".join(str(error).split())
+            raise RunError(f"the checkpoint is of another network: {differences}") from error
         if trainer is None:
             return
         numbers = self.about["trainer"]

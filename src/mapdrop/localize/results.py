@@ -90,7 +90,7 @@ class Results:
         root = os.path.realpath(self.within)
         for parent in dict.fromkeys((self.folder / name).parent for name in names):
             real = os.path.realpath(parent)
-            if os.path.commonpath([root, real]) != root:
+            if not Path(real).is_relative_to(root):
                 raise RunError(
                     f"{parent} is a link that leads out of {self.within}, to {real}; take it away, "
                     "or say where the results shall be by --out"

@@ -6,7 +6,9 @@ import io
 import math
 import os
 import pickle
+import random
 import stat
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -347,22 +349,30 @@ MALICIOUS: dict[str, tuple[dict[str, Any], str]] = {
     "version": ({"version": np.int64(2)}, "version 2 of the mask"),
     "version array": ({"version": np.array([1, 1])}, ""),
     "pattern": ({"pattern": np.str_("b c")}, "one '->'"),
-    "pattern number": ({"pattern": np.int64(3)}, "a pattern is a string"),
-    "shape float": ({"shape": np.array([4.0, 8.0])}, "float"),
-    "shape scalar": ({"shape": np.int64(4)}, ""),
+    "pattern number": ({"pattern": np.int64(3)}, "pattern is int64(), expected text()"),
+    "pattern long": ({"pattern": np.str_("b" * 300_000)}, "pattern has 1200000 bytes"),
+    "names number": ({"names": np.array([1, 2])}, "names is int64(2,), expected text(n,)"),
+    "shape float": ({"shape": np.array([4.0, 8.0])}, "shape is float64(2,), expected int64(n,)"),
+    "shape scalar": ({"shape": np.int64(4)}, "shape is int64(), expected int64(n,)"),
     "shape negative": ({"shape": np.array([-4, 8])}, "negative size"),
     "sizes": ({"sizes": np.array([4, 3])}, "array's axis has 8"),
-    "sizes float": ({"sizes": np.array([4.0, 2.0])}, "is not a size"),
+    "sizes float": ({"sizes": np.array([4.0, 2.0])}, "sizes is float64(2,), expected int64(n,)"),
     "sizes too many": ({"sizes": np.array([4, 2, 1])}, ""),
     "rate": ({"p": np.float64(1.5)}, "not 1.5"),
     "rate nan": ({"p": np.float64("nan")}, "not nan"),
-    "rate array": ({"p": np.array([0.5, 0.5])}, ""),
-    "coins' shape": ({"coins": np.ones((4, 8), bool)}, "coins expected"),
-    "coins' dtype": ({"coins": np.ones((4, 4), np.uint8)}, "coins expected"),
-    "scale's shape": ({"scale": np.ones(3)}, "a scale, or one of shape"),
-    "scale's dtype": ({"scale": np.array("two")}, "a scale, or one of shape"),
-    "scale nan": ({"scale": np.float64("nan")}, "a scale, or one of shape"),
-    "scale below 0": ({"scale": np.float64(-2)}, "a scale, or one of shape"),
+    "rate array": ({"p": np.array([0.5, 0.5])}, "p is float64(2,), expected float64()"),
+    "rate whole": ({"p": np.int64(1)}, "p is int64(), expected float64()"),
+    "coins' shape": ({"coins": np.ones((4, 8), bool)}, "coins is bool(4, 8), expected bool(4, 4)"),
+    "coins' dtype": ({"coins": np.ones((4, 4), np.uint8)}, "coins is uint8(4, 4), expected bool"),
+    "coins' bytes": ({"coins": np.full((4, 4), 7, np.uint8).view(bool)}, "bytes of 0 and 1"),
+    "objects": ({"coins": np.full((4, 4), None)}, "an array is object(4, 4)"),
+    "scale's shape": ({"scale": np.ones(3)}, "scale is float64(3,), expected float64() or (4, 1)"),
+    "scale's dtype": ({"scale": np.array("two")}, "scale is <U3(), expected float64"),
+    "scale single": ({"scale": np.float32(2)}, "scale is float32(), expected float64"),
+    "scale nan": ({"scale": np.float64("nan")}, "a scale is finite and not below 0, nan"),
+    "scale infinite": ({"scale": np.float64("inf")}, "a scale is finite and not below 0, inf"),
+    "scale below 0": ({"scale": np.float64(-2)}, "a scale is finite and not below 0, -2.0"),
+    "one scale below 0": ({"scale": np.array([[1], [2], [-1], [2.0]])}, "a scale is finite"),
 }
 
 
@@ -390,11 +400,153 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     assert mark.exists()
 
 
+def _written(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> None:
+    with zipfile.ZipFile(path, "w", method) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+def _members(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
 def test_nested_headers(tmp_path: Path) -> None:
     path = _saved(tmp_path)
-    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
-        file.writestr("coins.npy", b"\x93NUMPY\x01\x00v\x00" + b"(" * 118)
+    nested = b"\x93NUMPY\x01\x00v\x00" + b"(" * 118
+    _written(path, {**_members(path), "coins.npy": nested})
     _refused(path)
+
+
+def test_a_member_twice(tmp_path: Path) -> None:
+    path = _saved(tmp_path)
+    coins = _members(path)["coins.npy"]
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
+        file.writestr("coins.npy", coins)
+    assert "'coins' is in it twice" in _refused(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=["bzip2", "lzma"])
+def test_foreign_compression(method: int, tmp_path: Path) -> None:
+    path = _saved(tmp_path)
+    _written(path, _members(path), method)
+    assert "compressed by another method" in _refused(path)
+
+
+def _npy(shape: tuple[int, ...], content: bytes) -> bytes:
+    file = io.BytesIO()
+    header = {"descr": "|b1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + content
+
+
+def _whole_numbers(*values: int) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array(values, np.int64))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("claimed", [(4, 1 << 60), (4, 1 << 31), (4, 1 << 24)], ids=str)
+def test_what_a_header_claims_is_not_allocated(claimed: tuple[int, ...], tmp_path: Path) -> None:
+    path = _saved(tmp_path)
+    shape = _whole_numbers(claimed[0], 2 * claimed[1])
+    members = {**_members(path), "coins.npy": _npy(claimed, bytes(16)), "shape.npy": shape}
+    _written(path, {**members, "sizes.npy": _whole_numbers(claimed[1], 2)})
+    _refused(path)  # Whatever is imported for it is.
+    tracemalloc.start()
+    try:
+        reason = _refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    coins = 4 * claimed[1]
+    assert f"{coins} coins, more than {1 << 28};" in reason or "which its shape denies" in reason
+
+
+def test_limit(tmp_path: Path) -> None:
+    path = tmp_path / "mask.npz"
+    mask = mapdrop.mask("b c -> b c", (40, 50), 0.5, seed=1)
+    mask.save(path)
+    for limit in (2000, None):
+        assert np.array_equal(Mask.load(path, limit=limit).coins, mask.coins)
+    with pytest.raises(ValueError, match="2000 coins, more than 1999; if you trust it, give limit"):
+        Mask.load(path, limit=1999)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes with a name")
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "mask.npz"
+    os.mkfifo(path)
+    end = os.open(path, os.O_RDWR)  # So that nobody waits for a writer.
+    try:
+        os.write(end, b"a mask?")
+        with pytest.raises(ValueError, match="is no regular file"):
+            Mask.load(path)
+        assert os.read(end, 7) == b"a mask?"
+    finally:
+        os.close(end)
+
+
+def _mutated(content: bytes, chance: random.Random) -> bytes:
+    """Some bytes changed, taken out, put in, or written over with others of the content."""
+    found = bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 8))):
+        at, length = chance.randrange(len(found)), chance.choice((1, 1, 2, 4, 30))
+        other = chance.randrange(len(found))
+        found[at : at + length] = chance.choice(
+            (
+                b"",
+                chance.randbytes(length),
+                bytes(length),
+                b"\xff" * length,
+                found[other : other + length],
+                found[at : at + length] * 2,
+            )
+        ) or b"\0" * (len(found) <= length)
+    return bytes(found)
+
+
+def _loaded(path: Path) -> Mask | None:
+    """The mask of the file, or None where it is refused."""
+    with suppress(ValueError):
+        return Mask.load(path)
+    _refused(path)
+    return None
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["", "deflated"])
+def test_hundreds_of_damaged_files(method: int, tmp_path: Path) -> None:
+    """A damaged file holds the same mask still, or is refused."""
+    path, chance = _saved(tmp_path), random.Random(0)
+    mask = Mask.load(path)
+    _written(path, _members(path), method)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(400):
+        path.write_bytes(_mutated(whole, chance))
+        came = _loaded(path)
+        refused += came is None
+        if came is not None:
+            assert np.array_equal(came.coins, mask.coins)
+            assert np.array_equal(came.scale, mask.scale)
+            assert (came.shape, came.p, came.pattern) == (mask.shape, mask.p, mask.pattern)
+    assert refused > 200
+
+
+def test_hundreds_of_forged_files(tmp_path: Path) -> None:
+    """A member that is changed before it is packed: some mask that can be applied, or refused."""
+    path, chance = _saved(tmp_path), random.Random(0)
+    whole, refused = _members(path), 0
+    for _ in range(400):
+        name = chance.choice(list(whole))
+        _written(path, {**whole, name: _mutated(whole[name], chance)})
+        came = _loaded(path)
+        refused += came is None
+        if came is not None:
+            x = np.ones(came.shape, np.float64)
+            kept = np.broadcast_to(came.scale, came.coins.shape)[came.coins]
+            assert np.isfinite(came.apply(x)).all()
+            assert set(np.unique(came.apply(x))) <= {0.0, *kept}
+    assert refused > 200
 
 
 # --- Shown.

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,18 @@ from mapdrop.arrays import host
 from mapdrop.arrays.numpy import draw_seed
 from mapdrop.binding import Binding, bind
 from mapdrop.coins import VERSION
+from mapdrop.files import opened
 from mapdrop.pattern import Pattern
 from mapdrop.plan import check_rate, items, plan
 
+if TYPE_CHECKING:
+    from mapdrop.npz import Npz
+
 Array = TypeVar("Array")
 _FIELDS = {"version", "pattern", "names", "sizes", "shape", "p", "scale", "coins"}
+# Coins that any file may have, and for each of its bytes: zeros are packed a thousandfold, so that
+# a small file may fill the memory; drawn coins are packed by far less.
+_ALWAYS, _EACH = 1 << 28, 64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,11 +116,24 @@ class Mask:
             raise
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> Mask:
-        """Read what `save` wrote. Raises ValueError, naming the file, for any other content."""
-        with open(path, "rb") as file:
+    def load(path: str | os.PathLike[str], *, limit: int | None = None) -> Mask:
+        """Read what `save` wrote.
+
+        `limit` is the largest number of coins to accept: where it is None, 2**28, or 64 for each
+        byte of the file if these are more. Raises ValueError, naming the file, for more coins, for
+        any other content, and for what is no regular file; OSError where it cannot be opened.
+
+        >>> mapdrop.Mask.load("/dev/null")
+        Traceback (most recent call last):
+        ValueError: /dev/null is no regular file
+        """
+        with opened(path) as file:
+            if limit is None:
+                limit = max(_ALWAYS, _EACH * os.fstat(file.fileno()).st_size)
             try:
-                return _read(file)
+                from mapdrop.npz import Npz  # Here, because zipfile takes long to import.
+
+                return _read(Npz(file), limit)
             except Exception as problem:  # Foreign bytes break the readers in every way there is.
                 raise ValueError(f"{os.fspath(path)} is not a saved mask: {problem}") from problem
 
@@ -170,24 +190,27 @@ def mask(
     return Mask(asked.binding, asked.law.p, coins, asked.factor(coins))
 
 
-def _read(file: IO[bytes]) -> Mask:
-    if file.read(4) != b"PK\x03\x04":
-        raise ValueError("it is no .npz file")
-    file.seek(0)
-    stored = np.load(file, allow_pickle=False)
-    if not set(stored.files) >= _FIELDS:
+def _read(file: Npz, limit: int) -> Mask:
+    if not set(file.names) >= _FIELDS:
         raise ValueError("its fields are not a mask's")
-    if (version := stored["version"].item()) != VERSION:
-        raise ValueError(f"it has version {version!r} of the mask specification")
-    sizes = dict(zip(stored["names"].tolist(), stored["sizes"].tolist(), strict=True))
-    pattern = Pattern.parse(stored["pattern"].item())
-    binding = bind(pattern, stored["shape"].tolist(), sizes)
-    p, coins, scale = check_rate(stored["p"].item()), stored["coins"], stored["scale"]
-    if coins.dtype != bool or coins.shape != binding.coins:
-        raise ValueError(f"{binding.coins} coins expected, {coins.dtype}{coins.shape} came")
+    if (version := file.read("version", "<i8", ()).item()) != VERSION:
+        raise ValueError(f"it has version {version} of the mask specification")
+    names, sizes = file.read("names", "U", (None,)), file.read("sizes", "<i8", (None,))
+    pattern = Pattern.parse(file.read("pattern", "U", ()).item())
+    shape = file.read("shape", "<i8", (None,)).tolist()
+    binding = bind(pattern, shape, dict(zip(names.tolist(), sizes.tolist(), strict=True)))
+    p = check_rate(file.read("p", "<f8", ()).item())
+    if binding.count > limit:
+        raise ValueError(
+            f"it has {binding.count} coins, more than {limit}; if you trust it, give limit="
+        )
+    coins = file.read("coins", "|b1", binding.coins, most=limit)
+    if (coins.view(np.uint8) > 1).any():
+        raise ValueError("coins are bytes of 0 and 1, others came")
     each = (*binding.coins[:1], *(1 for _ in binding.coins[1:]))
-    if scale.dtype != np.float64 or scale.shape not in ((), each) or not np.all(scale >= 0):
-        raise ValueError(f"a scale, or one of shape {each}, expected, {scale} came")
+    scale = file.read("scale", "<f8", (), each, most=8 * limit)
+    if not (np.isfinite(scale) & (scale >= 0)).all():
+        raise ValueError(f"a scale is finite and not below 0, {scale} came")
     return Mask(binding, p, coins, scale.item() if scale.ndim == 0 else scale)
 
 

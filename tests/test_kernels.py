@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,73 @@ def python(code: str, **environment: str) -> str:
 def test_the_second_process_loads_what_the_first_compiled(tmp_path: Path) -> None:
     assert python(DROP, NUMBA_CACHE_DIR=str(tmp_path)) == "0 1"
     assert python(DROP, NUMBA_CACHE_DIR=str(tmp_path)) == "1 0"
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that has what DROP compiles."""
+    folder = tmp_path_factory.mktemp("cache")
+    assert python(DROP, NUMBA_CACHE_DIR=str(folder)) == "0 1"
+    return folder
+
+
+TORN: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "short of a byte": lambda content: content[:-1],
+    "zeros": lambda content: bytes(len(content)),
+    "half zeros": lambda content: content[: len(content) // 2].ljust(len(content), b"\0"),
+    "foreign": lambda content: b"not a pickle\n",
+}
+
+
+@pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
+@pytest.mark.parametrize("files", ["*.nbi", "*.nbc"], ids=["index", "data"])
+def test_a_torn_cache_is_compiled_anew(
+    files: str, torn: Callable[[bytes], bytes], cached: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cache"
+    shutil.copytree(cached, folder)
+    assert list(folder.rglob(files))
+    for path in folder.rglob(files):
+        path.write_bytes(torn(path.read_bytes()))
+    assert python(DROP, NUMBA_CACHE_DIR=str(folder)) == "0 1"
+    assert python(DROP, NUMBA_CACHE_DIR=str(folder)) == "1 0"
+
+
+UNWRITABLE = {
+    "full disk": "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
+    "no folder": "shutil.rmtree(folder); open(folder, 'x').close()",
+    "a folder where the index is": "os.makedirs(cpu._elements._cache._cache_file._index_path)",
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("change", UNWRITABLE.values(), ids=UNWRITABLE)
+def test_a_cache_that_cannot_be_written_is_done_without(change: str, tmp_path: Path) -> None:
+    before = "import os, resource, shutil\nfrom mapdrop.kernels import cpu\n"
+    before += f"folder = {str(tmp_path / 'cache')!r}\n{change}\n"
+    assert python(before + DROP, NUMBA_CACHE_DIR=str(tmp_path / "cache")) == "0 1"
+    assert not list(tmp_path.rglob("cpu._elements*.nbc"))
+
+
+@pytest.mark.parametrize(
+    ("owner", "attribute"),
+    [("Cache", "_cache_file"), ("IndexDataCacheFile", "_source_stamp")],
+    ids=["_cache_file", "_source_stamp"],
+)
+def test_without_numbas_stamp_nothing_is_cached(owner: str, attribute: str, tmp_path: Path) -> None:
+    """A stamp that is not looked at would let kernels of other sources be loaded."""
+    renamed = f"""
+from numba.core import caching
+begin = caching.{owner}.__init__
+def __init__(self, *args, **kwargs):
+    begin(self, *args, **kwargs)
+    self.renamed = self.__dict__.pop({attribute!r})
+caching.{owner}.__init__ = __init__
+"""
+    assert python(renamed + DROP, NUMBA_CACHE_DIR=str(tmp_path)) == "0 1"
+    assert not list(tmp_path.rglob("*.nb?"))
 
 
 def test_without_numba_everything_works_with_the_same_bits() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -130,6 +132,57 @@ def test_shared_masks_have_rows_and_lines_of_their_own(tmp_path: Path) -> None:
     assert "share: so many samples have one mask; balanced: a batch's masks" in text
 
 
+def test_compact_costs_are_measured_once_for_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each worker's own would make a study that is stopped and goes on another one."""
+    from mapdrop.study import workers
+    from mapdrop.torch.compact import measured
+
+    given: list[Any] = []
+    processes = workers.processes
+
+    def watched(cells: Any, data: Any, settings: Any, jobs: int) -> Any:
+        given.append(settings.costs)
+        return processes(cells, data, settings, jobs)
+
+    def other() -> Any:
+        """Another busy moment, with other figures."""
+        assert torch.get_num_threads() == 1
+        return replace(measured(), call=1e-4 * (2 + len(given)))
+
+    monkeypatch.setattr(workers, "processes", watched)
+    monkeypatch.setattr("mapdrop.study.study.measured", other)
+    arguments = [*SMALL, "--drops", "none,spatial+compact", "--out", str(tmp_path / "out")]
+    for seeds in (1, 2):
+        assert call("scenes", *arguments, f"--seeds={seeds}").exit_code == 0
+    rows = read_rows(tmp_path / "out" / "rows.jsonl")
+    assert [row["kind"] for row in rows][:4] == ["study", "costs", "timing", "timing"]
+    assert sum(row["kind"] == "costs" for row in rows) == 1
+    assert [asdict(costs) for costs in given] == [rows[1]["costs"]] * 2
+    plain = [*SMALL, "--seeds=1", "--drops", "none,spatial", "--out", str(tmp_path / "plain")]
+    assert call("scenes", *plain).exit_code == 0
+    assert given[2] is None
+
+
+def test_two_images_are_a_study(tmp_path: Path) -> None:
+    """One trains, one tests, and none is left to choose among rates."""
+    (tmp_path / "points.csv").write_text("image,joint,x,y\n0.png,nose,10,12\n1.png,nose,11,13\n")
+    for i in range(2):
+        Image.new("RGB", (32, 32), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    small = ["--size=32x32", "--steps=2", "--batch=2", "--width=2", "--banks=1", "--seeds=1"]
+    arguments = [str(tmp_path), *small, "--jobs=1", "--drops=none,spatial"]
+    result = call(*arguments, "--rates=0.2,0.5", "--out", str(tmp_path / "rates"))
+    assert result.exit_code == 1
+    assert "no images left to validate on, which choose among rates" in " ".join(
+        result.output.split()
+    )
+    assert not (tmp_path / "rates").exists()
+    result = call(*arguments, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    assert "On " in (tmp_path / "out" / "report.txt").read_text()
+
+
 def test_an_earlier_study_is_never_overwritten(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"kind": "run"}\n')
@@ -162,6 +215,12 @@ def test_without_out_each_study_has_a_folder_of_its_own(
         (["--train-size", "4,4"], 2, "each number of training images once"),
         (["--jobs", "0"], 2, "'--jobs'"),
         (["--seeds", "0"], 2, "'--seeds'"),
+        (["--ray", "nowhere"], 2, "HOST:PORT or ray://HOST:PORT with a port up to 65535, got"),
+        (["--ray", "ray://"], 2, "got 'ray://'"),
+        (["--ray", "ray://host:0"], 2, "got 'ray://host:0'"),
+        (["--ray", "host:65536"], 2, "got 'host:65536'"),
+        (["--ray", "http://host:80"], 2, "got 'http://host:80'"),
+        (["--ray", ""], 2, "got ''"),
         (["--learning-rate", "0"], 2, "learning_rate must be positive"),
         (["--bodyparts", "0,nose"], 1, "not 'nose'"),
         (["no/such/folder"], 1, "'no/such/folder' is no data that I know"),

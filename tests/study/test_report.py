@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import math
 import os
+import shutil
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,14 +16,17 @@ from PIL import Image
 from rich.console import Console
 
 from experiments.__main__ import readme
+from mapdrop.printable import printable
 from mapdrop.study.conditions import Condition
-from mapdrop.study.examples import Example, Pictures
+from mapdrop.study.examples import Example, Pictures, keep
+from mapdrop.study.grid import Cell
 from mapdrop.study.page import page, write_report
 from mapdrop.study.report import cells, differences, print_report, savings, table
-from mapdrop.study.rows import OutputExistsError, Row, RowFile, fresh_folder, read_rows
+from mapdrop.study.rows import Row, fresh_folder, read_rows
+from mapdrop.study.runner import Outcome
 from mapdrop.study.summary import Estimate, chosen, failures, runs
 from mapdrop.study.verdict import findings, limits, verdict
-from tests.study.written import IMAGES, condition, measured, study
+from tests.study.written import IMAGES, WRITTEN, condition, measured, study
 
 NONE, SPATIAL = ("none", 0.0), ("spatial", 0.5)
 
@@ -112,7 +115,14 @@ def test_only_seeds_that_ran_in_every_condition_count() -> None:
     (found,) = findings(rows)
     assert [len(of) for of in found.runs.values()] == [2, 2]
     rows.append(
-        {"kind": "failed", **condition(*SPATIAL), "train_size": 32, "seed": 3, "error": "e"}
+        {
+            "kind": "failed",
+            **condition(*SPATIAL),
+            "train_size": 32,
+            "seed": 3,
+            "error": "e",
+            **WRITTEN,
+        }
     )
     assert list(failures(rows).values()) == ["e"]
     assert "failed: spatial 0.5, 32 images, seed 3: e" in printed(rows, 100)
@@ -255,53 +265,6 @@ def test_the_page_of_the_experiments_follows_from_their_rows() -> None:
     assert readme() == page.read_text(), "run: python -m experiments report"
 
 
-def test_rows_are_on_disk_as_soon_as_they_are_appended(tmp_path: Path) -> None:
-    with RowFile(tmp_path / "new" / "folder") as file:
-        for number in range(3):
-            file.append({"kind": "run", "n": number})
-            assert (
-                read_rows(file.path)
-                == file.rows
-                == [{"kind": "run", "n": n} for n in range(number + 1)]
-            )
-
-
-def test_a_row_that_is_no_json_is_refused_whole(tmp_path: Path) -> None:
-    with RowFile(tmp_path) as file:
-        with pytest.raises(ValueError, match="JSON"):
-            file.append({"loss": math.nan})
-        assert file.path.read_text() == ""
-        assert file.rows == []
-
-
-def test_a_row_that_a_kill_cut_is_taken_away(tmp_path: Path) -> None:
-    with RowFile(tmp_path) as file:
-        file.append({"n": 1})
-    whole = file.path.read_bytes()
-    for length in range(1, 9):
-        file.path.write_bytes(whole + b'{"n": 2}'[:length])
-        assert read_rows(file.path) == [{"n": 1}]
-        with RowFile(tmp_path) as again:
-            assert again.rows == [{"n": 1}]
-            assert again.path.read_bytes() == whole
-
-
-def test_a_damaged_line_in_the_middle_is_told(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"n": 1}\n{"n": \n{"n": 3}\n')
-    with pytest.raises(OutputExistsError, match=r"rows\.jsonl, line 2 is no row of a study"):
-        RowFile(tmp_path)
-    (tmp_path / "rows.jsonl").write_text('{"n": 1}\n')
-    with RowFile(tmp_path) as file:  # The failed attempt did not keep the folder to itself.
-        assert os.path.getsize(file.path) == 9
-
-
-def test_two_cannot_write_one_study(tmp_path: Path) -> None:
-    with RowFile(tmp_path), pytest.raises(OutputExistsError, match="another process is running"):
-        RowFile(tmp_path)
-    with RowFile(tmp_path) as file:
-        assert file.rows == []
-
-
 def test_fresh_folders_are_counted(tmp_path: Path) -> None:
     assert fresh_folder(tmp_path, "scenes") == tmp_path / "scenes-1"
     (tmp_path / "scenes-1").mkdir()
@@ -314,3 +277,114 @@ def test_written_rows_are_what_they_say() -> None:
     far = np.array(rows[-1]["errors"]["test"])
     assert far.shape == (IMAGES, 3)
     assert (far <= 4).mean() == measured(0.5)["pck"]["4"]
+
+
+NAMES = {
+    "markup": "mouse[/]",
+    "another markup": "[bold red]mouse",
+    "mathematics": "cost$_$",
+    "one dollar": "a$b_c",
+    "no UTF-8": os.fsdecode(b"caf\xe9"),
+    "escape sequence": "\x1b[2J\x1b]0;title\x07mouse",
+    "lines": "mouse\r\nno dropout is shown to help",
+    "right to left": "mouse\u202eesuom",
+    "underscore": "_mouse",
+}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_every_name_is_reported_as_it_is(name: str, tmp_path: Path) -> None:
+    rows = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)})
+    rows[0]["data"].update(name=name, joints=[name, "1", "2"], unit=name, limits=name)
+    cell = {**condition(*SPATIAL), "train_size": 32, "seed": 3}
+    rows.append({"kind": "failed", **cell, "error": name, **WRITTEN})
+    some_pictures().keep(tmp_path)
+    out = io.StringIO()
+    write_report(tmp_path, rows, Console(file=out, width=200))
+    shown = printable(name)
+    text, html = (tmp_path / "report.txt").read_text(), (tmp_path / "report.html").read_text()
+    for told in (out.getvalue(), text):
+        assert f"Which dropout for {shown}? 32 training images" in told
+        assert f"seed 3: {shown}" in told
+        assert f"px: {shown};" in " ".join(told.split())
+        assert f"- {shown}\n" in told
+    assert f"Which dropout for {shown}?" in Reader(html).text
+    for told in (out.getvalue(), text, html):
+        assert all(sign.isprintable() or sign == "\n" for sign in told)
+    with Image.open(tmp_path / "study.png") as picture:
+        assert picture.width > 800
+
+
+PICTURES = {
+    "missing": None,
+    "empty": b"",
+    "torn": 0.5,
+    "foreign": b"PK\x03\x04 is how such a file begins",
+    "of other images": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with all its pictures."""
+    folder = tmp_path_factory.mktemp("study")
+    some_pictures().keep(folder)
+    for of in (Condition(*NONE), Condition(*SPATIAL)):
+        heats = np.zeros((3, 3, 24, 24), np.float32)
+        keep(folder, Cell(of, 32, 0), Outcome({}, heats, np.full((3, 3, 2), 40, np.float32)))
+    out = io.StringIO()
+    write_report(folder, study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)}), Console(file=out))
+    assert "without pictures" not in out.getvalue()
+    assert "What the networks see in test images" in (folder / "report.html").read_text()
+    return folder
+
+
+@pytest.mark.parametrize("content", PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize("name", ["pictures.npz", "spatial-0.5-5-32.npz"])
+def test_a_report_needs_no_pictures(
+    name: str, content: bytes | float | None, reported: Path, tmp_path: Path
+) -> None:
+    rows, path = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)}), tmp_path / "examples" / name
+    shutil.copytree(reported / "examples", tmp_path / "examples")
+    if content is None:
+        path.unlink()
+    elif content == 0.0:
+        np.savez(path, images=np.zeros((1, 4, 4, 3)), points=0, heats=0, found=0)
+    else:
+        half = path.read_bytes()[: path.stat().st_size // 2]
+        path.write_bytes(content if isinstance(content, bytes) else half)
+    out = io.StringIO()
+    write_report(tmp_path, rows, Console(file=out, width=300))
+    # The first seed of a condition may have failed, and its example then is not there.
+    silent = content is None and name != "pictures.npz"
+    assert ("without pictures of " in out.getvalue()) is not silent
+    assert (str(path) in out.getvalue()) is not silent
+    page = (tmp_path / "report.html").read_text()
+    assert verdict(rows) in " ".join(page.split())
+    assert ("What the networks see in test images" in page) is (name != "pictures.npz")
+    with Image.open(tmp_path / "study.png") as picture:
+        assert picture.width > 800
+
+
+def test_a_study_without_validation_images_is_reported() -> None:
+    """Two labelled images train and test; none is left to choose a rate."""
+    rates = {("spatial", 0.2): (0.55, 0.55), ("spatial", 0.7): (0.9, 0.9)}
+    for results in ({NONE: (0.5,), SPATIAL: (0.6,)}, {NONE: (0.5, 0.5), **rates}):
+        rows = study(results)
+        rows[0]["data"]["validation"] = 0
+        for row in rows:
+            row.get("metrics", {}).pop("validation", None)
+        (found,) = findings(rows)
+        first = 0.5 if len(results) == 2 else 0.2
+        assert found.best == [Condition(*NONE), Condition("spatial", first)]
+        chose = any("No validation image chose among rates" in line for line in limits(rows))
+        assert chose is (len(results) == 3)
+        assert verdict(rows) in " ".join(printed(rows, 100).split())
+
+
+def test_a_study_that_has_only_begun_can_be_reported(tmp_path: Path) -> None:
+    rows = study({})
+    out = io.StringIO()
+    write_report(tmp_path, rows, Console(file=out, width=100))
+    assert "there is nothing to compare" in out.getvalue()
+    assert {path.name for path in tmp_path.iterdir()} == {"report.txt", "report.html"}

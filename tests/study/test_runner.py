@@ -187,7 +187,7 @@ def test_a_compact_condition_is_trained_and_timed_compact(
             calls.append(self.training)
             return super().forward(*args, **settings)
 
-    def stand_in(model: CoarseNet) -> CoarseNet:
+    def stand_in(model: CoarseNet, costs: Costs | None) -> CoarseNet:
         model.__class__ = Counted
         return model
 
@@ -234,3 +234,22 @@ def test_compact_leaves_maps_out_in_this_network(data: KeypointData) -> None:
     net: Any = build(Condition("share=8+compact", 0.5), 3, 0, Settings()).train()
     net(Inputs.of(data).normalised[:8])
     assert net.report().saving > 0
+
+
+def test_a_run_is_decided_by_the_study_s_costs(
+    data: KeypointData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured anew in each process they would differ, and with them what is left out."""
+
+    def measured() -> Costs:
+        raise AssertionError("measured by itself")
+
+    monkeypatch.setattr(planner, "measured", measured)
+    savings = []
+    for costs in (Costs(own=1e12, least=0.0), Costs(own=1e3, flops=1e15)):
+        settings = Settings(costs=costs)
+        net: Any = build(Condition("share=8+compact", 0.5), 3, 0, settings).train()
+        net(Inputs.of(data).normalised[:8])
+        savings.append(net.report().saving)
+    assert savings[0] > 0
+    assert savings[1] == 0

@@ -9,6 +9,7 @@ import numpy as np
 from mapdrop.study.rows import Row
 
 IMAGES, JOINTS = 40, 3
+WRITTEN = {"written": "2026-11-26T00:00:00+00:00"}
 RADII = (4.0, 8.0)
 
 
@@ -35,7 +36,7 @@ def begun() -> Row:
         "machine": {"threads": 2},
         "settings": {"width": 16, "recipe": {"steps": 300}},
         "versions": {"mapdrop": "1"},
-        "written": "2026-11-26T00:00:00+00:00",
+        **WRITTEN,
     }
 
 
@@ -60,7 +61,7 @@ def study(
     rows = [begun()]
     for (drop, rate), shares in results.items():
         costs = {"ratio": 1.25, "step_ms": 30.0, "peak_mb": 17.0, "rounds": 24}
-        rows.append({"kind": "timing", **condition(drop, rate), **costs})
+        rows.append({"kind": "timing", **condition(drop, rate), **costs, **WRITTEN})
         for seed, share in enumerate(shares):
             parts = {"test": share, "train": 1.0, "validation": validation(drop, rate)}
             curve = {"radii": [0.0, 8.0, 16.0], "pck": [0.0, share, 1.0]}

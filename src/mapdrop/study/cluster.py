@@ -26,7 +26,10 @@ def ray_tasks(
     """
     import ray
 
-    ray.init(address=address, log_to_driver=False, configure_logging=False)
+    try:
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except (ValueError, RuntimeError) as error:  # As Ray says it where it reads an address anew.
+        raise ConnectionError(f"there is no Ray cluster at {address}: {error}") from error
     try:
         task: Any = ray.remote(num_cpus=1, max_retries=0)(attempt)
         there = ray.put(data)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from mapdrop.printable import plain, stop
 from mapdrop.study import options as o
 
 if TYPE_CHECKING:
     from mapdrop.localize.data import KeypointData
-    from mapdrop.study.runner import Settings
     from mapdrop.study.study import Executor
 
 
@@ -82,6 +82,8 @@ def run(
         size=o.pixels(size, "--size") if size else None,
         seed=data_seed,
     )
+    if ray is not None:
+        o.ray_address(ray)
     try:
         chosen = conditions(
             o.words(drops), o.numbers(rates, "--rates") if rates else None, block_size
@@ -96,19 +98,19 @@ def run(
         console, settings = Console(), Settings(width, banks, recipe)
         with console.status("reading the labels") as status:
             loaded = load(
-                data, request, lambda what, done, of: status.update(f"{what} {done}/{of}")
+                data, request, lambda what, done, of: status.update(plain(f"{what} {done}/{of}"))
             )
         cells = grid(chosen, sizes or [len(set(loaded.groups[loaded.train]))], seeds)
         folder = out or fresh_folder(Path("mapdrop-study"), loaded.name)
-        executor = _executor(loaded, settings, jobs, ray)
+        executor = _executor(loaded, jobs, ray)
         rows = Study(loaded, cells, settings, folder, executor, retry).perform(console)
         write_report(folder, rows, console)
     except KeyboardInterrupt:
-        _stop("stopped; the same command with the same --out goes on", 130)
+        stop("stopped; the same command with the same --out goes on", 130)
     except OutputExistsError as error:
-        _stop(str(error), 2)
+        stop(error, 2)
     except (DataError, OSError) as error:
-        _stop(str(error), 1)
+        stop(error, 1)
     except ModuleNotFoundError as error:
         _missing(error)
 
@@ -126,33 +128,25 @@ def report(
     except ModuleNotFoundError as error:
         _missing(error)
     try:
+        if not (run / NAME).exists():
+            stop(f"{run} holds no study: there is no {NAME}", 1)
         write_report(run, read_rows(run / NAME), Console())
-    except FileNotFoundError:
-        _stop(f"{run} holds no study: there is no {NAME}", 1)
     except (OutputExistsError, OSError) as error:
-        _stop(str(error), 1)
+        stop(error, 1)
 
 
-def _executor(
-    data: KeypointData, settings: Settings, jobs: int | None, ray: str | None
-) -> Executor:
+def _executor(data: KeypointData, jobs: int | None, ray: str | None) -> Executor:
     if ray is not None:
         from mapdrop.study.cluster import ray_tasks
 
-        return lambda cells: ray_tasks(cells, data, settings, ray)
+        return lambda cells, settings: ray_tasks(cells, data, settings, ray)
     from mapdrop.study.workers import processes, usable_cores
 
-    return lambda cells: processes(cells, data, settings, jobs or usable_cores())
+    return lambda cells, settings: processes(cells, data, settings, jobs or usable_cores())
 
 
 def _missing(error: ModuleNotFoundError) -> NoReturn:
     if (error.name or "").startswith("mapdrop"):
         raise error
     extra = "ray" if error.name == "ray" else "study"
-    _stop(f'{error.name} is not installed: pip install "mapdrop[{extra}]"', 1)
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    """Ends the command with a message instead of a traceback."""
-    typer.secho(f"error: {message}", err=True, fg="red")
-    raise typer.Exit(code)
+    stop(f'{error.name} is not installed: pip install "mapdrop[{extra}]"', 1)

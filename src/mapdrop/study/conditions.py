@@ -8,6 +8,7 @@ from typing import TypeVar
 from torch import nn
 
 from mapdrop.localize.kinds import kind
+from mapdrop.torch.compact import Costs
 
 BLOCK_SIZE = 5
 Model = TypeVar("Model", bound=nn.Module)
@@ -42,10 +43,19 @@ class Condition:
         """A fresh layer."""
         return kind(self.drop).layer(self.rate, self.block_size)
 
-    def ready(self, model: Model) -> Model:
-        """`model`, which holds the layer, as it is trained and timed; its parameters are shared."""
-        if not kind(self.drop).compact:
+    @property
+    def compact(self) -> bool:
+        """Whether dropped maps are not computed."""
+        return kind(self.drop).compact
+
+    def ready(self, model: Model, costs: Costs | None) -> Model:
+        """`model`, which holds the layer, as it is trained and timed; its parameters are shared.
+
+        `costs` decide what a compact model skips, and with it how its results are rounded; None
+        leaves them to be measured.
+        """
+        if not self.compact:
             return model
         from mapdrop.torch import compact
 
-        return compact(model)
+        return compact(model, costs)

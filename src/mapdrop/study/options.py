@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,3 +85,18 @@ Steps = Annotated[int, _about(_TRAINING, "Gradient steps.", min=1)]
 Batch = Annotated[int, _about(_TRAINING, "Images in a step.", min=1)]
 LearningRate = Annotated[float, _about(_TRAINING, "At its highest (AdamW, one cycle).")]
 Shift = Annotated[int, _about(_TRAINING, "Images are moved by up to so many pixels.", min=0)]
+
+
+_ADDRESS = re.compile(r"auto|local|(ray://)?([\w.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+
+
+def ray_address(text: str) -> str:
+    """The address, of the form that Ray reads. Raises typer.BadParameter for another."""
+    found = _ADDRESS.fullmatch(text)
+    if not found or not 0 < int(found[3] or 1) < 1 << 16:
+        raise typer.BadParameter(
+            f"expected auto, local, HOST:PORT or ray://HOST:PORT with a port up to 65535, "
+            f"got {text!r}",
+            param_hint="'--ray'",
+        )
+    return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 
 import mapdrop
 from mapdrop.localize.run.folder import write
+from mapdrop.printable import drawable, plain, printable
 from mapdrop.study import figures
 from mapdrop.study.examples import Example, Pictures, kept
 from mapdrop.study.report import caption, cells, headers, label, print_report
@@ -24,18 +26,54 @@ from mapdrop.study.verdict import Findings, count, findings, interval, limits, v
 
 
 def write_report(folder: Path, rows: Sequence[Row], console: Console) -> None:
-    """Leaves report.txt, study.png and report.html in `folder`, and prints the first."""
+    """Prints the report, and leaves it as report.txt, study.png and report.html in `folder`.
+
+    Names and messages of others in the rows are shown by what can be printed of them. Pictures that
+    are missing or damaged are left out, and the console says so.
+    """
+    rows = _printable(rows)
+    print_report(console, rows)
     text = StringIO()
     print_report(Console(file=text, width=100), rows)
     write(folder / "report.txt", text.getvalue().encode())
-    print_report(console, rows)
     found = findings(rows)
-    examples = kept(folder, found[-1].best, found[-1].train_size) if found else []
-    pictures = Pictures.kept(folder)
+    show = partial(console.print, highlight=False, soft_wrap=True)
+    pictures, examples = _kept(folder, rows, found, lambda line: show(plain(line)))
     if found:
         write(folder / "study.png", _overview(rows, found[-1], pictures, examples))
     write(folder / "report.html", page(rows, pictures, examples).encode())
-    console.print(f"page: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    show(plain(f"page: {folder / 'report.html'}"))
+
+
+def _kept(
+    folder: Path, rows: Sequence[Row], found: Sequence[Findings], tell: Callable[[str], None]
+) -> tuple[Pictures, list[Example]]:
+    """The pictures and examples that there are; what is missing or damaged is told."""
+    data, examples = rows[0]["data"], []
+    try:
+        pictures = Pictures.kept(folder, data)
+    except (OSError, ValueError) as problem:
+        tell(f"without pictures of test images: {problem}")
+        return Pictures.none(data), []
+    for condition in found[-1].best if found else []:
+        try:
+            examples.append(kept(folder, condition, found[-1].train_size, pictures))
+        except FileNotFoundError:
+            continue  # The first seed of this condition failed.
+        except (OSError, ValueError) as problem:
+            tell(f"without pictures of {condition.label}: {problem}")
+    return pictures, examples
+
+
+def _printable(value: Any) -> Any:
+    """The same with nothing in its texts that can't be printed."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(name): _printable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return value
 
 
 def page(rows: Sequence[Row], pictures: Pictures, examples: Sequence[Example]) -> str:
@@ -149,7 +187,7 @@ def _overview(
     def draw(figure: Any) -> None:
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         figures.curves(parts[0], rows, found)
-        title = f"Which dropout for {rows[0]['data']['name']}? "
+        title = f"Which dropout for {drawable(rows[0]['data']['name'])}? "
         parts[0].suptitle(title + f"mean and standard deviation over {count(found.seeds, 'seed')}")
         if examples:
             figures.heat_maps(parts[1], pictures, examples)

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from mapdrop.printable import plain
 from mapdrop.study.bootstrap import difference
 from mapdrop.study.conditions import Condition
 from mapdrop.study.rows import Row
@@ -20,7 +21,10 @@ COLUMNS = ("test %\n≤ {0:g} px", "test %\n≤ {1:g} px", "train %\n≤ {0:g} p
 
 def print_report(console: Console, rows: Sequence[Row]) -> None:
     """Prints a study; `rows` are all its rows, the first of kind "study"."""
-    show = partial(console.print, markup=False, highlight=False)
+
+    def show(line: str = "", style: str | None = None) -> None:
+        console.print(plain(line), highlight=False, style=style)
+
     for found in findings(rows):
         console.print(table(rows, found))
         for line in (*differences(rows, found), *savings(rows, found)):
@@ -36,9 +40,9 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
     for cell, error in failures(rows).items():
         show(f"failed: {cell.condition.label}, {cell.train_size} images, seed {cell.seed}: {error}")
     show()
-    console.print(verdict(rows), markup=False, highlight=False, style="bold")
+    show(verdict(rows), "bold")
     show()
-    console.print("What this cannot tell:", style="bold")
+    show("What this cannot tell:", "bold")
     for line in limits(rows):
         show(f"- {line}")
 
@@ -65,13 +69,13 @@ def headers(rows: Sequence[Row]) -> list[str]:
 
 def table(rows: Sequence[Row], found: Findings) -> Table:
     """One line for each condition."""
-    data = rows[0]["data"]
+    name, images = rows[0]["data"]["name"], count(found.train_size, "training image")
     shown = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
         padding=0,  # The box has a space between columns, which is all that 80 of them allow.
-        title=f"Which dropout for {data['name']}? {count(found.train_size, 'training image')}",
-        caption=caption(rows, found),
+        title=plain(f"Which dropout for {name}? {images}"),
+        caption=plain(caption(rows, found)),
         title_justify="left",
         caption_justify="left",
     )

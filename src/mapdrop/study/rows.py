@@ -10,8 +10,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mapdrop.files import opened
+from mapdrop.localize.run.folder import write
+from mapdrop.printable import printable
+from mapdrop.study.fields import check_row, check_rows
+
 Row = dict[str, Any]
 NAME = "rows.jsonl"
+OUTPUTS = ("report.txt", "report.html", "study.png", "examples")
+"""What else a study leaves in its folder."""
 
 
 class OutputExistsError(Exception):
@@ -30,20 +37,22 @@ class RowFile:
     """The rows of a study in `folder`, which is made if need be; nobody else may write meanwhile.
 
     A row that a kill cut in the middle is taken away when the file is opened again: whatever it
-    was about has not been done.
+    was about has not been done. Nothing is changed in a folder with files of another origin.
 
     Attributes:
         path: the file.
         rows: all of them, in order.
 
     Raises:
-        OutputExistsError: when another process has it, or a line that isn't the last is damaged.
+        OutputExistsError: when another process has it, when it is no study's, or when a line that
+            isn't the last is damaged.
         OSError: when the folder can't be written.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / NAME
+        _refuse_foreign(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / ".lock")
         try:
             self._lock.acquire(timeout=0)
@@ -53,10 +62,10 @@ class RowFile:
                 "--out"
             ) from None
         try:
-            self.path.touch()
-            whole = _whole(self.path)
-            os.truncate(self.path, len(whole))
-            self.rows = _parsed(self.path, whole)
+            content = _content(self.path) if self.path.exists() else b""
+            self.rows, whole = _parsed(self.path, content) if content else ([], 0)
+            if whole < len(content):
+                os.truncate(self.path, whole)
         except BaseException:
             self._lock.release()
             raise
@@ -73,12 +82,16 @@ class RowFile:
         self._lock.release()
 
     def append(self, row: Row) -> None:
-        """Adds a row and waits until it is on disk."""
-        line = json.dumps(row, allow_nan=False)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Add a row and wait until it is on disk. Raises ValueError for no row of a study."""
+        check_row(row)
+        line = (json.dumps(row, allow_nan=False) + "\n").encode()
+        if not self.rows:
+            write(self.path, line)  # Whole or not at all: it is what tells a study from others.
+        else:
+            with self.path.open("ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
         self.rows.append(row)
 
 
@@ -86,24 +99,54 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a finished, running or interrupted study.
 
     Raises:
-        OutputExistsError: when a line that isn't the last is damaged.
+        OutputExistsError: when they are no study's, or a line that isn't the last is damaged.
+        OSError: when there is no such file.
     """
-    return _parsed(path, _whole(path))
+    return _parsed(path, _content(path))[0]
 
 
-def _whole(path: Path) -> bytes:
-    """The file up to the end of its last whole line."""
-    content = path.read_bytes()
-    return content[: content.rfind(b"\n") + 1]
-
-
-def _parsed(path: Path, content: bytes) -> list[Row]:
-    rows = []
-    for number, line in enumerate(content.splitlines(), start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+def _refuse_foreign(folder: Path) -> None:
+    """Raise OutputExistsError where a new study would write over what is there."""
+    if (folder / NAME).exists():
+        return
+    for name in OUTPUTS:
+        if (folder / name).exists():
             raise OutputExistsError(
-                f"{path}, line {number} is no row of a study: {error}; restore it, or take it out"
+                f"{folder / name} is there already, and no study's: there is no {NAME} beside it; "
+                "move it, or choose another --out"
+            )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with opened(path) as file:
+            return file.read()
+    except ValueError as error:
+        raise OutputExistsError(f"{error}; choose another --out") from error
+
+
+def _parsed(path: Path, content: bytes) -> tuple[list[Row], int]:
+    """The rows of the whole lines, and where the last of these ends."""
+    whole = 1 + max(content.rfind(end) for end in (b"\n", b"\r"))
+    if not whole:
+        raise OutputExistsError(
+            f"{path} is no study's: it has no whole line; move it, or choose another --out"
+        )
+    rows: list[Row] = []
+    for number, line in enumerate(content[:whole].splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            check_row(row)
+        except (ValueError, RecursionError) as error:
+            raise OutputExistsError(
+                f"{path}, line {number} is no row of a study: {printable(error)}; restore it, or "
+                f"{'take it out' if rows else 'choose another --out'}"
             ) from error
-    return rows
+        rows.append(row)
+    try:
+        check_rows(rows)
+    except ValueError as error:
+        raise OutputExistsError(
+            f"{path} is no study's: {error}; restore it, or choose another --out"
+        ) from error
+    return rows, whole

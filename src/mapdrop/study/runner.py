@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
 from mapdrop.study.rows import Row
 from mapdrop.torch import seeded
+from mapdrop.torch.compact import Costs
 
 CURVE_POINTS = 41
 EXAMPLES = 3
@@ -34,11 +35,19 @@ class Settings:
     Attributes:
         width, banks: of CoarseNet.
         recipe: how each network is trained.
+        costs: of compact steps, measured once for all processes and kept in a row; None before.
     """
 
     width: int = 16
     banks: int = 2
     recipe: Recipe = field(default_factory=Recipe)
+    costs: Costs | None = None
+
+    def to_row(self) -> Row:
+        """What was asked for; costs are what was found."""
+        asked = asdict(self)
+        del asked["costs"]
+        return asked
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def build(condition: Condition, joints: int, seed: int, settings: Settings) -> C
         torch.manual_seed(seed)
         model = CoarseNet(joints, width=settings.width, banks=settings.banks, drop=condition.layer)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return condition.ready(seeded(model, seed))
+    return condition.ready(seeded(model, seed), settings.costs)
 
 
 def run(

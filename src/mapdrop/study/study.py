@@ -5,27 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mapdrop.localize.data import KeypointData
+from mapdrop.localize.data import DataError, KeypointData
 from mapdrop.localize.machine import machine, versions
+from mapdrop.printable import plain
 from mapdrop.study.conditions import Condition
 from mapdrop.study.examples import Pictures, keep
 from mapdrop.study.grid import Cell
 from mapdrop.study.rows import OutputExistsError, Row, RowFile
 from mapdrop.study.runner import Inputs, Settings, guess
-from mapdrop.study.summary import failures, pck_at, timings
+from mapdrop.study.summary import costs, failures, pck_at, timings
 from mapdrop.study.timing import step_times, steps_timed
 from mapdrop.study.workers import Finished, Steps
+from mapdrop.torch.compact import Costs, measured
 
-Executor = Callable[[Sequence[Cell]], Generator[Steps | Finished]]
+Executor = Callable[[Sequence[Cell], Settings], Generator[Steps | Finished]]
 """Runs cells, wherever, and tells how far it is and what came out."""
 
 
@@ -58,19 +61,25 @@ class Study:
         """Runs what is not there yet; all rows, the first of kind "study".
 
         Raises:
+            DataError: when there is no validation image, and rates to choose from.
             OutputExistsError: when the folder holds another study, or somebody is running this one.
         """
+        drops = {condition.drop for condition in self.conditions}
+        if len(drops) < len(self.conditions) and not len(self.data.validation):
+            raise DataError(
+                f"{self.data.name} has no images left to validate on, which choose among rates; "
+                "ask for one rate, or label more images"
+            )
         with RowFile(self.folder) as file:
-            console.print(f"rows: {file.path}", highlight=False, soft_wrap=True)
+            console.print(plain(f"rows: {file.path}"), highlight=False, soft_wrap=True)
             self._begin(file)
             with _progress(console) as progress:
-                self._run(file, console, progress)
+                self._run(file, self._measured(file), console, progress)
             return file.rows
 
     def _begin(self, file: RowFile) -> None:
-        asked = {"data": self._about(), "settings": asdict(self.settings)}
+        asked = {"data": self._about(), "settings": self.settings.to_row()}
         if not file.rows:
-            Pictures.of(self.data).keep(self.folder)
             about = {"guess": guess(self.data), "machine": machine(), **self._common()}
             file.append({"kind": "study", **asked, **about})
         for part, value in asked.items():
@@ -80,44 +89,64 @@ class Study:
                     f"{file.path} is of a study with other {part}: "
                     f"{_first_difference(there, value)}; ask for the same, or choose another --out"
                 )
+        Pictures.of(self.data).keep(self.folder)
 
-    def _run(self, file: RowFile, console: Console, progress: Progress) -> None:
+    def _measured(self, file: RowFile) -> Settings:
+        """The settings with the study's own costs where a condition needs them.
+
+        They decide what compact steps skip: measured by each process they would not be the same
+        in all of them, nor after a restart.
+        """
+        if not any(condition.compact for condition in self.conditions):
+            return self.settings
+        found = costs(file.rows)
+        if found is None:
+            found = _of_one_thread()
+            file.append({"kind": "costs", "costs": asdict(found), **self._common()})
+        return replace(self.settings, costs=found)
+
+    def _run(self, file: RowFile, settings: Settings, console: Console, progress: Progress) -> None:
         """Step times, then every cell that has no row."""
         done = {Cell.of(row) for row in file.rows if row["kind"] == "run"}
         failed = {} if self.retry else failures(file.rows)
         waiting = [cell for cell in self.cells if cell not in done and cell not in failed]
         untimed = [c for c in self.conditions if c not in timings(file.rows)]
-        steps = self.settings.recipe.steps
+        steps = settings.recipe.steps
         total = (steps_timed(untimed) if untimed else 0) + len(waiting) * steps
         task = progress.add_task("timing the steps", total=total)
         if untimed:
             advance = partial(progress.advance, task)
             inputs = Inputs.of(self.data)
-            for row in step_times(untimed, self.data, inputs, self.settings, on_step=advance):
+            for row in step_times(untimed, self.data, inputs, settings, on_step=advance):
                 file.append({**row, **self._common()})
         progress.update(task, description=f"{len(done)} of {len(self.cells)} runs done")
         longest = max(len(cell.condition.label) for cell in self.cells)
         told: dict[Cell, int] = {}
-        with closing(self.executor(waiting)) as events:
+        with closing(self.executor(waiting, settings)) as events:
             for event in events:
                 if isinstance(event, Steps):
                     told[event.cell] = told.get(event.cell, 0) + event.number
                     progress.advance(task, event.number)
                     continue
-                self._save(file, event)
+                event = self._save(file, event)
                 done.add(event.cell)
                 progress.advance(task, steps - told.get(event.cell, 0))
                 progress.update(task, description=f"{len(done)} of {len(self.cells)} runs done")
-                console.print(self._line(event, longest), highlight=False, markup=False)
+                console.print(plain(self._line(event, longest)), highlight=False)
 
-    def _save(self, file: RowFile, event: Finished) -> None:
-        if isinstance(event.outcome, str):
-            row = {"kind": "failed", **event.cell.to_row(), "error": event.outcome}
-        else:
+    def _save(self, file: RowFile, event: Finished) -> Finished:
+        """The event as it was saved: a run whose figures are none has failed."""
+        cell, outcome = event
+        if not isinstance(outcome, str):
             # First, so that a row means that all of its cell is there.
-            keep(self.folder, event.cell, event.outcome)
-            row = event.outcome.row
-        file.append({**row, **self._common()})
+            keep(self.folder, cell, outcome)
+            try:
+                file.append({**outcome.row, **self._common()})
+                return event
+            except ValueError as error:  # One that is not finite, for instance.
+                outcome = str(error)
+        file.append({"kind": "failed", **cell.to_row(), "error": outcome, **self._common()})
+        return Finished(cell, outcome)
 
     def _common(self) -> Row:
         """What every row carries."""
@@ -150,6 +179,16 @@ class Study:
         radius = self.data.radii[0]
         share, seconds = pck_at(outcome.row, "test", radius), outcome.row["seconds"]
         return f"{start}test {share:5.1f} % within {radius:g} px  {seconds:5.1f} s"
+
+
+def _of_one_thread() -> Costs:
+    """This machine's constants for a run, which has one thread wherever it is."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return measured()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _as_read(value: Row) -> Row:

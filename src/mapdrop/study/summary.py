@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean, stdev
 
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
 from mapdrop.study.rows import Row
+from mapdrop.torch.compact import Costs
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,14 @@ def timings(rows: Sequence[Row]) -> dict[Condition, Row]:
     return {condition_of(row): row for row in rows if row["kind"] == "timing"}
 
 
+def costs(rows: Sequence[Row]) -> Costs | None:
+    """The constants that the study's compact steps were decided by, unless they are another
+    version's, or there are none yet."""
+    names = {field.name for field in fields(Costs)}
+    found = [row["costs"] for row in rows if row["kind"] == "costs" and set(row["costs"]) == names]
+    return Costs(**found[-1]) if found else None
+
+
 def pck_at(row: Row, part: str, radius: float) -> float:
     """In percent."""
     return 100 * float(row["metrics"][part]["pck"][f"{radius:g}"])
@@ -82,14 +91,15 @@ def estimate(of: Sequence[Row], value: Callable[[Row], float]) -> Estimate:
 def chosen(found: dict[Condition, list[Row]], radius: float) -> list[Condition]:
     """Each kind of dropout at the rate with the highest mean PCK on the validation images.
 
-    Of equal ones the first. In the order of the rows.
+    Of equal ones the first, and so where there are no validation images. In the order of the rows.
 
     Args:
         found: as `runs` returns it, with at least one seed.
     """
     best: dict[str, tuple[float, Condition]] = {}
     for condition, of in found.items():
-        mean = estimate(of, lambda row: pck_at(row, "validation", radius)).mean
+        there = all("validation" in row["metrics"] for row in of)
+        mean = estimate(of, lambda row: pck_at(row, "validation", radius)).mean if there else 0.0
         if condition.drop not in best or mean > best[condition.drop][0]:
             best[condition.drop] = (mean, condition)
     return [condition for _, condition in best.values()]

@@ -139,7 +139,10 @@ def limits(rows: Sequence[Row]) -> list[str]:
         data["limits"],
     ]
     conditions = found[-1].runs if found else {}
-    if len({condition.drop for condition in conditions}) < len(conditions):
+    several = len({condition.drop for condition in conditions}) < len(conditions)
+    if several and not data["validation"]:
+        lines.append("No validation image chose among rates: the first stands for its dropout.")
+    elif several:
         lines.append(
             f"Rates were chosen on {count(data['validation'], 'validation image')}, which "
             "is chance, too; the test figures of the chosen ones are not biased by that."
@@ -155,12 +158,12 @@ def limits(rows: Sequence[Row]) -> list[str]:
         lines.append(
             f"{count(len(failed), 'run')} failed, and the seeds they were of are left out."
         )
-    timing = next(iter(timings(rows).values()))
-    lines.append(
-        f"Step times are medians of {timing['rounds']} interleaved steps on this machine "
-        f"({count(study['machine']['threads'], 'thread')}); small differences are noise. Memory is "
-        "what a step's tensors take at most."
-    )
+    for timing in list(timings(rows).values())[:1]:
+        lines.append(
+            f"Step times are medians of {timing['rounds']} interleaved steps on this machine "
+            f"({count(study['machine']['threads'], 'thread')}); small differences are noise. "
+            "Memory is what a step's tensors take at most."
+        )
     return lines
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from io import TextIOWrapper
-
 try:
     import typer
 except ModuleNotFoundError as error:
@@ -14,6 +11,7 @@ from mapdrop.bench.command import bench
 from mapdrop.check.command import check
 from mapdrop.explain.command import explain
 from mapdrop.localize.command import app as localize
+from mapdrop.streams import any_code_page, ending
 from mapdrop.study.command import app as study
 
 app = typer.Typer(
@@ -30,8 +28,6 @@ app.add_typer(localize, name="localize")
 
 def main() -> None:
     """Run the console script."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            # Names may have letters that a terminal's code page lacks: they are written out.
-            stream.reconfigure(errors="backslashreplace")
-    app()
+    any_code_page()
+    with ending():
+        app()

@@ -36,8 +36,9 @@ def test_rows_are_kept_and_shown(tmp_path: Path) -> None:
     assert "numpy, tcn: 16 x 80 x 600 float32, channels last" in done.output
     assert "numpy.where" in done.output
     assert max(map(len, done.output.splitlines())) <= 80
+    out.write_text(out.read_text().rstrip())  # As some editors leave it.
     bench(*asked)
-    assert len(out.read_text().splitlines()) == 4, "rows are added"
+    assert [type(json.loads(line)) for line in out.read_text().splitlines()] == [dict] * 4, "added"
 
 
 @pytest.mark.parametrize(
@@ -45,14 +46,25 @@ def test_rows_are_kept_and_shown(tmp_path: Path) -> None:
     [
         (("--only", "mxnet"), "'mxnet' is not one of numpy, torch"),
         (("--out", "no/such/rows.jsonl"), "there is no folder no/such"),
+        (("--out", "."), "--out . cannot be written: Is a directory"),
+        (("--only", "\x1b[2J"), r"--only \x1b[2J: '\x1b[2J' is not one of"),
         (("--only", "numpy", "--case", "lstm"), "no case here has 'lstm' in its name"),
         (("--seconds", "0"), "0.01"),
+        (("--seconds", "inf"), "--seconds inf is not a time: a number from 0.01 on"),
     ],
 )
 def test_what_it_cannot_do_it_says(arguments: tuple[str, ...], told: str) -> None:
     done = bench(*arguments)
     assert done.exit_code == 2
     assert told in done.output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_rows_that_cannot_be_kept_are_shown() -> None:
+    done = bench("--only=numpy", "--case=tcn", "--seconds=0.01", "--out=/dev/full")
+    assert done.exit_code == 1
+    assert done.stdout.count("numpy.where") == 2
+    assert done.stderr.endswith("error: --out /dev/full lacks rows: No space left on device\n")
 
 
 def test_the_shapes_are_listed() -> None:

@@ -113,6 +113,9 @@ def test_a_shape_of_ones_own_gives_numbers_alone(
         (["--image", "missing.png"], "missing.png cannot be read: No such file"),
         (["--image", "."], ". cannot be read: Is a directory"),
         (["--image", "text.png"], "text.png is not an image that Pillow reads"),
+        (["--image", "/dev/zero"], "/dev/zero is no regular file"),
+        (["--image", "\x1b[2J.png"], r"error: \x1b[2J.png cannot be read: No such file"),
+        (["b \x1b[2J -> b"], "  b  [2J -> b"),
         (["--out", "picture.pdf"], "its name ends in .png"),
         (["--out", "missing/a.png"], "there is no folder missing"),
     ],
@@ -129,6 +132,12 @@ def test_what_is_wrong_is_said_on_stderr(
     assert "Traceback" not in result.stderr
     assert not result.stdout
     assert [file.name for file in tmp_path.iterdir()] == ["text.png"]
+
+
+def test_a_pattern_s_spaces_are_spaces() -> None:
+    result = explain("b\x1ch\n\rw c\t-> b c", "--shape", "1,2,3,4")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[0] == "b h w c -> b c   p = 0.5"
 
 
 def test_the_caret_stays_under_the_offence() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ from mapdrop.explain.layout import read_layout
 from mapdrop.explain.photographs import LARGE, photographs, pixels
 from mapdrop.explain.picture import GAP, MARGIN, WIDTH, ZOOM, picture, strip
 from mapdrop.explain.sheet import ACCENT, Sheet, rgb
-from mapdrop.explain.terminal import open_console, pictures
+from mapdrop.explain.terminal import pictures
 
 RNG = np.random.default_rng(0)
 IMAGES = [Image.fromarray(RNG.integers(0, 256, (*LARGE[::-1], 3), np.uint8)) for _ in range(2)]
@@ -157,14 +155,6 @@ def test_half_blocks_have_the_colours_of_two_values() -> None:
     # Four of five columns are dropped whole, above and below.
     assert sum(len(s.text) for s in dropped) == sum(len(s.text) for s in blocks) * 4 // 5
     assert all(s.style and s.style.bgcolor and s.style.bgcolor.name == dark for s in dropped)
-
-
-def test_a_poor_encoding_does_not_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    open_console().print(NAMES[0])
-    sys.stdout.flush()
-    assert raw.getvalue().split() == [b"edge", b"?"]
 
 
 # --- Photographs and filters.

@@ -329,3 +329,25 @@ def test_every_unusable_picture_is_told_before_anything_is_trained(tmp_path: Pat
     result = call(*arguments, "--out", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output
     assert read_rows(tmp_path / "out" / "rows.jsonl")[0]["data"]["joints"] == ["nose"]
+
+
+BROKEN: dict[str, bytes] = {
+    "text": b"my notes\n",
+    "escape sequences": json.dumps({"kind": "\x1b[2J\x1b]0;title\x07"}).encode() + b"\n",
+    "raw escape sequences": b"\x1b[2J\n",
+    "numbers that are none": b'{"kind": "study", "data": NaN}\n',
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_report_of_another_file_is_a_message(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    result = call("report", str(tmp_path))
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: {tmp_path / 'rows.jsonl'}")
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.rstrip("\n").isprintable()
+    assert isinstance(result.exception, SystemExit)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from mapdrop.printable import stop
+from mapdrop.usage import told
 
 
 def bench(
@@ -38,7 +43,7 @@ def bench(
 
     Exit code 1 where a case failed; a framework that is not installed is none.
     """
-    try:
+    with told():
         # Here, because not everybody has rich.
         from rich.console import Console
 
@@ -47,28 +52,42 @@ def bench(
         from mapdrop.frameworks.found import chosen
 
         names = chosen(only)
-    except ModuleNotFoundError as problem:
-        typer.echo(f'{problem.name} is not installed: pip install "mapdrop[study]"', err=True)
-        raise typer.Exit(1) from problem
-    except ValueError as problem:
-        typer.echo(str(problem), err=True)
-        raise typer.Exit(2) from problem
+        if seconds is not None and not math.isfinite(seconds):
+            raise ValueError(f"--seconds {seconds} is not a time: a number from 0.01 on")
+        if out is not None:
+            _check_out(out)
     if shapes:
         list_shapes(Console())
         return
-    if out is not None and not out.parent.is_dir():
-        typer.echo(f"--out {out}: there is no folder {out.parent}", err=True)
-        raise typer.Exit(2)
+    lost: list[OSError] = []
 
     def keep(row: dict[str, object]) -> None:
-        if out is not None:
-            with out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+        if out is not None and not lost:
+            try:
+                with out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+            except OSError as problem:  # What was measured is shown all the same.
+                lost.append(problem)
 
     # A case of any name may be asked for, not only those of the short form.
     outcome = perform(names, not full and not word, word, seconds, keep)
     if not outcome.rows and not outcome.failed:
-        typer.echo(f"no case here has {word!r} in its name: see --shapes", err=True)
-        raise typer.Exit(2)
+        stop(f"no case here has {word!r} in its name: see --shapes", 2)
     show(outcome, Console())
+    if lost:
+        stop(f"--out {out} lacks rows: {lost[0].strerror}")
     raise typer.Exit(1 if outcome.failed else 0)
+
+
+def _check_out(out: Path) -> None:
+    """Make the file, or end its last line. Raises ValueError where nothing can be written to it."""
+    if not out.parent.is_dir():
+        raise ValueError(f"--out {out}: there is no folder {out.parent}")
+    try:
+        with out.open("a+b") as file:
+            if file.seekable() and file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":
+                    file.write(b"\n")
+    except OSError as problem:
+        raise ValueError(f"--out {out} cannot be written: {problem.strerror}") from problem

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mapdrop.usage import told
+
 
 def check(
     only: Annotated[
@@ -25,19 +27,13 @@ def check(
     Exit code 1 where anything differs or breaks; a framework that is not
     installed is no failure. With everything installed it takes minutes.
     """
-    try:
+    with told():
         # Here, because not everybody has rich.
         from mapdrop.check.report import document, show
         from mapdrop.check.run import perform
         from mapdrop.frameworks.found import chosen
 
         names = chosen(only)
-    except ModuleNotFoundError as problem:
-        typer.echo(f'{problem.name} is not installed: pip install "mapdrop[study]"', err=True)
-        raise typer.Exit(1) from problem
-    except ValueError as problem:
-        typer.echo(str(problem), err=True)
-        raise typer.Exit(2) from problem
     outcome = perform(names, quick)
     if as_json:
         typer.echo(document(outcome))

@@ -10,6 +10,7 @@ import typer
 
 import mapdrop
 from mapdrop.explain.asked import Asked
+from mapdrop.usage import told
 
 # Sizes are keyword arguments of the library's functions, beside these.
 _RESERVED = {
@@ -49,22 +50,17 @@ def explain(
     Prints the coins' shape and number, the drop that is expected and the one that happened, and
     the calls of other frameworks that mean the same; writes a picture (PNG).
     """
-    try:
+    with told():
         # Here, because these take long to import, and not everybody has them.
         from mapdrop.explain.show import report, show
 
         blocks, sizes = _sizes("--block", block.split(",") if block else []), _sizes("--size", size)
-        asked = Asked(pattern, p, seed, exact, balance, blocks, sizes)
+        # A line break is a space to the pattern; to a terminal it may be more.
+        asked = Asked(" ".join(pattern.split()), p, seed, exact, balance, blocks, sizes)
         if shape:
             report(asked, _shape(shape))
         else:
             show(asked, image or [], out)
-    except ModuleNotFoundError as problem:
-        typer.echo(f'{problem.name} is not installed: pip install "mapdrop[study]"', err=True)
-        raise typer.Exit(1) from problem
-    except ValueError as problem:  # PatternError is one, and a wrong rate, seed, size or image.
-        typer.echo(str(problem), err=True)
-        raise typer.Exit(2) from problem
 
 
 def _shape(text: str) -> tuple[int, ...]:

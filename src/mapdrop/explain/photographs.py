@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mapdrop.files import opened
+
 LARGE = (480, 320)  # As they are shown: width, height.
 SMALL = (36, 24)  # As they are filtered: the size of the feature maps.
 MOST = 4
@@ -41,12 +43,11 @@ def pixels(images: Sequence[Image.Image]) -> NDArray[np.uint8]:
 
 def _read(file: Path) -> Image.Image:
     try:
-        with Image.open(file) as image:
+        with opened(file) as content, Image.open(content) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError as problem:
         raise ValueError(f"{file} is not an image that Pillow reads") from problem
     except OSError as problem:
         raise ValueError(f"{file} cannot be read: {problem.strerror or problem}") from problem
-    # Pillow's decoders raise these for damaged files, and for ones too large to be safe.
-    except (SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+    except Exception as problem:  # Damaged files break Pillow's decoders in every way there is.
         raise ValueError(f"{file} cannot be read as an image: {problem}") from problem

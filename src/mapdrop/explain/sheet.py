@@ -34,7 +34,7 @@ class Sheet:
         """Words whose baseline is at y; `size` in pixels."""
         self._figure.text(
             x / self.width, 1 - y / self.height, words, fontsize=size * 72 / _DPI,
-            **{"color": INK, "va": "baseline", **style},
+            parse_math=False, **{"color": INK, "va": "baseline", **style},
         )  # fmt: skip
 
     def code(self, x: int, y: int, words: str, room: int, size: float = 22, **style: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
+
 from mapdrop.explain.asked import Asked
 from mapdrop.explain.cases import cases
 from mapdrop.explain.equivalents import equivalents
@@ -13,8 +15,9 @@ from mapdrop.explain.numbers import numbers
 from mapdrop.explain.photographs import photographs, pixels
 from mapdrop.explain.picture import picture
 from mapdrop.explain.structure import structure
-from mapdrop.explain.terminal import call_table, count_table, open_console, pictures
+from mapdrop.explain.terminal import call_table, count_table, pictures
 from mapdrop.pattern import Pattern
+from mapdrop.printable import plain
 
 
 def show(asked: Asked, files: list[Path], out: Path) -> None:
@@ -32,14 +35,14 @@ def show(asked: Asked, files: list[Path], out: Path) -> None:
     shown = cases(asked, layout, array.shape)
     maps = layout.restore(array)
     report(asked, array.shape, layout)
-    console = open_console()
+    console = Console(highlight=False)
     console.print()
     console.print(pictures(console, maps, shown))
     try:
         picture(images[: len(maps)], maps, shown).save(out)
     except OSError as problem:
         raise ValueError(f"--out {out} cannot be written: {problem.strerror}") from problem
-    console.print(f"All {maps.shape[-1]} maps, whole: {out}", markup=False, soft_wrap=True)
+    console.print(plain(f"All {maps.shape[-1]} maps, whole: {out}"), soft_wrap=True)
 
 
 def report(asked: Asked, shape: tuple[int, ...], layout: Layout | None = None) -> None:
@@ -49,7 +52,7 @@ def report(asked: Asked, shape: tuple[int, ...], layout: Layout | None = None) -
     """
     counts = numbers(asked, shape)
     law = structure(asked.plan(shape))
-    console = open_console()
+    console = Console(highlight=False)
     console.print(count_table(asked, counts, layout))
     console.print()
     console.print(call_table(asked, equivalents(law, shape, asked.p)))

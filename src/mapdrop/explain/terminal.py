@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,13 +24,6 @@ from mapdrop.pattern import Pattern
 SHOWN = (0, 1, 8)  # Maps: two neighbours and a distant one, so that groups can be told.
 ROWS = 10  # Of values in each map, at most; an even number.
 _FAINT = Style(dim=True)
-
-
-def open_console() -> Console:
-    """The terminal, where a character that its encoding lacks becomes a question mark."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-    return Console(highlight=False)
 
 
 def count_table(asked: Asked, counts: Numbers, layout: Layout | None) -> RenderableType:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from signal import Signals
 from typing import IO, Any
 
 from mapdrop.frameworks.found import Framework
+from mapdrop.printable import printable
 
 Message = dict[str, Any]
 Say = Callable[[str, Any], None]
@@ -42,7 +43,8 @@ def messages(framework: Framework, worker: str, *arguments: object) -> Iterator[
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                yield json.loads(line)
+                if (message := _message(line)) is not None:
+                    yield message
             code = process.wait()
         finally:
             late = not overdue.is_alive()
@@ -70,8 +72,7 @@ def saying() -> Iterator[Say]:
 
 def words(problem: Exception) -> str:
     """The exception in one line, without a terminal's colours."""
-    plain = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(problem)).split())
-    return f"{type(problem).__name__}: {plain}"[:300]
+    return f"{type(problem).__name__}: {_line(str(problem))}"[:300]
 
 
 def _start(
@@ -91,19 +92,33 @@ def _start(
     return subprocess.Popen(
         [sys.executable, "-c", program],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment,
-        text=True, encoding="utf-8",
+        text=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
+
+
+def _message(line: str) -> Message | None:
+    """What the worker said, or None where something else was printed before it began."""
+    with suppress(ValueError):
+        found = json.loads(line)
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def _line(text: str) -> str:
+    """Text of others in one line, without a terminal's colours and commands."""
+    return printable(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split()))
 
 
 def _ending(code: int) -> str:
     if code < 0:
-        return f"the process died of {signal.Signals(-code).name}"
+        known = {signal.value: signal.name for signal in Signals}
+        return f"the process died of {known.get(-code, f'signal {-code}')}"
     return f"the process ended with exit code {code}"
 
 
 def _last_words(errors: IO[bytes]) -> str:
     """The last line of what the process wrote to its standard error."""
     errors.seek(0)
-    lines = [line.strip() for line in errors.read().decode(errors="replace").splitlines()]
-    said = next((line for line in reversed(lines) if line), "")
+    lines = map(_line, errors.read().decode(errors="replace").splitlines())
+    said = next((line for line in reversed(list(lines)) if line), "")
     return f"its last words: {said[:300]}" if said else "it said nothing"

@@ -111,6 +111,10 @@ def run(
         stop(error, 2)
     except (DataError, OSError) as error:
         stop(error, 1)
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # So PyTorch says it.
+            raise
+        stop("there is not enough memory; choose a smaller --width, --size or --batch", 1)
     except ModuleNotFoundError as error:
         _missing(error)
 

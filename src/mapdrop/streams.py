@@ -47,11 +47,11 @@ def ending() -> Iterator[None]:
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:
-    """Replace what an encoding lacks by what it has, or by question marks."""
+    """Replace the signs that an encoding lacks by like ones, and write out the others."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(sign, "?") for sign in lacking), error.end
+    return "".join(_PLAIN.get(sign, ascii(sign)[1:-1]) for sign in lacking), error.end
 
 
 codecs.register_error("mapdrop.plain", _plainer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -15,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from mapdrop.cli import app
+from mapdrop.study.cluster import check_reachable
 from mapdrop.study.rows import read_rows
 
 SMALL = [
@@ -236,6 +238,17 @@ def test_bad_input_is_a_message_not_a_traceback(
     assert message in " ".join(result.output.replace("│", " ").split())
     assert "Traceback" not in result.output
     assert isinstance(result.exception, SystemExit)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_is_not_there_is_a_message(scheme: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        check_reachable(address)
+    result = call(*SMALL, "--ray", address, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert f"error: nothing answers at {address}: " in result.stderr
     assert not (tmp_path / "out").exists()
 
 

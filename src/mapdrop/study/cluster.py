@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -9,6 +10,21 @@ from mapdrop.localize.data import KeypointData
 from mapdrop.study.grid import Cell
 from mapdrop.study.runner import Settings
 from mapdrop.study.workers import Finished, attempt
+
+
+def check_reachable(address: str) -> None:
+    """Check that somebody listens there, which Ray itself finds out in minutes.
+
+    Raises:
+        ConnectionError: when nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:  # "auto" and "local" name no place.
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        raise ConnectionError(f"nothing answers at {address}: {error}") from error
 
 
 def ray_tasks(

@@ -66,6 +66,7 @@ def run(
         from mapdrop.localize.augment import Augment
         from mapdrop.localize.data import DataError, Request, load
         from mapdrop.localize.train import Recipe
+        from mapdrop.study.cluster import check_reachable
         from mapdrop.study.grid import conditions, grid
         from mapdrop.study.page import write_report
         from mapdrop.study.rows import OutputExistsError, fresh_folder
@@ -95,6 +96,8 @@ def run(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     try:
+        if ray is not None:
+            check_reachable(ray)
         console, settings = Console(), Settings(width, banks, recipe)
         with console.status("reading the labels") as status:
             loaded = load(

@@ -17,7 +17,6 @@ from mapdrop.arrays import host
 from mapdrop.arrays.numpy import draw_seed
 from mapdrop.binding import Binding, bind
 from mapdrop.coins import VERSION
-from mapdrop.files import opened
 from mapdrop.pattern import Pattern
 from mapdrop.plan import check_rate, items, plan
 
@@ -127,12 +126,14 @@ class Mask:
         Traceback (most recent call last):
         ValueError: /dev/null is no regular file
         """
+        # Here, because zipfile takes long to import.
+        from mapdrop.files import opened
+        from mapdrop.npz import Npz
+
         with opened(path) as file:
             if limit is None:
                 limit = max(_ALWAYS, _EACH * os.fstat(file.fileno()).st_size)
             try:
-                from mapdrop.npz import Npz  # Here, because zipfile takes long to import.
-
                 return _read(Npz(file), limit)
             except Exception as problem:  # Foreign bytes break the readers in every way there is.
                 raise ValueError(f"{os.fspath(path)} is not a saved mask: {problem}") from problem

@@ -480,7 +480,7 @@ def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     end = os.open(path, os.O_RDWR)  # So that nobody waits for a writer.
     try:
         os.write(end, b"a mask?")
-        with pytest.raises(ValueError, match="is no regular file"):
+        with pytest.raises(ValueError, match="is not a regular file"):
             Mask.load(path)
         assert os.read(end, 7) == b"a mask?"
     finally:

@@ -1,26 +1,75 @@
-"""Files that somebody else may have put where one of ours is expected."""
+"""Open and write files with care: a folder that comes from a stranger may hold anything."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO
+from pathlib import Path
+from typing import BinaryIO
+
+# Of a FIFO that nobody writes to, a plain `open` would wait for ever.
+_READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-@contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a regular file for reading; pipes, sockets and devices may have no end.
+class IrregularFileError(OSError, ValueError):
+    """Something that has no end where a file was expected; the text names it."""
 
-    Raises OSError where there is nothing to open, and ValueError where it is no regular file.
+
+def opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file to read bytes, and nothing else: no FIFO, device or folder.
+
+    Raises:
+        IrregularFileError: for anything else of that name.
+        OSError: when there is none.
     """
-    with open(path, "rb", opener=_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{os.fspath(path)} is no regular file")
-        yield file
+    descriptor = os.open(path, _READING)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IrregularFileError(f"{os.fspath(path)} is not a regular file")
+    return os.fdopen(descriptor, "rb")
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a pipe although nobody writes to it; its kind can only be asked of an open file."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has none.
+def content(path: Path, most: int | None = None) -> bytes:
+    """Return what a regular file holds.
+
+    Args:
+        most: bytes that it may have; None is any number.
+
+    Raises:
+        OSError: when there is no such file, or it is larger.
+    """
+    with opened(path) as file:
+        found = file.read() if most is None else file.read(most + 1)
+    if most is not None and len(found) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
+    return found
+
+
+def write_all(file: BinaryIO, content: bytes) -> None:
+    """Write every byte, where an unbuffered file may take only a part at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write the whole file or, when the process is killed meanwhile, leave what was there before.
+
+    A link of that name is replaced, not followed.
+
+    Raises:
+        OSError: when it can't be written; nothing of it is left then.
+    """
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Were the unfinished file a link, what it points to stays as it is.
+        unfinished.unlink(missing_ok=True)
+        with unfinished.open("xb", buffering=0) as file:
+            write_all(file, content)
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

@@ -120,11 +120,11 @@ class Mask:
 
         `limit` is the largest number of coins to accept: where it is None, 2**28, or 64 for each
         byte of the file if these are more. Raises ValueError, naming the file, for more coins, for
-        any other content, and for what is no regular file; OSError where it cannot be opened.
+        any other content, and for what is not a regular file; OSError where it cannot be opened.
 
         >>> mapdrop.Mask.load("/dev/null")
         Traceback (most recent call last):
-        ValueError: /dev/null is no regular file
+        ValueError: /dev/null is not a regular file
         """
         # Here, because zipfile takes long to import.
         from mapdrop.files import opened

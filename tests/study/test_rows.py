@@ -124,7 +124,7 @@ def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(path)
     end = os.open(path, os.O_RDWR)  # So that nobody waits for a writer.
     try:
-        with pytest.raises(OutputExistsError, match="is no regular file"):
+        with pytest.raises(OutputExistsError, match="is not a regular file"):
             read_rows(path)
     finally:
         os.close(end)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mapdrop.files import write_all
 from mapdrop.localize.data import pictures
-from mapdrop.localize.files import write_all
 from mapdrop.localize.readout import Found
 from mapdrop.localize.results import Results
 

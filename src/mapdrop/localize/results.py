@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from mapdrop.localize.files import write
+from mapdrop.files import write
 from mapdrop.localize.run.folder import RunError
 
 SHOWN = 5

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mapdrop.localize.files import opened, write
+from mapdrop.files import opened, write
 from mapdrop.localize.run.folder import FORMAT, RunError
 from mapdrop.localize.train import Trainer
 

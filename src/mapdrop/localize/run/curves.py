@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mapdrop.localize.files import write
+from mapdrop.files import write
 from mapdrop.printable import drawable
 
 COLOURS = {"coarse": "#0072B2", "fine": "#E69F00", "joint": "#009E73"}

@@ -58,7 +58,7 @@ RESIZES = (
 KINDS = (
     *["convolution"] * 5, *["drop"] * 6, "activation", "activation", "layer", "layer", "in_place",
     "norm", "norm", "resize", "resize", "transposed", "depthwise", "add", "add", "cat", "chunk",
-    "gate", "value", "twice", "product", "scaled", "crop",
+    "gate", "value", "twice", "product", "scaled", "crop", "meet", "meet", "meet",
 )  # fmt: skip
 
 
@@ -253,6 +253,24 @@ class Writer:
         size = self.pick(f"{c}, 1, 1", "1", f"1, {c}, 1, 1", f"{side}")
         weight = self.layer(f"nn.Parameter(torch.randn({size}))")
         self.put(f"{x} {self.pick('*', '+', '/')} ({weight} + 9)", c, side)
+
+    def meet(self, x: str) -> None:
+        """What was dropped, with what is broadcast to it: dropped alike, alone, or not at all."""
+        c, side = self.values[x]
+        p = self.pick(*RATES)
+        drop = self.pick(*DROPS[:6], "md.DropPath({p})").format(p=p)
+        one, other = (self.layer(f"nn.Conv2d({c}, {n}, 1)") for n in (c, self.pick(1, c)))
+        channels = self.program.layers[-1].split(", ")[1]
+        shape = self.pick("", "", ".mean(0)", ".mean((2, 3), keepdim=True)", "[:1]")
+        a = f"{self.layer(drop)}({one}({x}))"
+        b = (
+            f"{self.layer(drop)}({other}({x})){shape}"
+            if channels == "1"
+            else f"{other}({x}){shape}"
+        )
+        form = self.pick("{a} + {b}", "{b} + {a}", "{a} - {b}", "torch.maximum({a}, {b})",
+                         "torch.minimum({b}, {a})", "{a} * {b}")  # fmt: skip
+        self.drop(self.put(form.format(a=a, b=b), c, side))
 
     def crop(self, x: str) -> None:
         c, side = self.values[x]

@@ -216,12 +216,12 @@ class _Writer:
             return None
         user = users[0]
         rule = self.analysis.rules.get(user)
-        same = user in self.choice.packed and self.analysis.needed[user] == form.maps
+        packed = user in self.choice.packed  # With the same maps: it is all that reads them.
         site = self.analysis.sites[user]
         relu = isinstance(site.module, torch.nn.ReLU) or user.target in (
             torch.relu, torch.nn.functional.relu, "relu",
         )  # fmt: skip
-        return user if same and relu and isinstance(rule, PerMap) else None
+        return user if packed and relu and isinstance(rule, PerMap) else None
 
     def _dense_drop(self, node: fx.Node, rule: DropRule) -> None:
         slot = self._slot(rule.reads[0], WHOLE)

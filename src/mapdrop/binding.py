@@ -78,14 +78,7 @@ class Binding:
 
     def axis(self, name: str, argument: str) -> int:
         """Index of the coin axis `name`, which the user gave as `argument`. Raises PatternError."""
-        if name not in self.names:
-            raise self.pattern.error(
-                f"{argument}={name!r} does not name an axis with coins of its own",
-                name,
-                f"one of {', '.join(map(repr, self.names)) or 'none: the right side is empty'}",
-                self.shape,
-            )
-        return self.names.index(name)
+        return self.pattern.coin_axis(argument, name, self.names, self.shape)
 
 
 def bind(

@@ -38,6 +38,12 @@ def blocks(dims: int, block_size: int | tuple[int, ...]) -> Items:
     return tuple(zip(space, sizes, strict=True))
 
 
+def block_size(block: Items) -> int | tuple[int, ...]:
+    """What `blocks` was made from: one size, or one of each axis where they differ."""
+    sizes = tuple(size for _, size in block)
+    return sizes if len(set(sizes)) > 1 else sizes[0]
+
+
 def wrong_rank(
     family: str, dims: int, pattern: str, shape: tuple[int, ...], batch: bool
 ) -> PatternError:

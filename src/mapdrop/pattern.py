@@ -109,6 +109,27 @@ class Pattern:
         at = next((a.at for part in self.left if part for a in part if a.name == name), 0)
         return PatternError(reason, self.text, at, instead, shape)
 
+    def coin_axis(
+        self,
+        argument: str,
+        name: str,
+        names: tuple[str, ...] | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> int:
+        """Return the place of `name`, given as `argument`, among the coin axes `names`.
+
+        Raises PatternError.
+        """
+        among = self.right if names is None else names
+        if name not in among:
+            raise self.error(
+                f"{argument}={name!r} does not name an axis with coins of its own",
+                name,
+                f"one of {', '.join(map(repr, among)) or 'none: the right side is empty'}",
+                shape,
+            )
+        return among.index(name)
+
     def __str__(self) -> str:
         left = [
             ELLIPSIS

@@ -108,10 +108,8 @@ def _plan(
     sizes: Items,
     ragged: bool,
 ) -> Plan:
-    if region not in REGIONS:
-        raise ValueError(f"region is one of {', '.join(map(repr, REGIONS))}, not {region!r}")
-    if scale not in SCALES:
-        raise ValueError(f"scale is one of {', '.join(map(repr, SCALES))}, not {scale!r}")
+    check_region(region)
+    check_scale(scale)
     asked = [n for n, v in (("exact", exact), ("balance", balance), ("block", block)) if v]
     if len(asked) > 1:
         raise ValueError(f"{' and '.join(asked)} exclude each other: give one of them")
@@ -120,13 +118,28 @@ def _plan(
         p,
         None if exact is None else binding.axis(exact, "exact"),
         None if balance is None else binding.axis(balance, "balance"),
-        tuple(sorted((binding.axis(n, "block"), _block_size(n, size)) for n, size in block)),
+        tuple(sorted((binding.axis(n, "block"), check_block_size(n, size)) for n, size in block)),
         region,
     )
     return Plan(binding, law, scale)
 
 
-def _block_size(name: str, size: int) -> int:
+def check_region(region: Any) -> str:
+    """`region`, which says where the centres of blocks may lie. Raises ValueError."""
+    if region not in REGIONS:
+        raise ValueError(f"region is one of {', '.join(map(repr, REGIONS))}, not {region!r}")
+    return str(region)
+
+
+def check_scale(scale: Any) -> str | None:
+    """`scale`, which says what kept values are multiplied by. Raises ValueError."""
+    if scale not in SCALES:
+        raise ValueError(f"scale is one of {', '.join(map(repr, SCALES))}, not {scale!r}")
+    return None if scale is None else str(scale)
+
+
+def check_block_size(name: str, size: Any) -> int:
+    """A block's size along the axis `name`. Raises ValueError."""
     if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
         raise ValueError(f"block={{{name!r}: {size!r}}} is not a size: a whole number from 1 on")
     return int(size)

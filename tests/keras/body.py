@@ -76,6 +76,13 @@ LAYERS: dict[str, tuple[Make, tuple[int, ...], str, dict[str, Any]]] = {
 }  # fmt: skip
 layers = pytest.mark.parametrize("name", LAYERS)
 # A batch that is smaller fits every layer but those that are told the batch's size.
+LATER: dict[str, tuple[tuple[int, ...], Make]] = {
+    "Drop": ((6, 3, 2, 8), lambda rate, seed: Drop("b h w c -> b c", rate, seed=seed)),
+    "Dropout": ((4, 6, 5), lambda rate, seed: Dropout(rate, seed=seed)),
+    "DropPath": ((24, 3, 2), lambda rate, seed: DropPath(rate, seed=seed)),
+    "SpatialDropout1D": ((4, 6, 9), lambda rate, seed: SpatialDropout1D(rate, seed=seed)),
+    "DropBlock1D": ((4, 9, 3), lambda rate, seed: DropBlock1D(rate, 3, seed=seed)),
+}
 any_batch = pytest.mark.parametrize("name", [n for n in LAYERS if n != "Drop, balance"])
 COMPILED = [False] if keras.backend.backend() == "torch" else [False, True]
 
@@ -242,7 +249,86 @@ def test_not_in_training_and_at_rate_0_the_input_itself_comes_back(name: str) ->
     layer.rate = 0.0
     assert layer(x, training=True) is x
     assert Dropout(0.0)(x, training=True) is x
-    assert Dropout(0.0).variables == []
+
+
+@pytest.mark.parametrize("last", LATER)
+def test_a_rate_raised_from_0_drops_and_is_saved(last: str, tmp_path: Path) -> None:
+    shape, make = LATER[last]
+    model = _identity_then(make(0.0, 7), shape)
+    layer, x = model.layers[-1], values(shape)
+    layer.rate = 0.25
+    model.compile("sgd", "mse")
+    model.fit(x, x, verbose=0)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    wanted = mapdrop.drop(x, layer.pattern, 0.25, seed=7, step=1, block=dict(layer.block))
+    assert 0 < (wanted == 0).mean() < 1
+    assert np.array_equal(to_numpy(layer(x, training=True)), wanted)
+    again = keras.saving.load_model(tmp_path / "model.keras").layers[-1]
+    assert np.array_equal(to_numpy(again(x, training=True)), wanted)
+
+
+def test_a_rate_changed_behind_a_compiled_fit_warns_and_compile_takes_it_up() -> None:
+    shape = (4, 6, 9)
+    model, x = _identity_then(SpatialDropout1D(0.0, seed=7), shape), values(shape)
+    options = {"batch_size": shape[0], "verbose": 0, "shuffle": False}
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    assert model.fit(x, np.zeros_like(x), **options).history["loss"][0] == pytest.approx(
+        np.mean(x**2)
+    )
+    eager = keras.backend.backend() == "torch"
+    warned = contextlib.nullcontext() if eager else pytest.warns(UserWarning, match="compile")
+    with warned:
+        model.layers[-1].rate = 0.5
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    (came,) = model.fit(x, np.zeros_like(x), **options).history["loss"]
+    dropped = mapdrop.drop(x, "b t c -> b c", 0.5, seed=7)
+    assert came == pytest.approx(np.mean(dropped**2), rel=1e-5)
+
+
+SETTINGS: dict[str, tuple[Make, str, Any, Make]] = {
+    # name: a layer, what is set, to what; the layer that it is then
+    "block_size": (lambda: DropBlock2D(0.3, 3, seed=1), "block_size", 2,
+                   lambda: DropBlock2D(0.3, 2, seed=1)),
+    "region": (lambda: DropBlock2D(0.3, 3, seed=1), "region", "full",
+               lambda: DropBlock2D(0.3, 3, region="full", seed=1)),
+    "scale": (lambda: DropPath(0.5, seed=1), "scale", None, lambda: DropPath(0.5, None, seed=1)),
+    "seed": (lambda: Dropout(0.5, seed=1), "seed", 2, lambda: Dropout(0.5, seed=2)),
+    "exact": (lambda: Drop("b h w c -> b c", 0.5, seed=1), "exact", "c",
+              lambda: Drop("b h w c -> b c", 0.5, exact="c", seed=1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_a_setting_that_is_set_later_holds(case: str) -> None:
+    make, name, value, wanted = SETTINGS[case]
+    layer, x = make(), values((4, 6, 6, 8))
+    setattr(layer, name, value)
+    came = to_numpy(layer(x, training=True))
+    assert np.array_equal(came, to_numpy(wanted()(x, training=True)))
+    assert not np.array_equal(came, to_numpy(make()(x, training=True)))
+    assert layer.get_config()[name] == value
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value", "message"),
+    [
+        (lambda: Dropout(0.5), "rate", 1.7, "rate is the fraction to drop, from 0 to 1, not 1.7"),
+        (lambda: Dropout(0.5), "p", 0.3, "Dropout has no p: set rate"),
+        (lambda: DropPath(0.5), "drop_prob", 0.3, "DropPath has no drop_prob: set rate"),
+        (lambda: DropPath(0.5), "scale", "mean", "scale is one of"),
+        (lambda: DropBlock2D(0.5), "block_size", 0, "is not a size"),
+        (lambda: DropBlock2D(0.5), "data_format", "channels_first", "make another DropBlock2D"),
+        (lambda: Dropout(0.5, (None, 1)), "noise_shape", (1, None), "make another Dropout"),
+        (lambda: Dropout(0.5), "seed", -1, "seed is a whole number"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_setting_is_checked_when_it_is_set(
+    make: Make, name: str, value: Any, message: str
+) -> None:
+    with pytest.raises((ValueError, AttributeError), match=message):
+        setattr(make(), name, value)
 
 
 def test_rate_1_gives_zeros_and_zero_gradients() -> None:

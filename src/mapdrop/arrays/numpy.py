@@ -65,6 +65,11 @@ def apply(x: NDArray[Any], mask: Any) -> NDArray[Any]:
     return _broadcast(np.asarray(x), mask.binding, mask.coins, mask.scale)
 
 
+def traced(_: NDArray[Any]) -> bool:
+    """Whether compiled code keeps what Python said: there is none."""
+    return False
+
+
 def _drop_into(out: NDArray[Any], x: NDArray[Any], asked: Plan, key: int, step: int) -> None:
     threads = host.threads()
     if x.dtype.isnative and host.compiled(asked, x.dtype.name):

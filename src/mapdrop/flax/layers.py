@@ -11,12 +11,13 @@ from flax import nnx
 from mapdrop import maps
 from mapdrop.arrays.jax import drop
 from mapdrop.pattern import Pattern
-from mapdrop.plan import check_rate, items
+from mapdrop.plan import items
+from mapdrop.settings import Settings
 
 Source = nnx.Rngs | nnx.RngStream | jax.Array
 
 
-class Drop(nnx.Module):
+class Drop(Settings, nnx.Module):
     """Drop what the pattern says shares a coin; the identity where deterministic.
 
     Args:
@@ -29,6 +30,9 @@ class Drop(nnx.Module):
         rngs: where the keys come from; a call may bring its own instead (or a key).
         exact, balance, block, region, scale, **sizes: as for `mapdrop.drop`.
 
+    The attributes (rate, exact, balance, block, region, scale, pattern) may be set at any time:
+    they are checked then, and hold from the next call on.
+
     Each call draws one key, whose words are the seed of the mask.
 
     Shape: any input that fits the pattern; the output has its shape, dtype and sharding.
@@ -40,6 +44,8 @@ class Drop(nnx.Module):
     >>> layer(jnp.ones((2, 5, 5, 8))).shape  # groups of 4 maps together
     (2, 5, 5, 8)
     """
+
+    rate_name = "rate"
 
     def __init__(
         self,
@@ -57,7 +63,7 @@ class Drop(nnx.Module):
         **sizes: int,
     ) -> None:
         self.pattern = Pattern.parse(pattern).text
-        self.rate = check_rate(rate)
+        self.rate = rate
         self.exact, self.balance = exact, balance
         self.block = items(block, "block")
         self.region, self.scale = region, scale
@@ -146,6 +152,7 @@ class _Maps(Drop):
 
     dims: ClassVar[int]
     family: ClassVar[str]
+    fixed = frozenset({"data_format", "share"})
 
     def __call__(
         self, x: jax.Array, *, deterministic: bool | None = None, rngs: Source | None = None
@@ -183,6 +190,8 @@ class _SpatialDropout(_Maps):
         left, first = maps.shared(share)
         pattern = f"{maps.axes(self.dims, data_format, left)} -> {first} c"
         super().__init__(pattern, rate, balance=first if balance else None, **options)
+        self.data_format = data_format
+        self.share = share
         self.ragged = share > 1
 
 
@@ -248,6 +257,16 @@ class _DropBlock(_Maps):
         block = dict(maps.blocks(self.dims, block_size))
         pattern = f"{maps.axes(self.dims, data_format, 'b')} -> b {maps.SPACE[self.dims]} c"
         super().__init__(pattern, rate, block=block, region=region, scale=scale, **options)
+        self.data_format = data_format
+
+    @property
+    def block_size(self) -> int | tuple[int, ...]:
+        """The block's side, or one size for each axis where they differ."""
+        return maps.block_size(self.block)
+
+    @block_size.setter
+    def block_size(self, size: int | tuple[int, ...]) -> None:
+        self.block = maps.blocks(self.dims, size)
 
 
 class DropBlock1d(_DropBlock):

@@ -7,8 +7,10 @@ from typing import Any
 
 import keras
 
+from mapdrop import maps
 from mapdrop.keras.drop import layer_only
 from mapdrop.keras.maps import SPACE, Maps
+from mapdrop.plan import Items
 
 
 class _DropBlock(Maps):
@@ -42,20 +44,24 @@ class _DropBlock(Maps):
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
-        space = SPACE[self.dims].split()
-        many = isinstance(block_size, (tuple, list))
-        sizes = tuple(block_size) if many else (block_size,) * self.dims  # type: ignore[arg-type]
-        if len(sizes) != self.dims:
-            raise ValueError(
-                f"block_size is one size or {self.dims} of them ({', '.join(space)}), "
-                f"not {block_size!r}"
-            )
         super().__init__(
             f"b {SPACE[self.dims]} c", rate, data_format,
-            block=dict(zip(space, sizes, strict=True)), region=region, scale=scale,
+            block=dict(self._blocks(block_size)), region=region, scale=scale,
             seed=seed, name=name, dtype=dtype, **layer_only(kwargs),
         )  # fmt: skip
-        self.block_size = sizes if many else block_size
+
+    @property
+    def block_size(self) -> int | tuple[int, ...]:
+        """The block's side, or one size for each axis where they differ."""
+        return maps.block_size(self.block)
+
+    @block_size.setter
+    def block_size(self, size: int | Sequence[int]) -> None:
+        self.block = self._blocks(size)
+
+    def _blocks(self, size: int | Sequence[int]) -> Items:
+        # A list is what JSON makes of a tuple.
+        return maps.blocks(self.dims, tuple(size) if isinstance(size, Sequence) else size)
 
 
 @keras.saving.register_keras_serializable("mapdrop")

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import keras
 
+from mapdrop._detect import arrays_for
 from mapdrop.arrays import drop
 from mapdrop.partial import plan_partly
 from mapdrop.pattern import Pattern, PatternError
-from mapdrop.plan import check_rate, items
-from mapdrop.seed import whole
+from mapdrop.plan import items
+from mapdrop.settings import Settings
 
 _STATE = "seed_and_call"  # The name under which the state of a layer's generator is saved.
 
 
 @keras.saving.register_keras_serializable("mapdrop")
-class Drop(keras.layers.Layer):
+class Drop(Settings, keras.layers.Layer):
     """Drop what the pattern says shares a coin, in training; the identity otherwise.
 
     One seed gives one mask on every backend, that of `mapdrop.mask`: call number t of the layer
@@ -47,6 +49,9 @@ class Drop(keras.layers.Layer):
     (2, 5, 5, 8)
     """
 
+    rate_name = "rate"
+    _compiled_rate: float | None = None  # The rate that a compiled function last took from here.
+
     def __init__(
         self,
         pattern: str | Pattern,
@@ -65,23 +70,36 @@ class Drop(keras.layers.Layer):
     ) -> None:
         super().__init__(name=name, dtype=dtype, trainable=trainable)
         self.pattern = Pattern.parse(pattern).text
-        self.rate = check_rate(rate, "rate")
+        self.rate = rate
         self.exact, self.balance = exact, balance
         self.block = items(block, "block")
         self.region, self.scale = region, scale
-        self.seed = None if seed is None else whole(seed, "seed")
+        self.seed = seed
         self.sizes = items(sizes, "sizes")
-        if self.rate > 0:
-            # It counts the calls. Of a seed it keeps 31 bits, so a seed given is taken from here.
-            start = None if self.seed is None else self.seed % 2**31
-            self.seed_generator = keras.random.SeedGenerator(start)
+        # It counts the calls. Of a seed it keeps 31 bits, so a seed given is taken from here. At
+        # rate 0 it is there as well: the rate may change.
+        start = None if self.seed is None else self.seed % 2**31
+        self.seed_generator = keras.random.SeedGenerator(start)
         self.supports_masking = True
         # There is nothing to build, unless a class made from this one has something.
         self.built = type(self).build is keras.layers.Layer.build
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "rate" and self._compiled_rate not in (None, self.rate):
+            warnings.warn(
+                f"{self.name} was compiled with rate={self._compiled_rate}, and what is compiled "
+                f"keeps it: call model.compile(...) again for rate={self.rate} to be used in fit",
+                stacklevel=2,
+            )
+
     def call(self, inputs: Any, training: bool | None = False) -> Any:
         """The inputs with dropped values +0 and the others scaled (not in training: the inputs)."""
-        if not training or self.rate == 0:
+        if not training:
+            return inputs
+        if arrays_for(inputs).traced(inputs):
+            object.__setattr__(self, "_compiled_rate", self.rate)  # Past Keras' tracking of state.
+        if self.rate == 0:
             return inputs
         # The state is (seed, number of the call). Keras adds the two on some backends, where seed 1
         # draws at its next call what seed 2 draws now; here they are key and step.
@@ -128,12 +146,11 @@ class Drop(keras.layers.Layer):
 
     def save_own_variables(self, store: Any) -> None:
         """Keras saves a model's variables by this, and not its generators' states."""
-        if self.rate > 0:
-            store[_STATE] = self.seed_generator.state
+        store[_STATE] = self.seed_generator.state
 
     def load_own_variables(self, store: Any) -> None:
         """What was saved; the weights of a model with Keras' own layers have nothing for it."""
-        if self.rate > 0 and _STATE in store:
+        if _STATE in store:
             self.seed_generator.state.assign(store[_STATE])
 
 
@@ -167,6 +184,7 @@ class Dropout(Named):
     """
 
     arguments = ("rate", "noise_shape", "seed")
+    fixed = frozenset({"noise_shape"})
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ class Maps(Named):
 
     dims: ClassVar[int]
     family: ClassVar[str]
+    fixed = frozenset({"data_format"})
 
     def __init__(self, right: str, rate: float, data_format: str | None, **options: Any) -> None:
         found = keras.config.image_data_format() if data_format is None else data_format

@@ -10,14 +10,17 @@ from torch import Tensor, nn
 from mapdrop import maps
 from mapdrop.arrays.torch import drop
 from mapdrop.pattern import Pattern, PatternError
-from mapdrop.plan import check_rate, items
+from mapdrop.plan import items
+from mapdrop.settings import Settings
 
 
-class Drop(nn.Module):
+class Drop(Settings, nn.Module):
     """Drop what the pattern says shares a coin, in training; the identity in eval mode.
 
     Args are those of `mapdrop.drop`, with p = 0.5 by default. The layer has no state of its own in
-    the state dict. Each call draws a fresh seed from PyTorch's generator for the input's device,
+    the state dict. Its attributes (p, which is drop_prob too, exact, balance, block, region, scale,
+    inplace, pattern) may be set at any time: they are checked then, and hold from the next call on.
+    Each call draws a fresh seed from PyTorch's generator for the input's device,
     unless the model was `seeded`.
 
     Shape: any input that fits the pattern; the output has its shape, dtype and memory format.
@@ -45,7 +48,7 @@ class Drop(nn.Module):
     ) -> None:
         super().__init__()
         self.pattern = Pattern.parse(pattern).text
-        self.p = check_rate(p)
+        self.p = p
         self.exact, self.balance = exact, balance
         self.block = items(block, "block")
         self.region, self.scale = region, scale
@@ -54,6 +57,15 @@ class Drop(nn.Module):
         self.ragged = False
         # Set by `seeded`: (clock, stream). In a tuple, so that the clock is not a child of ours.
         self.source: tuple[Any, str] | None = None
+
+    @property
+    def drop_prob(self) -> float:
+        """The rate p, by the name that other libraries' layers have for it."""
+        return self.p
+
+    @drop_prob.setter
+    def drop_prob(self, p: float) -> None:
+        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         """x with its dropped values +0 and the others scaled (in eval mode: x)."""
@@ -122,6 +134,7 @@ class _Maps(Drop):
 
     dims: int
     family: str
+    fixed = frozenset({"data_format", "share"})
 
     def __init__(self, left: str, right: str, p: float, data_format: str, **options: Any) -> None:
         axes = maps.axes(self.dims, data_format, left)
@@ -177,6 +190,7 @@ class _SpatialDropout(_Maps):
         super().__init__(
             left, f"{first} c", p, data_format, balance=first if balance else None, inplace=inplace
         )
+        self.share = share
         self.ragged = share > 1
 
 
@@ -244,6 +258,15 @@ class _DropBlock(_Maps):
             block=dict(maps.blocks(self.dims, block_size)), region=region, scale=scale,
             inplace=inplace,
         )  # fmt: skip
+
+    @property
+    def block_size(self) -> int | tuple[int, ...]:
+        """The block's side, or one size for each axis where they differ."""
+        return maps.block_size(self.block)
+
+    @block_size.setter
+    def block_size(self, size: int | tuple[int, ...]) -> None:
+        self.block = maps.blocks(self.dims, size)
 
 
 class DropBlock1d(_DropBlock):

@@ -41,7 +41,7 @@ def drop(
     if inplace or out is not None:
         raise TypeError("JAX arrays are never written to: leave out inplace= and out=")
     _check_dtype(x)
-    if isinstance(p, jax.core.Tracer):
+    if traced(p):
         raise TypeError(
             "p decides what is compiled, so it is a number, and not traced: close over it, or "
             "name it in jax.jit's static_argnames"
@@ -61,6 +61,11 @@ def apply(x: Array, mask: Any) -> Array:
     """A `mapdrop.Mask` applied to x."""
     _check_dtype(x)
     return broadcast(x, mask.binding, jnp.asarray(mask.coins), np.asarray(mask.scale, wide(x)))
+
+
+def traced(x: Any) -> bool:
+    """Whether x is traced, for a compiled function that keeps what Python said then."""
+    return isinstance(x, jax.core.Tracer)
 
 
 def _check_dtype(x: Array) -> None:

@@ -58,6 +58,11 @@ def apply(x: tf.Tensor | tf.Variable, mask: Any) -> tf.Tensor:
     return broadcast(tensor, fixed(mask.binding), kept, mask.scale)
 
 
+def traced(_: Any) -> bool:
+    """Whether a graph is being made, which keeps what Python said then."""
+    return not tf.executing_eagerly()
+
+
 def _check_dtype(x: tf.Tensor | tf.Variable) -> None:
     if x.dtype not in _DTYPES:
         raise TypeError(

@@ -72,6 +72,11 @@ def apply(x: Tensor, mask: Any) -> Tensor:
     return broadcast(x, mask.binding, coins, scale)
 
 
+def traced(_: Tensor) -> bool:
+    """Whether compiled code keeps what Python said: never, for torch.compile guards all of it."""
+    return False
+
+
 def _check_dtype(x: Tensor) -> None:
     if x.dtype not in _DTYPES:
         raise TypeError(

@@ -267,6 +267,16 @@ WRONG_OUT: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "dtype": ({"out": np.ones((2, 3))}, ValueError, "dtype float64; it must be like x"),
     "byte order": ({"out": np.ones((2, 3), ">f4")}, ValueError, "dtype >f4"),
     "list": ({"out": [[0.0] * 3] * 2}, TypeError, "out is a numpy.ndarray, not list"),
+    "one row for all": (
+        {"out": np.lib.stride_tricks.as_strided(np.ones(3, np.float32), (2, 3), (0, 4))},
+        ValueError,
+        "several values in one place",
+    ),
+    "rows that overlap": (
+        {"out": np.lib.stride_tricks.as_strided(np.ones(5, np.float32)[2:], (2, 3), (8, -4))},
+        ValueError,
+        "several values in one place",
+    ),
     "read-only": ({"out": np.broadcast_to(np.float32(0), (2, 3))}, ValueError, "is read-only"),
     "both": ({"out": np.ones((2, 3), np.float32), "inplace": True}, ValueError, "not both"),
 }

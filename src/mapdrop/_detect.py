@@ -35,7 +35,7 @@ def _tensorflow() -> ModuleType:
 # Import statements, because torch.compile, which may be the first to come here, follows no others.
 FRAMEWORKS = {
     "numpy": (("ndarray",), _numpy),
-    "torch": (("Tensor",), _torch),
+    "torch": (("Tensor", "fx.Proxy"), _torch),
     "jax": (("Array",), _jax),
     "tensorflow": (("Tensor", "Variable"), _tensorflow),
 }
@@ -62,11 +62,18 @@ def arrays_for(x: Any) -> ModuleType:
     return _found[kind]
 
 
+def _class(module: ModuleType | None, name: str) -> Any:
+    """A class of the framework's, or what no array is an instance of."""
+    for part in name.split("."):
+        module = getattr(module, part, None)
+    return module or ()
+
+
 def _look(x: Any) -> ModuleType:
     for framework, (arrays, imported) in FRAMEWORKS.items():
         module = sys.modules.get(framework)
         # A framework that is being imported has no arrays yet.
-        if any(isinstance(x, getattr(module, array, ())) for array in arrays):
+        if any(isinstance(x, _class(module, array)) for array in arrays):
             return imported()
     known = ", ".join(f"{framework}.{arrays[0]}" for framework, (arrays, _) in FRAMEWORKS.items())
     raise TypeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -88,6 +89,18 @@ def drop_into(
     made, scale = drawn(plan, key, step, threads)
     kept = repeated(made, plan.binding)
     fast.apply(source, target, kept, number(scale), path, threads)
+
+
+def overlapping(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether several indices may have one place in memory, as those of an expanded array have."""
+    if 0 in shape:
+        return False
+    reach = 0  # Of the axes with shorter strides.
+    for stride, size in sorted((abs(s), n) for s, n in zip(strides, shape, strict=True) if n > 1):
+        if stride <= reach:
+            return True
+        reach += stride * (size - 1)
+    return False
 
 
 def repeated(made: spec.Bits, binding: Binding) -> spec.Bits:

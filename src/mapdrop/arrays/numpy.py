@@ -115,6 +115,11 @@ def _target(x: NDArray[Any], inplace: bool, out: NDArray[Any] | None) -> NDArray
         )
     if not target.flags.writeable:
         raise ValueError("the array to write into is read-only: leave out inplace= and out=")
+    if host.overlapping(target.shape, target.strides):
+        raise ValueError(
+            "the array to write into has several values in one place of memory, as a broadcast "
+            "array has: leave out inplace= and out=, or give it memory of its own by .copy()"
+        )
     return target
 
 

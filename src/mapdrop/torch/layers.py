@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from mapdrop import maps
 from mapdrop.arrays.torch import drop
@@ -69,6 +70,9 @@ class Drop(Settings, nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x with its dropped values +0 and the others scaled (in eval mode: x)."""
+        if isinstance(x, Proxy) and x.tracer.root is not self:
+            # A call, for every tracer of torch.fx: traced in eval mode, it drops again in training.
+            return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})
         if not self.training or self.p == 0:
             return x
         seed, stream, step = None, None, 0
@@ -90,6 +94,13 @@ class Drop(Settings, nn.Module):
             inplace=self.inplace,
             sizes=self.sizes,
             ragged=self.ragged,
+        )
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Say to torch.jit.script what it would say in other words."""
+        raise TypeError(
+            f"torch.jit.script cannot compile {type(self).__name__}: use torch.jit.trace, "
+            "torch.export or torch.compile, which can"
         )
 
     def extra_repr(self) -> str:
@@ -143,7 +154,7 @@ class _Maps(Drop):
 
     def forward(self, x: Tensor) -> Tensor:
         """See `Drop.forward`."""
-        if x.dim() != self.dims + 2:
+        if not isinstance(x, Proxy) and x.dim() != self.dims + 2:
             raise self._wrong_rank(x)
         return super().forward(x)
 

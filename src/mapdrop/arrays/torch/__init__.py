@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 
 from mapdrop import seed as seeds
 from mapdrop.arrays.torch.operation import dropped, dropped_in_place
@@ -41,20 +42,24 @@ def drop(
     """See `mapdrop.drop`. `ragged` lets the last group of a batch be smaller."""
     if out is not None:
         raise TypeError("out= is for NumPy arrays; for a tensor use inplace=True")
-    _check_dtype(x)
-    if distributed(x):
+    text = pattern.text if isinstance(pattern, Pattern) else pattern
+    if isinstance(x, Proxy) or distributed(x):
         again = partial(
-            drop, pattern=pattern, p=p, stream=stream, step=step, exact=exact, balance=balance,
+            drop, pattern=text, p=p, stream=stream, step=step, exact=exact, balance=balance,
             block=block, region=region, scale=scale, inplace=inplace, sizes=sizes, ragged=ragged,
         )  # fmt: skip
+        if isinstance(x, Proxy):  # torch.fx takes down a call.
+            given = {**again.keywords, "seed": seed}
+            return cast("Tensor", x.tracer.create_proxy("call_function", drop, (x,), given))
         local: Tensor = drop_local(x, seed, again)
         return local
-    if not torch.compiler.is_compiling():  # There the operation's own checks run.
+    _check_dtype(x)
+    compiling = torch.compiler.is_compiling()  # There the operation's own checks run.
+    if not compiling:
         p = check_rate(p)
-    text = pattern.text if isinstance(pattern, Pattern) else pattern
     shards = held(x.dim())
     asked = options(exact, balance, block, region, scale, sizes, ragged, shards)
-    if (asked or p == 0) and not torch.compiler.is_compiling():
+    if (asked or p == 0) and not (compiling or torch._C._is_tracing()):
         whole = whole_shape(tuple(x.shape), shards)
         plan(text, whole, p, exact, balance, block, region, scale, sizes, ragged)
     if p == 0:

@@ -14,9 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mapdrop.arrays.host import overlapping
 from mapdrop.arrays.torch.fused import teach_inductor
 from mapdrop.arrays.torch.seed import fresh
-from mapdrop.arrays.torch.values import Request, drop_anywhere, drop_values, drop_values_in_place
+from mapdrop.arrays.torch.values import (
+    Request,
+    drop_anywhere,
+    drop_values,
+    drop_values_in_place,
+    plan_of,
+)
 from mapdrop.binding import bind
 from mapdrop.pattern import Pattern
 from mapdrop.plan import check_rate
@@ -49,13 +56,20 @@ def dropped_in_place(x: Tensor, seed: Tensor, request: Request) -> Tensor:
     """x itself, overwritten."""
     if torch.compiler.is_compiling() or not _plain(x) or _transformed():
         return x.copy_(dropped(x, seed, request))
+    if not x.is_contiguous() and overlapping(x.shape, x.stride()):
+        raise RuntimeError(
+            "inplace=True would write one value for several: the tensor was expanded, or its "
+            "values share memory in another way; x.clone() has memory of its own"
+        )
+    plan_of(x, request)  # For its checks.
     written: Tensor = _Eager.apply(x, seed, request, True)
+    drop_values_in_place(x.detach(), seed, *request)
     return written
 
 
 def _plain(x: Tensor) -> bool:
-    """Whether x is a tensor with values, and nobody watches what is done to it."""
-    watched = torch._C._len_torch_dispatch_stack() > 0
+    """Whether x is a tensor with values, and nobody writes down what is done to it."""
+    watched = torch._C._len_torch_dispatch_stack() > 0 or torch._C._is_tracing()
     return type(x) in (Tensor, nn.Parameter) and not x.is_meta and not watched
 
 
@@ -66,7 +80,10 @@ def _transformed() -> bool:
 
 
 class _Eager(torch.autograd.Function):
-    """Eager code, by the shortest way."""
+    """Eager code, by the shortest way.
+
+    In place it only marks x as changed: PyTorch refuses what must not be, before it is written.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, seed: Tensor, request: Request, inplace: bool) -> Tensor:
@@ -75,7 +92,6 @@ class _Eager(torch.autograd.Function):
         if not inplace:
             return drop_values(x, seed, *request)
         ctx.mark_dirty(x)
-        drop_values_in_place(x, seed, *request)
         return x
 
     @staticmethod

@@ -31,7 +31,11 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
         bits = seed.view(torch.int64) if seed.dtype == torch.uint64 else seed
         return bits.reshape(1).to(x.device, torch.int64)
     if seed is None or isinstance(seed, torch.Generator):
-        if torch.compiler.is_compiling() or (seed is None and recorded()):
+        compiling = torch.compiler.is_compiling()
+        if not compiling and torch._C._is_tracing():
+            # An operation that TorchScript knows to be random, so that it never merges two of them.
+            return x.new_empty(1, dtype=torch.int64).random_(-(2**63), None)
+        if compiling or (seed is None and recorded()):
             traced: Tensor = torch.ops.mapdrop.fresh_seed(x.new_empty(0))
             return traced
         return fresh(x.device, seed)
@@ -45,8 +49,12 @@ def read_ticket(ticket: Tensor, stream: str | None) -> tuple[int, int]:
 
 
 def recorded() -> bool:
-    """Whether operations are written down by PyTorch's compiler rather than done."""
-    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    """Whether operations are written down by PyTorch rather than done."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._is_tracing()
+    )
 
 
 def fresh(device: torch.device, generator: torch.Generator | None = None) -> Tensor:

@@ -72,10 +72,10 @@ def drop_values(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
         made = device.drop(x, seed, request[0], asked)
         if made is not None:
             return made
-    if not _compiled(x, request):
+    if not _compiled(x, asked):
         return drop_anywhere(x, seed, *request)
     out = huge_pages(torch.empty_like(x))
-    _into(out, x, seed, request)
+    _into(out, x, seed, request[0], asked)
     return out
 
 
@@ -84,14 +84,13 @@ def drop_values_in_place(x: Tensor, seed: Tensor, *request: Any) -> None:
     asked = plan_of(x, request)
     if device.fits(x, asked) and device.drop_in_place(x, seed, request[0], asked):
         return
-    if _compiled(x, request):
-        _into(x, x, seed, request)
+    if _compiled(x, asked):
+        _into(x, x, seed, request[0], asked)
     else:
         x.copy_(drop_values(x, seed, *request))
 
 
-def _compiled(x: Tensor, request: Any) -> bool:
-    asked = plan_of(x, request)  # First, for its checks.
+def _compiled(x: Tensor, asked: Plan | Part) -> bool:
     name = str(x.dtype).removeprefix("torch.")
     return x.is_cpu and x.numel() > 0 and host.compiled(asked, name)
 
@@ -118,12 +117,12 @@ def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> 
     return torch.empty_like(x).copy_(dropped.reshape(x.shape))
 
 
-def _into(out: Tensor, x: Tensor, seed: Tensor, request: Request) -> None:
+def _into(out: Tensor, x: Tensor, seed: Tensor, stream: str | None, asked: Plan | Part) -> None:
     """out = x dropped, by the compiled kernels; out may be x."""
-    key, step = read_ticket(seed, request[0])
+    key, step = read_ticket(seed, stream)
     source = _numpy(x)
     target = source if out is x else _numpy(out)
-    host.drop_into(target, source, plan_of(x, request), key, step, torch.get_num_threads())
+    host.drop_into(target, source, asked, key, step, torch.get_num_threads())
 
 
 def _numpy(x: Tensor) -> Any:

@@ -26,7 +26,7 @@ def plan_partly(
         for part, size in zip(parts, shape, strict=False)
     )
     try:
-        return plan(parsed, least, p, *options, sizes)
+        return plan(parsed, least, p, *options, sizes, partly=True)
     except PatternError as error:
         raise PatternError(error.reason, error.pattern, error.at, error.instead, shape) from None
 

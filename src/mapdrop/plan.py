@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mapdrop.binding import Binding, bind
 from mapdrop.coins import Law, survivors
 from mapdrop.pattern import Pattern
+from mapdrop.warn import warn_user
 
 REGIONS = ("valid", "full")
 SCALES = ("expected", "sample", "batch", None)
@@ -30,6 +31,7 @@ class Plan:
     law: Law
     scale: str | None
     first = 0  # The number of its first coin.
+    far: str = ""  # What to say where the rate that comes out is far from the one asked for.
 
     @property
     def expected(self) -> float:
@@ -82,17 +84,25 @@ def plan(
     scale: str | None = "expected",
     sizes: Items = (),
     ragged: bool = False,
+    partly: bool = False,
 ) -> Plan:
-    """Check and bind it all; the same arguments give the same plan."""
+    """Check and bind it all; the same arguments give the same plan.
+
+    Warns where `exact` makes the rate another one, unless the shape is known `partly`.
+    """
     rate = check_rate(p)
     given = pattern, shape, rate, exact, balance, block, region, scale, sizes, ragged
+    made = None
     # 2.0 and True would find what was planned for 2 and 1: they are not looked up, but refused.
     if all(type(size) is int for _, size in block + sizes):
         try:
-            return _plan(*given)
+            made = _plan(*given)
         except TypeError:
-            pass  # Of a type that cannot be looked up: then the checks say what is wrong.
-    return _plan.__wrapped__(*given)
+            made = None  # Of a type that cannot be looked up: then the checks say what is wrong.
+    made = made or _plan.__wrapped__(*given)
+    if made.far and not partly:
+        warn_user(made.far)
+    return made
 
 
 @lru_cache(maxsize=4096)
@@ -121,7 +131,26 @@ def _plan(
         tuple(sorted((binding.axis(n, "block"), check_block_size(n, size)) for n, size in block)),
         region,
     )
-    return Plan(binding, law, scale)
+    return Plan(binding, law, scale, _far(law, binding))
+
+
+def _far(law: Law, binding: Binding) -> str:
+    """What to say where `exact` drops another fraction than p, by more than a tenth.
+
+    Of p, or of 1 - p where that is less: to drop all is as far from 0.95 as to drop nothing is
+    from 0.05.
+    """
+    n = 0 if law.exact is None else binding.coins[law.exact]
+    if n == 0:
+        return ""
+    dropped = n - survivors(law.p, n)
+    if abs(dropped / n - law.p) <= 0.1 * min(law.p, 1 - law.p):
+        return ""
+    name = binding.names[law.exact or 0]
+    return (
+        f"exact={name!r} always drops {dropped} of {n}, which is {dropped / n:.3g} and not "
+        f"p={law.p:g}: balance={name!r} drops as evenly, at the rate asked for"
+    )
 
 
 def check_region(region: Any) -> str:

@@ -50,7 +50,8 @@ def drop(
         stream: a name, so that several layers with one seed draw different coins.
         step: a whole number from 0 to 2**64 - 1 (or a tensor or jax.Array of one): the training
             step.
-        exact: a coin axis along which exactly round((1 - p) * n) of n coins survive.
+        exact: a coin axis along which exactly round((1 - p) * n) of n coins survive. A warning
+            says where that is another rate, by more than a tenth of p or of 1 - p.
         balance: a coin axis of size n across which every line keeps floor or ceil of
             (1 - p) * n coins, while each single coin keeps its law.
         block: sizes of blocks along coin axes, ``dict(h=7, w=7)`` (DropBlock, Ghiasi et al. 2018);

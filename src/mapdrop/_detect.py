@@ -6,6 +6,8 @@ import sys
 from types import ModuleType
 from typing import Any, TypeVar
 
+from mapdrop.unsupported import unsupported
+
 
 def _numpy() -> ModuleType:
     from mapdrop.arrays import numpy
@@ -75,8 +77,4 @@ def _look(x: Any) -> ModuleType:
         # A framework that is being imported has no arrays yet.
         if any(isinstance(x, _class(module, array)) for array in arrays):
             return imported()
-    known = ", ".join(f"{framework}.{arrays[0]}" for framework, (arrays, _) in FRAMEWORKS.items())
-    raise TypeError(
-        f"mapdrop works on {known}, not on {type(x).__module__}.{type(x).__qualname__}; "
-        "for plain numbers and lists, numpy.asarray(x, dtype=float) makes an array"
-    )
+    raise unsupported(x)

@@ -272,7 +272,6 @@ def test_numbers_differ() -> None:
 WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "integers": (jnp.ones(3, int), {}, TypeError, r"not on int32: kept values are scaled"),
     "bool": (jnp.ones(3, bool), {}, TypeError, r"not on bool.*jax\.numpy\.float32"),
-    "complex": (jnp.ones(3, complex), {}, TypeError, "not on complex64"),
     "float8": (jnp.ones(3, jnp.float8_e4m3fn), {}, TypeError, "not on float8_e4m3fn"),
     "keys": (jax.random.split(jax.random.key(0), 3), {}, TypeError, r"not on key<fry>"),
     "list": ([1.0], {}, TypeError, r"works on .*jax\.Array.*, not on builtins\.list"),

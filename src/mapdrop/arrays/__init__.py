@@ -35,7 +35,8 @@ def drop(
     (docs/mask-v1.md). The mask never depends on the values of x.
 
     Args:
-        x: an array of float16, bfloat16, float32 or float64, of any shape and memory layout:
+        x: an array of float16, bfloat16, float32, float64 or complex numbers (which are dropped
+            whole), of any shape and memory layout:
             numpy.ndarray, torch.Tensor, jax.Array or tf.Tensor (tf.Variable is read).
         pattern: the axes of x, an arrow, and the axes that have coins of their own:
             ``"b h w c -> b c"`` drops whole maps. See `mapdrop.Pattern`.

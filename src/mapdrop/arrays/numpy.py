@@ -11,9 +11,12 @@ from mapdrop import seed as seeds
 from mapdrop.arrays import host
 from mapdrop.pattern import Pattern
 from mapdrop.plan import Items, Plan, plan
+from mapdrop.unsupported import unsupported
 
 # What the compiled kernels take each dtype as; bfloat16 is ml_dtypes', known by its name.
 _CARRIERS = {"float16": np.uint16, "bfloat16": np.int16, "float32": None, "float64": None}
+
+_DTYPES = (*_CARRIERS, "complex64", "complex128")
 
 
 def drop(
@@ -45,8 +48,10 @@ def drop(
     key = seeds.key(draw_seed(seed), seeds.check_stream(stream))
     number = seeds.whole(step, "step")
     made = np.empty_like(x, subok=False) if target is None else target
-    if x.size:  # Subclasses have shapes of their own: np.matrix stays flat in two dimensions.
-        _drop_into(np.asarray(made), np.asarray(x), asked, key, number)
+    # Subclasses have shapes of their own: np.matrix stays flat in two dimensions.
+    for out, source in zip(_parts(np.asarray(made)), _parts(np.asarray(x)), strict=True):
+        if x.size:
+            _drop_into(out, source, asked, key, number)
     return made
 
 
@@ -62,7 +67,15 @@ def draw_seed(seed: Any) -> int:
 def apply(x: NDArray[Any], mask: Any) -> NDArray[Any]:
     """A `mapdrop.Mask` applied to x."""
     _check_dtype(x)
-    return _broadcast(np.asarray(x), mask.binding, mask.coins, mask.scale)
+    made = np.empty_like(x, subok=False)
+    for out, source in zip(_parts(made), _parts(np.asarray(x)), strict=True):
+        out[...] = _broadcast(source, mask.binding, mask.coins, mask.scale)
+    return made
+
+
+def _parts(x: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Real and imaginary part, which lie in the memory of a complex array; else the array."""
+    return (x.real, x.imag) if x.dtype.kind == "c" else (x,)
 
 
 def traced(_: NDArray[Any]) -> bool:
@@ -124,8 +137,10 @@ def _target(x: NDArray[Any], inplace: bool, out: NDArray[Any] | None) -> NDArray
 
 
 def _check_dtype(x: NDArray[Any]) -> None:
-    if x.dtype.name not in _CARRIERS:
+    if isinstance(x, np.ma.MaskedArray):
+        raise unsupported(x)
+    if x.dtype.name not in _DTYPES:
         raise TypeError(
-            f"mapdrop works on {', '.join(_CARRIERS)}, not on {x.dtype}: kept values are scaled, "
+            f"mapdrop works on {', '.join(_DTYPES)}, not on {x.dtype}: kept values are scaled, "
             "which needs floats; x.astype(numpy.float32) makes them"
         )

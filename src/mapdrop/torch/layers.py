@@ -154,7 +154,7 @@ class _Maps(Drop):
 
     def forward(self, x: Tensor) -> Tensor:
         """See `Drop.forward`."""
-        if not isinstance(x, Proxy) and x.dim() != self.dims + 2:
+        if isinstance(x, Tensor) and not x.is_nested and x.dim() != self.dims + 2:
             raise self._wrong_rank(x)
         return super().forward(x)
 

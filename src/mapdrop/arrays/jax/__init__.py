@@ -15,8 +15,9 @@ from mapdrop.arrays.jax.seed import ticket
 from mapdrop.arrays.jax.values import Request, broadcast, wide
 from mapdrop.pattern import Pattern
 from mapdrop.plan import Items
+from mapdrop.unsupported import unsupported
 
-_DTYPES = ("float16", "bfloat16", "float32", "float64")
+_DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
 
 def drop(
@@ -54,12 +55,17 @@ def drop(
     if asked.law.p == 0:
         return x
     words, left = ticket(x, seed, checked.stream, step)
-    return dropped(x, words, checked._replace(stream=left, p=asked.law.p))
+    request = checked._replace(stream=left, p=asked.law.p)
+    if not jnp.iscomplexobj(x):
+        return dropped(x, words, request)
+    return jax.lax.complex(*(dropped(part, words, request) for part in (x.real, x.imag)))
 
 
 def apply(x: Array, mask: Any) -> Array:
     """A `mapdrop.Mask` applied to x."""
     _check_dtype(x)
+    if jnp.iscomplexobj(x):
+        return jax.lax.complex(apply(x.real, mask), apply(x.imag, mask))
     return broadcast(x, mask.binding, jnp.asarray(mask.coins), np.asarray(mask.scale, wide(x)))
 
 
@@ -69,6 +75,8 @@ def traced(x: Any) -> bool:
 
 
 def _check_dtype(x: Array) -> None:
+    if not isinstance(x, (Array, np.ndarray)):
+        raise unsupported(x)
     if x.dtype.name not in _DTYPES:
         raise TypeError(
             f"mapdrop works on {', '.join(_DTYPES)}, not on {x.dtype}: kept values are scaled, "

@@ -13,7 +13,9 @@ from mapdrop.arrays.tensorflow.values import broadcast, dropped
 from mapdrop.pattern import Pattern
 from mapdrop.plan import Items, check_rate
 
-_DTYPES = (tf.float16, tf.bfloat16, tf.float32, tf.float64)
+_DTYPES = (
+    tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.complex64, tf.complex128,
+)  # fmt: skip
 
 
 @tf.autograph.experimental.do_not_convert
@@ -47,7 +49,11 @@ def drop(
     if rate == 0:
         fit(tensor, *request)  # For its checks.
         return x
-    return dropped(tensor, source(seed, seeds.check_stream(stream), step), request)
+    origin = source(seed, seeds.check_stream(stream), step)
+    if not tensor.dtype.is_complex:
+        return dropped(tensor, origin, request)
+    parts = tf.math.real(tensor), tf.math.imag(tensor)
+    return tf.complex(*(dropped(part, origin, request) for part in parts))
 
 
 @tf.autograph.experimental.do_not_convert
@@ -55,6 +61,8 @@ def apply(x: tf.Tensor | tf.Variable, mask: Any) -> tf.Tensor:
     """A `mapdrop.Mask` applied to x."""
     _check_dtype(x)
     tensor, kept = tf.convert_to_tensor(x), tf.constant(mask.coins)
+    if tensor.dtype.is_complex:
+        return tf.complex(apply(tf.math.real(tensor), mask), apply(tf.math.imag(tensor), mask))
     return broadcast(tensor, fixed(mask.binding), kept, mask.scale)
 
 
@@ -66,7 +74,7 @@ def traced(_: Any) -> bool:
 def _check_dtype(x: tf.Tensor | tf.Variable) -> None:
     if x.dtype not in _DTYPES:
         raise TypeError(
-            "mapdrop works on float16, bfloat16, float32 and float64 tensors, not on "
+            "mapdrop works on float16, bfloat16, float32, float64 and complex tensors, not on "
             f"{x.dtype.name}: kept values are scaled, which needs floats; "
             "tf.cast(x, tf.float32) makes them"
         )

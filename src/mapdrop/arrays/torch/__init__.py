@@ -17,8 +17,12 @@ from mapdrop.arrays.torch.values import Request, broadcast, options
 from mapdrop.part import whole_shape
 from mapdrop.pattern import Pattern
 from mapdrop.plan import Items, check_rate, plan
+from mapdrop.unsupported import unsupported
 
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_DTYPES = (
+    torch.float16, torch.bfloat16, torch.float32, torch.float64,
+    torch.complex32, torch.complex64, torch.complex128,
+)  # fmt: skip
 
 
 def drop(
@@ -66,7 +70,11 @@ def drop(
         return x
     request: Request = (seeds.check_stream(stream), text, p, asked)
     source = ticket(x, seed, step)
-    return dropped_in_place(x, source, request) if inplace else dropped(x, source, request)
+    operation = dropped_in_place if inplace else dropped
+    if not x.is_complex():
+        return operation(x, source, request)
+    parts = [operation(part, source, request) for part in (x.real, x.imag)]
+    return x if inplace else torch.complex(*parts)
 
 
 def apply(x: Tensor, mask: Any) -> Tensor:
@@ -74,6 +82,9 @@ def apply(x: Tensor, mask: Any) -> Tensor:
     _check_dtype(x)
     coins = torch.from_numpy(mask.coins).to(x.device)
     scale = mask.scale if isinstance(mask.scale, float) else torch.from_numpy(mask.scale)
+    if x.is_complex():
+        parts = [broadcast(part, mask.binding, coins, scale) for part in (x.real, x.imag)]
+        return torch.complex(*parts)
     return broadcast(x, mask.binding, coins, scale)
 
 
@@ -83,8 +94,10 @@ def traced(_: Tensor) -> bool:
 
 
 def _check_dtype(x: Tensor) -> None:
+    if not isinstance(x, Tensor) or x.layout is not torch.strided or x.is_nested:
+        raise unsupported(x)
     if x.dtype not in _DTYPES:
         raise TypeError(
-            "mapdrop works on float16, bfloat16, float32 and float64 tensors, not on "
+            "mapdrop works on float16, bfloat16, float32, float64 and complex tensors, not on "
             f"{x.dtype}: kept values are scaled, which needs floats; x.float() makes them"
         )

@@ -22,8 +22,8 @@ def fits(x: Tensor, asked: Plan | Part) -> bool:
 
 
 def known(x: Tensor) -> bool:
-    """Whether x is on a GPU that Triton knows."""
-    return x.is_cuda and kernels.for_gpu() is not None
+    """Whether x is on a GPU that Triton knows, its memory holding the values themselves."""
+    return x.is_cuda and not x.is_neg() and kernels.for_gpu() is not None
 
 
 def drop(x: Tensor, seed: Tensor, stream: str | None, asked: Plan | Part) -> Tensor | None:

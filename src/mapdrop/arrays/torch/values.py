@@ -92,7 +92,7 @@ def drop_values_in_place(x: Tensor, seed: Tensor, *request: Any) -> None:
 
 def _compiled(x: Tensor, asked: Plan | Part) -> bool:
     name = str(x.dtype).removeprefix("torch.")
-    return x.is_cpu and x.numel() > 0 and host.compiled(asked, name)
+    return x.is_cpu and x.numel() > 0 and not x.is_neg() and host.compiled(asked, name)
 
 
 def drop_anywhere(x: Tensor, seed: Tensor, *request: Any) -> Tensor:

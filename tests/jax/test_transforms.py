@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array, lax
 
-import mapdrop
+import mapdrop.flax
 
 PATTERNS = ["b c h w -> b c", "b c h w -> b h w c", "b c h w -> b", "b (g 2) h w -> g w"]
 KEY = jax.random.key(3)
@@ -220,3 +222,18 @@ def test_export() -> None:
     )(x, jax.random.key_data(KEY))
     wanted = mapdrop.drop(x, "b c -> b c", 0.5, seed=KEY)
     assert equal(exported.call(x, jax.random.key_data(KEY)), wanted)
+
+
+def test_a_symbolic_batch_is_refused_in_training_and_exported_in_inference() -> None:
+    (batch,) = jax.export.symbolic_shape("b")
+    spec = jax.ShapeDtypeStruct((batch, 4), jnp.float32)
+    layer = mapdrop.flax.Dropout(0.5)
+
+    def step(x: Array, training: bool) -> Array:
+        return layer(x, deterministic=not training, rngs=jax.random.key(0))
+
+    made = jax.export.export(jax.jit(partial(step, training=False)))(spec)
+    x = jnp.arange(8.0).reshape(2, 4)
+    assert np.array_equal(made.call(x), x)
+    with pytest.raises(TypeError, match="a mask is drawn for sizes that are known"):
+        jax.export.export(jax.jit(partial(step, training=True)))(spec)

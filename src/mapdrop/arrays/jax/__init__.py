@@ -42,6 +42,11 @@ def drop(
     if inplace or out is not None:
         raise TypeError("JAX arrays are never written to: leave out inplace= and out=")
     _check_dtype(x)
+    if not all(isinstance(size, int) for size in x.shape):
+        raise TypeError(
+            f"a mask is drawn for sizes that are known, not for {x.shape}: export a training step "
+            "for one batch size; in inference, the layers take any"
+        )
     if traced(p):
         raise TypeError(
             "p decides what is compiled, so it is a number, and not traced: close over it, or "

@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
 from mapdrop import maps
 from mapdrop.arrays.torch import drop
+from mapdrop.arrays.torch.source import Source
 from mapdrop.pattern import Pattern, PatternError
 from mapdrop.plan import items
 from mapdrop.settings import Settings
+
+STEP = "mapdrop_step"  # In the state dict of a seeded layer.
 
 
 class Drop(Settings, nn.Module):
     """Drop what the pattern says shares a coin, in training; the identity in eval mode.
 
-    Args are those of `mapdrop.drop`, with p = 0.5 by default. The layer has no state of its own in
-    the state dict. Its attributes (p, which is drop_prob too, exact, balance, block, region, scale,
-    inplace, pattern) may be set at any time: they are checked then, and hold from the next call on.
-    Each call draws a fresh seed from PyTorch's generator for the input's device,
-    unless the model was `seeded`.
+    Args are those of `mapdrop.drop`, with p = 0.5 by default. Its attributes (p, which is drop_prob
+    too, exact, balance, block, region, scale, inplace, pattern) may be set at any time: they are
+    checked then, and hold from the next call on. Each call draws a fresh seed from PyTorch's
+    generator for the input's device, unless the model was `seeded`: only then the layer has an
+    entry in the state dict, the number of its calls so far, `mapdrop_step`.
 
     Shape: any input that fits the pattern; the output has its shape, dtype and memory format.
 
@@ -56,8 +60,7 @@ class Drop(Settings, nn.Module):
         self.inplace = inplace
         self.sizes = items(sizes, "sizes")
         self.ragged = False
-        # Set by `seeded`: (clock, stream). In a tuple, so that the clock is not a child of ours.
-        self.source: tuple[Any, str] | None = None
+        self.source: Source | None = None  # Set by `seeded`.
 
     @property
     def drop_prob(self) -> float:
@@ -75,17 +78,11 @@ class Drop(Settings, nn.Module):
             return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})
         if not self.training or self.p == 0:
             return x
-        seed, stream, step = None, None, 0
-        if self.source is not None:
-            clock, stream = self.source
-            seed, step = clock.read(stream)
         return drop(
             x,
             self.pattern,
             self.p,
-            seed=seed,
-            stream=stream,
-            step=step,
+            seed=self.source,
             exact=self.exact,
             balance=self.balance,
             block=self.block,
@@ -102,6 +99,39 @@ class Drop(Settings, nn.Module):
             f"torch.jit.script cannot compile {type(self).__name__}: use torch.jit.trace, "
             "torch.export or torch.compile, which can"
         )
+
+    @property
+    def mapdrop_step(self) -> int:
+        """How many masks a seeded layer has drawn; 0 for another."""
+        return 0 if self.source is None else self.source.count
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.source is not None:
+            destination[prefix + STEP] = torch.tensor(self.source.count, device="cpu")
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool,
+        missing_keys: Any, unexpected_keys: Any, error_msgs: list[str],
+    ) -> None:  # fmt: skip
+        """Take the count, 0 where the state dict has none, as an unseeded model's."""
+        step = state_dict.pop(prefix + STEP, 0)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if self.source is not None:
+            try:
+                self.source = self.source.at(int(step))
+            except (TypeError, ValueError, RuntimeError, NotImplementedError):
+                error_msgs.append(f"{prefix}{STEP} is the number of a layer's calls, not {step!r}")
+
+    def _replicate_for_data_parallel(self) -> Any:
+        if self.training and self.source is not None:
+            raise RuntimeError(
+                "DataParallel runs copies of a seeded layer in threads, in no certain order; "
+                "use DistributedDataParallel, with mapdrop.torch.shard for one mask of the whole"
+            )
+        return super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         """What differs from the defaults, as in a call."""

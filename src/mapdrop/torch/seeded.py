@@ -2,90 +2,84 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mapdrop import seed as seeds
-from mapdrop.arrays.torch.seed import recorded
+from mapdrop.arrays.torch.source import Source
 from mapdrop.torch.layers import Drop
 
 Model = TypeVar("Model", bound=nn.Module)
-STEP = "mapdrop_step"  # The buffer that `seeded` gives a model.
 
-
-class Clock:
-    """Counts a model's training forwards, in a buffer of the model's."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self.seed = 0
-        self.used: set[str] = set()
-
-    @property
-    def step(self) -> Tensor:
-        """The number of the forward, an int64 tensor where the model is."""
-        step: Tensor = getattr(self.model, STEP)
-        return step
-
-    def advance(self) -> None:
-        """To the next step: before a forward, so that what backward recomputes sees the same."""
-        self.step.add_(1)
-        if not torch.compiler.is_compiling():
-            self.used.clear()
-
-    def read(self, stream: str) -> tuple[int, Tensor]:
-        """The seed and the step for a layer's masks."""
-        if not recorded() and torch._C._current_graph_task_id() < 0:
-            if stream in self.used:
-                warnings.warn(
-                    f"layer {stream!r} of a seeded model was called twice in one forward: both "
-                    "calls drop by the same mask; a layer of its own for each place draws anew",
-                    stacklevel=3,
-                )
-            self.used.add(stream)
-        return self.seed, self.step
+# Wrappers that call the module of that name and add nothing of their own.
+_WRAPPERS = {
+    ("torch._dynamo.eval_frame", "OptimizedModule"): "_orig_mod",
+    ("torch.nn.parallel.data_parallel", "DataParallel"): "module",
+    ("torch.nn.parallel.distributed", "DistributedDataParallel"): "module",
+    ("torch.optim.swa_utils", "AveragedModel"): "module",
+    (
+        "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
+        "ActivationWrapper",
+    ): "_checkpoint_wrapped_module",
+    (
+        "torch.distributed.fsdp.fully_sharded_data_parallel",
+        "FullyShardedDataParallel",
+    ): "_fsdp_wrapped_module",
+}
 
 
 def seeded(model: Model, seed: int) -> Model:
     """Make the masks of every drop layer in `model` a function of (seed, layer's name, step).
 
-    Each layer's qualified name is its stream; the model's one step counter is advanced by each
-    forward of `model` itself in training mode (so a checkpointed layer that is recomputed sees the
-    same step), and is saved in the state dict, as the first forward's step 1: a run that is stopped
-    and resumed continues with the masks it would have had. Between a checkpointed forward and its
-    backward, run no other training forward of the model.
+    Each layer's qualified name is its stream, and its n-th call that drops has step n, whoever
+    calls it: the model's forward, another method, a training loop of parts. A layer that is called
+    twice drops anew. What is recomputed in backward sees the mask of its own forward: each call
+    also draws a number from PyTorch's generator, by which a recomputation that restores the
+    generator, as `torch.utils.checkpoint` does, finds its step. See `replay` for forwards that are
+    run again by other means.
+
+    Each layer's count is in the state dict (`mapdrop_step`): a run that is stopped and resumed
+    continues with the masks it would have had. State dicts of seeded and unseeded models fit each
+    other; without a count a layer starts at 0. Copies of the model or of parts go on by themselves.
 
     Args:
-        model: changed in place; its layers of `mapdrop.torch` at any depth.
-        seed: a whole number from 0 to 2**64 - 1. Given again, the counter starts at 0 again.
+        model: changed in place; its layers of `mapdrop.torch` at any depth. Wrappers
+            (torch.compile, DistributedDataParallel, FSDP, checkpoint_wrapper) leave the names as
+            they are.
+        seed: a whole number from 0 to 2**64 - 1. Given again, the counts start at 0 again.
 
     Returns:
         The model.
 
     Raises:
         TypeError, ValueError: for another seed.
+        RuntimeError: by a layer, where a recomputation does not say of which call it is, and in
+            DataParallel.
 
     >>> net = mapdrop.torch.seeded(nn.Sequential(mapdrop.torch.Dropout(0.5)), seed=7)
     >>> list(net.state_dict())
-    ['mapdrop_step']
+    ['0.mapdrop_step']
     """
     number = seeds.whole(seed, "seed")
-    clock = getattr(model, "_mapdrop_clock", None)
-    if clock is None:
-        clock = model._mapdrop_clock = Clock(model)  # type: ignore[assignment]
-        model.register_buffer(STEP, torch.zeros((), dtype=torch.int64))
-        model.register_forward_pre_hook(_advance)
-    clock.seed = number
-    clock.step.zero_()
-    for name, layer in model.named_modules():
-        if isinstance(layer, Drop):
-            layer.source = (clock, name)
+    found: dict[Drop, str] = {}
+    for name, layer in _layers(model):
+        found.setdefault(layer, name)
+    for layer, name in found.items():
+        layer.source = Source(number, name)
     return model
 
 
-def _advance(model: nn.Module, args: Any) -> None:
-    if model.training:
-        model._mapdrop_clock.advance()  # type: ignore[operator, union-attr]
+def _layers(module: nn.Module, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Drop]]:
+    """Drop layers with their names, in which wrappers do not count."""
+    if isinstance(module, Drop):
+        yield ".".join(path), module
+    wrapped = _wrapped(module)
+    for name, child in module.named_children():
+        yield from _layers(child, path if name == wrapped else (*path, name))
+
+
+def _wrapped(module: nn.Module) -> str | None:
+    kinds = ((kind.__module__, kind.__qualname__) for kind in type(module).__mro__)
+    return next((_WRAPPERS[kind] for kind in kinds if kind in _WRAPPERS), None)

@@ -316,7 +316,6 @@ def inputs(program: Program) -> torch.Tensor:
     return torch.randn(program.samples, channels, SIDE, SIDE, generator=own, dtype=torch.float64)
 
 
-@pytest.mark.filterwarnings("ignore:layer .* of a seeded model was called twice:UserWarning")
 def test_compact_models_train_as_the_models_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     # torch.compile takes seconds for each model that torch.fx cannot follow: other tests have it.
     monkeypatch.setattr(

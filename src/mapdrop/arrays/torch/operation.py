@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mapdrop.arrays.host import overlapping
 from mapdrop.arrays.torch.fused import teach_inductor
-from mapdrop.arrays.torch.seed import fresh
+from mapdrop.arrays.torch.generator import fresh
 from mapdrop.arrays.torch.values import (
     Request,
     drop_anywhere,

@@ -11,10 +11,17 @@ import torch
 from torch import Tensor
 
 from mapdrop import seed as seeds
+from mapdrop.arrays.torch.generator import fresh, recorded
+from mapdrop.arrays.torch.source import Source
 
 
 def ticket(x: Tensor, seed: Any, step: Any) -> Tensor:
-    """Seed and step for dropping x: numbers, tensors of one integer, a generator, or None."""
+    """Seed and step for dropping x: numbers, tensors of one integer, a generator, or None.
+
+    A seeded layer's source has both.
+    """
+    if isinstance(seed, Source):
+        seed, step = seed.ticket(x)
     made = _seed(x, seed)
     if isinstance(step, Tensor):
         return torch.cat([made, step.reshape(1).to(x.device, torch.int64)])
@@ -46,20 +53,6 @@ def read_ticket(ticket: Tensor, stream: str | None) -> tuple[int, int]:
     """The key and the step, as numbers; a device is waited for."""
     number, step = [n % 2**64 for n in (*ticket.tolist(), 0)[:2]]
     return seeds.key(number, stream), step
-
-
-def recorded() -> bool:
-    """Whether operations are written down by PyTorch rather than done."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._is_tracing()
-    )
-
-
-def fresh(device: torch.device, generator: torch.Generator | None = None) -> Tensor:
-    """64 bits from the framework's own generator for the device."""
-    return torch.randint(-(2**63), 2**63 - 1, (1,), device=device, generator=generator)
 
 
 def _number(number: int, device: torch.device) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,33 +11,55 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mapdrop.arrays.torch.seed import fresh
+from mapdrop.arrays.torch.generator import fresh, in_backward
 from mapdrop.shard import Shard
 
-# Not a context variable: what backward recomputes runs in threads of PyTorch's own.
-_held: tuple[Shard, ...] = ()
+_KEY = "mapdrop_shards"
+
+
+class _Held(threading.local):
+    """A thread's own shards. Compiled code is guarded by an attribute that an instance has."""
+
+    def __init__(self) -> None:
+        self.shards: tuple[Shard, ...] = ()
+
+
+_held = _Held()
 
 
 def current() -> tuple[Shard, ...]:
-    """The shards that tensors are at present, the whole's first."""
-    return _held
+    """The shards that this thread's tensors are at present, the whole's first.
+
+    In backward, which PyTorch may run in threads of its own, those of the thread that called it.
+    """
+    if not torch.compiler.is_compiling() and in_backward():
+        found: tuple[Shard, ...] = (
+            torch._C._get_obj_in_tls(_KEY) if torch._C._is_key_in_tls(_KEY) else ()
+        )
+        return found
+    return _held.shards
 
 
 def held(rank: int) -> tuple[Shard, ...]:
     """The shards that tensors of `rank` axes are, their axes counted from the last."""
-    return tuple([shard.from_the_last(rank) for shard in _held])
+    return tuple([shard.from_the_last(rank) for shard in current()])
 
 
 @contextmanager
 def holding(shards: tuple[Shard, ...]) -> Iterator[None]:
     """Tensors are these parts of what they were parts of before."""
-    global _held
-    before = _held
-    _held = before + shards
+    before = current()
+    _hold(before + shards)
     try:
         yield
     finally:
-        _held = before
+        _hold(before)
+
+
+def _hold(shards: tuple[Shard, ...]) -> None:
+    _held.shards = shards
+    if not torch.compiler.is_compiling():
+        torch._C._stash_obj_in_tls(_KEY, shards)  # PyTorch hands it to backward's threads.
 
 
 @contextmanager

@@ -218,12 +218,7 @@ def earliest_draws(found: Analysis, place: dict[fx.Node, int]) -> dict[int, int]
     where = {
         rule.number: place[node] for node, rule in found.rules.items() if isinstance(rule, DropRule)
     }
-    calm = all(rule.drop.fixed for rule in found.drops)
-    earliest = {}
-    for number, at in where.items():
-        before = [r for r in random if r < at]
-        earliest[number] = -1 if calm or not before else max(before)
-    return earliest
+    return {number: max((r for r in random if r < at), default=-1) for number, at in where.items()}
 
 
 def _may_be_random(node: fx.Node, found: Analysis) -> bool:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mapdrop import seed as seeds
 from mapdrop.arrays import host
 from mapdrop.arrays.torch.operation import dropped
 from mapdrop.arrays.torch.seed import read_ticket, ticket
@@ -35,12 +34,10 @@ class Drawn:
 class Dropping(ABC):
     """A drop of whole maps from an array of one shape.
 
-    `gain` is what kept values are multiplied by; `fixed` says whether the mask is a function of the
-    model's seed, so that drawing it earlier changes no other random number.
+    `gain` is what kept values are multiplied by.
     """
 
     gain: float
-    fixed: bool
 
     @abstractmethod
     def kept(self, number: int) -> Kept:
@@ -61,8 +58,6 @@ class Dropping(ABC):
 
 class FeatureDropout(Dropping):
     """PyTorch's own nn.Dropout1d, 2d and 3d: a coin for each of (sample, channel)."""
-
-    fixed = False
 
     def __init__(self, p: float, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         self.p, self.dtype = p, dtype
@@ -91,7 +86,6 @@ class PatternDrop(Dropping):
     def __init__(self, layer: Drop, plan: Plan | Part, shape: tuple[int, ...]) -> None:
         self.layer, self.plan, self.shape = layer, plan, shape
         self.gain = plan.expected or 1.0
-        self.fixed = layer.source is not None
 
     @classmethod
     def of(cls, layer: Drop, shape: tuple[int, ...]) -> PatternDrop | None:
@@ -134,21 +128,17 @@ class PatternDrop(Dropping):
 
     def draw(self, device: torch.device) -> Drawn:
         """See `Dropping`."""
-        source, stream = self._ticket(device)
-        key, at = read_ticket(source, stream)
+        source = self._ticket(device)
+        key, at = read_ticket(source, None)
         coins, _ = host.drawn(self.plan, key, at, torch.get_num_threads())
         return Drawn(self._spread(coins), source)
 
-    def _ticket(self, device: torch.device) -> tuple[Tensor, str | None]:
-        seed, stream, step = None, None, 0
-        if self.layer.source is not None:
-            clock, stream = self.layer.source
-            seed, step = clock.read(stream)
-        return ticket(torch.empty(0, device=device), seed, step), stream
+    def _ticket(self, device: torch.device) -> Tensor:
+        return ticket(torch.empty(0, device=device), self.layer.source, 0)
 
     def draw_there(self, device: torch.device) -> Drawn:
         """See `Dropping`: what the layer itself makes of maps of one value each."""
-        source, _ = self._ticket(device)
+        source = self._ticket(device)
         ones = torch.ones((*self.shape[:2], *[1] * (len(self.shape) - 2)), device=device)
         return Drawn((self.apply(ones, Drawn(None, source)) != 0).flatten(1), source)
 
@@ -161,9 +151,7 @@ class PatternDrop(Dropping):
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
         """See `Dropping`."""
         layer = self.layer
-        stream = None if layer.source is None else layer.source[1]
-        asked = _options(layer, len(self.shape))
-        request = (seeds.check_stream(stream), layer.pattern, layer.p, asked)
+        request = (None, layer.pattern, layer.p, _options(layer, len(self.shape)))
         plan_of(x, request)
         return dropped(x, drawn.source, request)
 

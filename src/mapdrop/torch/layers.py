@@ -125,6 +125,12 @@ class Drop(Settings, nn.Module):
             except (TypeError, ValueError, RuntimeError, NotImplementedError):
                 error_msgs.append(f"{prefix}{STEP} is the number of a layer's calls, not {step!r}")
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """See `nn.Module.to`. A base for torch.func's ensembles is moved to the meta device."""
+        if self.source is not None:
+            self.source.of_many = fn(torch.empty(1)).is_meta
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
     def _replicate_for_data_parallel(self) -> Any:
         if self.training and self.source is not None:
             raise RuntimeError(

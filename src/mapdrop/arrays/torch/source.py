@@ -36,6 +36,7 @@ class Source:
 
     def __init__(self, seed: int, stream: str, count: int = 0) -> None:
         self.seed, self.stream, self.count = seed, stream, count
+        self.of_many = False  # Whether its layer stands for those of several models.
         self._numbers = np.zeros(REMEMBERED, np.int64)  # Of step n at n % REMEMBERED.
         self._shards: list[tuple[Shard, ...]] = [()] * REMEMBERED
         # How compiled graphs name it: a tensor, which unlike a number is no constant of theirs.
@@ -48,6 +49,12 @@ class Source:
 
     def ticket(self, x: Tensor) -> tuple[Tensor, Tensor] | tuple[int, int]:
         """The key and the step for dropping x."""
+        if self.of_many and not x.is_meta:
+            raise RuntimeError(
+                f"layer {self.stream!r} of a seeded model was moved to the meta device and is "
+                "called with values: as the base of an ensemble (torch.func.stack_module_state) it "
+                "would drop by its own seed for all members; seed the base anew if that is meant"
+            )
         if recorded():
             number = torch.ops.mapdrop.fresh_seed(x.new_empty(0, device=_CPU))
         else:

@@ -116,6 +116,15 @@ def test_a_graph_whose_layer_is_not_here_says_so() -> None:
         torch.ops.mapdrop.ticket(torch.tensor([3]), torch.tensor(5))
 
 
+def test_a_cuda_graph_that_would_repeat_a_mask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = net()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match="a CUDA graph would repeat one mask"):
+        model(torch.ones(1, WIDTH))
+    assert model[1].mapdrop_step == 0
+
+
 # --- torch.func
 
 

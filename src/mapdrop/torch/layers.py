@@ -128,7 +128,7 @@ class Drop(Settings, nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """See `nn.Module.to`. A base for torch.func's ensembles is moved to the meta device."""
         if self.source is not None:
-            self.source.of_many = fn(torch.empty(1)).is_meta
+            self.source.of_many = fn(torch.empty(1, device="cpu")).is_meta
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def _replicate_for_data_parallel(self) -> Any:

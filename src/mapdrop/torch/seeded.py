@@ -55,8 +55,9 @@ def seeded(model: Model, seed: int) -> Model:
 
     Raises:
         TypeError, ValueError: for another seed.
-        RuntimeError: by a layer, where a recomputation does not say of which call it is, and in
-            DataParallel.
+        RuntimeError: by a layer, where a recomputation does not say of which call it is (under
+            `preserve_rng_state=False`, say), in DataParallel, while a CUDA graph is captured, and
+            where a model that was moved to the meta device is the base of an ensemble.
 
     >>> net = mapdrop.torch.seeded(nn.Sequential(mapdrop.torch.Dropout(0.5)), seed=7)
     >>> list(net.state_dict())

@@ -73,6 +73,8 @@ def shard(
     `seed=`, `mapdrop.torch.seeded`, or generators that are in the same state. A DTensor needs no
     context: its placements say the same.
 
+    The context belongs to its thread, and to the backward that is called in it.
+
     Nested contexts cut the part again: inside one for the process, ``shard(0, i, k)`` is part i of
     k of its batch, as gradient accumulation takes them. Layers whose input is whole on every
     process (behind a gathering of all parts) belong outside. Where a layer is recomputed in

@@ -62,6 +62,7 @@ class Source:
             if not torch._C._are_functorch_transforms_active():
                 return self.key, self.step(int(number))
         drawn = torch.ops.mapdrop.ticket(number, self.handle)
+        drawn = drawn.to(x.device, non_blocking=True)  # No GPU is waited for.
         return drawn[:1], drawn[1:]
 
     def at(self, count: int) -> Source:
@@ -75,6 +76,11 @@ class Source:
 
     def step(self, number: int) -> int:
         """The next step, remembered by that number; what is recomputed gets its own again."""
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(
+                f"layer {self.stream!r} of a seeded model counts its steps on the host, so a CUDA "
+                "graph would repeat one mask: capture the model unseeded, or without this layer"
+            )
         with _counting:
             if in_backward() or _replaying.get():
                 return self._step_of(number)

@@ -24,6 +24,7 @@ from mapdrop.torch import (
     seeded,
     shard,
 )
+from tests.torch.compact.agreement import ALWAYS, skips
 
 Keeper = Callable[[nn.Module, Tensor], Tensor]
 
@@ -319,16 +320,30 @@ def test_what_was_never_called_cannot_be_repeated() -> None:
     assert layer.mapdrop_step == 0
 
 
-def test_compact_models_are_replayed_too() -> None:
-    def net() -> nn.Module:
-        torch.manual_seed(0)
-        parts = nn.Conv2d(4, 32, 3), SpatialDropout2d(0.5), nn.Conv2d(32, 4, 3)
-        return seeded(nn.Sequential(*parts), 7)
+def skipping() -> nn.Module:
+    torch.manual_seed(0)
+    parts = nn.Conv2d(4, 32, 3), SpatialDropout2d(0.5), nn.Conv2d(32, 4, 3)
+    return seeded(nn.Sequential(*parts), 7)
 
-    plain, fast, (x, *_) = net(), compact(net()), views()
+
+def test_compact_models_are_replayed_too() -> None:
+    plain, fast, (x, *_) = skipping(), compact(skipping(), ALWAYS), views()
     state = torch.get_rng_state()
     wanted = plain(x)
     for within in (nullcontext, replay):
         torch.set_rng_state(state)
         with within():
             torch.testing.assert_close(fast(x), wanted)
+    assert skips(fast)
+
+
+@pytest.mark.parametrize("keep", KEEPERS.values(), ids=KEEPERS)
+def test_compact_models_are_recomputed_too(keep: Keeper) -> None:
+    plain, fast = skipping(), compact(skipping(), ALWAYS)
+    found = []
+    for net, call in ((plain, plain), (fast, lambda x: keep(fast, x))):
+        one, other, _ = views()
+        (call(one) - call(other)).square().mean().backward()
+        found.append([weight.grad for weight in net.parameters()])
+    torch.testing.assert_close(*found)
+    assert skips(fast)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from collections.abc import Mapping
-from types import CellType, CodeType, FunctionType
+from collections.abc import Callable, Iterable, Mapping
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
@@ -18,6 +25,10 @@ MISSING: Any = enum.Enum("MISSING", "MISSING").MISSING  # type: ignore[attr-defi
 _VALUES = (
     int, float, complex, bool, str, bytes, type(None), type(Ellipsis), slice, range, torch.dtype,
     torch.device, torch.layout, torch.memory_format, CodeType,
+)  # fmt: skip
+_CODE = (
+    FunctionType, BuiltinFunctionType, MethodType, ModuleType, type, property, staticmethod,
+    classmethod, torch._ops.OpOverloadPacket, torch._ops.OpOverload,
 )  # fmt: skip
 CONTAINERS = (list, dict, OrderedDict, set)
 
@@ -65,6 +76,15 @@ class Guards:
     def function(self, function: FunctionType) -> None:
         """Expect a function's code, defaults and closure to stay."""
         self._functions.append((function, held(function)))
+
+    def beyond(self, modules: Iterable[Any], followed: Callable[[Any], bool]) -> str:
+        """Return the name of something read that is neither code nor a followed attribute, or ""."""
+        own = {id(module.__dict__) for module in modules}
+        for mapping, key, value in self._entries:
+            inside = id(mapping) in own and (followed(value) or not isinstance(key, str))
+            if not inside and not isinstance(value, _CODE) and value is not MISSING:
+                return str(key)
+        return ""
 
     def hold(self) -> bool:
         """Whether all is as it was."""

@@ -23,7 +23,7 @@ from mapdrop.torch.compact.hooks import all_hooked
 from mapdrop.torch.compact.planner import Schedule, plan
 from mapdrop.torch.compact.report import Report, report
 from mapdrop.torch.compact.snapshot import settings
-from mapdrop.torch.compact.tracing import VIEWS, traceable, traced
+from mapdrop.torch.compact.tracing import VIEWS, followed, traceable, traced
 
 Model = TypeVar("Model", bound=nn.Module)
 _CALLS = 64  # Kinds of calls whose schedules are kept: those that were met last.
@@ -66,8 +66,15 @@ class Engine:
         return schedule.run(tensors)
 
     def ahead(self, model: nn.Module, args: Any, kwargs: Any) -> Schedule | None:
-        """A schedule of which no step reads a mask; None where it would skip nothing."""
-        self.last = schedule = self._schedule(model, args, kwargs, equal=True, in_parts=False)
+        """A schedule of which no step reads a mask; None where it would skip nothing.
+
+        The compiler follows the modules' attributes. Where more is read, nothing is skipped.
+        """
+        schedule = self._schedule(model, args, kwargs, equal=True, in_parts=False)
+        if isinstance(schedule, Schedule):
+            other = schedule.captured.guards.beyond(model.modules(), followed)
+            schedule = f"a compiled graph cannot follow {other!r}" if other else schedule
+        self.last = schedule
         return schedule if isinstance(schedule, Schedule) and schedule.skips else None
 
     def _unfit(self, tensors: list[Tensor]) -> str:
@@ -102,18 +109,18 @@ class Engine:
             return "it is given more than tensors and plain values"
         known = self._known.setdefault(key, [])
         self._known.move_to_end(key)
+        if len(self._known) > _CALLS:
+            self._known.popitem(last=False)
         for at, each in enumerate(known):
             if each.guards.hold():
                 known.insert(0, known.pop(at))
                 self._misses = 0
                 return each.schedule
-        self._misses += 1
+        self._misses += bool(known)
         if self._misses > _MISSES:
             return "what its forward reads changes with nearly every call"
         known.insert(0, self._planned(model, args, kwargs, equal, in_parts))
         del known[_STATES:]
-        while len(self._known) > _CALLS:
-            self._known.popitem(last=False)
         return known[0].schedule
 
     def _planned(

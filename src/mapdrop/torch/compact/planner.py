@@ -34,6 +34,7 @@ class Step:
 class Schedule:
     """The steps of a training forward, for inputs of certain shapes."""
 
+    captured: Captured
     steps: list[Step]
     samples: int
     block: int  # Rows of a sample come in multiples of it.
@@ -103,7 +104,14 @@ class _Writer:
         samples = self.analysis.samples or 0
         scope = EqualScope if self.equal else Scope
         return Schedule(
-            self.steps, samples, self._block(), self.analysis, self.choice, self.forms, scope
+            self.captured,
+            self.steps,
+            samples,
+            self._block(),
+            self.analysis,
+            self.choice,
+            self.forms,
+            scope,
         )
 
     def _block(self) -> int:

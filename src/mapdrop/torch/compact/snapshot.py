@@ -75,6 +75,7 @@ class Snapshot:
         own: dict[str, Any] = {}
         made.__dict__ = own
         dotted = f"{path}." if path else ""
+        leaf = not root and is_leaf(module)
         for name, value in module.__dict__.items():
             if name in ("_parameters", "_buffers"):
                 own[name] = {n: self._tensor(dotted + n, t) for n, t in value.items()}
@@ -88,14 +89,14 @@ class Snapshot:
                 own[name] = type(value)()
             elif name in _INTERNAL:
                 own[name] = None if name == "_compiled_call_impl" else value
+            elif leaf:  # Its own code is PyTorch's or mapdrop's.
+                own[name] = value
+                self.guards.entry(module.__dict__, name)
             else:
                 own[name] = self._attribute(name, value)
         self.guards.hooks(module)
-        if not root and is_leaf(module):
+        if leaf:
             own["forward"] = functools.partial(self._leaf, path, made)
-            for name in own:
-                if name not in _STATE | _HOOKS | _INTERNAL | {"forward"}:
-                    self.guards.entry(module.__dict__, name)
 
     def _tensor(self, path: str, tensor: Tensor | None) -> Tensor | None:
         if tensor is None:

@@ -8,6 +8,7 @@ maps of drops with an exact count.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -33,8 +34,43 @@ def traced(model: nn.Module, args: Any, kwargs: Any) -> Any:
     """The training forward, for `torch.compile`."""
     from torch._dynamo import nonstrict_trace  # Takes seconds to import; here it is already.
 
+    for at, module in enumerate(model.modules()):
+        for name in _settings(id(model))[at]:
+            _follow(getattr(module, name))
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     return nonstrict_trace(recorded)(id(model), parameters, buffers, args, kwargs)
+
+
+def _follow(value: Any) -> None:
+    """Read a value where the compiler sees it, which compiles anew when it changes."""
+    if isinstance(value, dict):
+        for key in value:
+            _follow(value[key])
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _follow(part)
+    elif not isinstance(value, float):
+        str(value)  # What is read but not used the compiler does not guard.
+    elif value - value == 0:
+        value.as_integer_ratio()  # Else a number that changed once would be a variable.
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _settings(number: int) -> list[list[str]]:
+    """The attributes of a model's modules that the compiler can follow, by name."""
+    return [
+        [name for name, value in vars(module).items() if name[0] != "_" and followed(value)]
+        for module in VIEWS[number].modules()
+    ]
+
+
+def followed(value: Any) -> bool:
+    """Whether the compiler notices a change of a module's attribute."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(followed, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(followed, value))
+    return isinstance(value, (bool, int, float, str, NoneType))
 
 
 def recorded(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 from typing import Any
 
@@ -209,6 +211,29 @@ def test_compiled_code_is_shared_by_seeds_and_names() -> None:
     masks = {np.asarray(run(x, key)).tobytes() for key in jax.random.split(KEY, 8)}
     assert len(masks) > 1
     assert len(traces) == 1
+
+
+FIRST = """
+import jax, mapdrop
+
+x, traces = jax.numpy.ones((3, 5)), []
+
+@jax.jit
+def run(x, key):
+    traces.append(key)
+    return mapdrop.drop(x, "b c -> b c", 0.5, seed=key)
+
+for key in jax.random.split(jax.random.key(3), 2):
+    run(x, key)
+print(len(traces))
+"""
+
+
+def test_the_first_drop_of_all_may_be_a_traced_one() -> None:
+    """What it imports then must not have JAX trace the function again."""
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["1"]
 
 
 def test_export() -> None:

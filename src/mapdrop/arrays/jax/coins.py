@@ -42,7 +42,7 @@ def philox(
     and kept, at ten times the cost of each. The first rounds are outside, because they make all
     words depend on all that they come from, in which axes of a mesh too, as a loop's have to.
     """
-    state = jnp.broadcast_arrays(*counter) + list(map(jnp.asarray, key))
+    state = [*jnp.broadcast_arrays(*counter), *map(jnp.asarray, key)]
     mixed = _rounds(4, state)
     done = lax.fori_loop(0, 2, lambda _, s: _rounds(3, s), mixed) if apart else _rounds(6, mixed)
     a, b, c, d, *_ = done

@@ -11,14 +11,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
-from jax.extend.core import Primitive
+from jax import Array, lax
 from jax.interpreters import ad, batching, mlir
 
 from mapdrop.arrays.jax.values import Request, drop_values
 from mapdrop.pattern import Pattern
 
-_drop_p = Primitive("mapdrop_drop")
+# By the class of another primitive: the first drop of all may import this within a function that
+# JAX traces, and to import `jax.extend` there has JAX trace the function again (0.12).
+_drop_p: Any = type(lax.add_p)("mapdrop_drop")
 
 
 def dropped(x: Array, ticket: Any, request: Request) -> Array:

@@ -150,7 +150,7 @@ class Drop(Settings, keras.layers.Layer):
 
     def load_own_variables(self, store: Any) -> None:
         """What was saved; the weights of a model with Keras' own layers have nothing for it."""
-        if _STATE in store:
+        if _STATE in set(store.keys()):  # Before Keras 3.10 a store cannot be asked by `in`.
             self.seed_generator.state.assign(store[_STATE])
 
 

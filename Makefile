@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: study test lint types bench clean
+.PHONY: study test versions lint types bench clean
 
 study: $(INSTALLED)
 	$(BIN)/mapdrop study
@@ -11,6 +11,24 @@ study: $(INSTALLED)
 # A process for each core; one thread that waits must not take another's core.
 test: lint types
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -n auto --dist loadfile
+
+# The wheel, installed with other versions: tests/versions/lowest.txt or newest.txt. As in
+# make versions PYTHON=python3.10 PINS=lowest EXTRAS=torch,keras TESTS="tests/torch/test_*.py"
+PINS ?= newest
+EXTRAS ?= numba
+TESTS ?= tests/test_pattern.py tests/test_coins.py tests/test_numpy.py tests/test_mask.py
+VERSIONS := build/versions
+
+# What frameworks of other versions warn of is no error here.
+versions: export PYTHONPATH =
+versions:
+	rm -rf $(VERSIONS)
+	$(PYTHON) -m venv $(VERSIONS)
+	$(VERSIONS)/bin/pip wheel --quiet --no-deps --wheel-dir $(VERSIONS)/wheel .
+	$(VERSIONS)/bin/pip install --quiet --constraint tests/versions/$(PINS).txt \
+		"$$(ls $(VERSIONS)/wheel/*.whl)[$(EXTRAS)]" hypothesis ml_dtypes pytest
+	$(VERSIONS)/bin/python -c "import mapdrop as m; assert 'site-packages' in m.__file__, m.__file__"
+	$(VERSIONS)/bin/python -m pytest -W default $(TESTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._inductor.fx_passes import post_grad
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mapdrop
@@ -24,6 +25,13 @@ REQUESTS: dict[str, dict[str, Any]] = {
 }
 
 
+# Versions up to 2.10 draw for the compiled operations in another order than for eager ones.
+in_order = pytest.mark.skipif(
+    not hasattr(post_grad, "_is_nondeterministic_seeded_node"),
+    reason="this version's compiler changes the order in which the generator is drawn from",
+)
+
+
 @pytest.fixture(autouse=True)
 def _fresh_compiler() -> None:
     torch._dynamo.reset()
@@ -34,22 +42,26 @@ def whole(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
+@pytest.mark.parametrize(
+    "fresh", [False, pytest.param(True, marks=in_order)], ids=["seed", "fresh"]
+)
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-def test_compiled_equals_eager_for_a_seed_and_for_the_generator(request_: dict[str, Any]) -> None:
+def test_compiled_equals_eager(request_: dict[str, Any], fresh: bool) -> None:
     def twice(x: Tensor, seed: int | None) -> tuple[Tensor, Tensor]:
         first = mapdrop.drop(x, p=0.4, seed=seed, stream="a", **request_)
         return first, mapdrop.drop(first + 1, p=0.4, seed=seed, stream="b", **request_)
 
-    for seed in (None, 2**63 + 5):
-        torch.manual_seed(3)
-        expected = twice(X, seed)
-        torch.manual_seed(3)
-        got = whole(twice)(X, seed)
-        for one, other in zip(got, expected, strict=True):
-            assert torch.equal(one, other)
-        assert not torch.equal(expected[0] == 0, expected[1] == 0)
+    seed = None if fresh else 2**63 + 5
+    torch.manual_seed(3)
+    expected = twice(X, seed)
+    torch.manual_seed(3)
+    got = whole(twice)(X, seed)
+    for one, other in zip(got, expected, strict=True):
+        assert torch.equal(one, other)
+    assert not torch.equal(expected[0] == 0, expected[1] == 0)
 
 
+@in_order
 def test_independent_draws_keep_their_order() -> None:
     def branches(x: Tensor) -> Tensor:
         parts = [mapdrop.drop(x + i, "b c h w -> b c", 0.5) * (i + 1) for i in range(4)]

@@ -197,6 +197,5 @@ torch.library.register_fake(
     "mapdrop::fresh_seed", lambda like: like.new_empty((1,), dtype=torch.int64), lib=_library
 )
 torch.library.register_autograd("mapdrop::drop", _backward, setup_context=_remember, lib=_library)
-if hasattr(torch.library, "register_vmap"):  # From torch 2.5 on.
-    torch.library.register_vmap("mapdrop::drop", _over_examples, lib=_library)
-    torch.library.register_vmap("mapdrop::fresh_seed", _fresh_over_examples, lib=_library)
+torch.library.register_vmap("mapdrop::drop", _over_examples, lib=_library)
+torch.library.register_vmap("mapdrop::fresh_seed", _fresh_over_examples, lib=_library)

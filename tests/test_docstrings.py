@@ -24,7 +24,7 @@ PUBLIC = {
     f"{module}.{name}": (module, name)
     for module, names in {
         "mapdrop": ("drop", "mask", "Mask", "Pattern", "PatternError"),
-        "mapdrop.torch": (*LAYERS, "seeded", "replay", "compact", "shard"),
+        "mapdrop.torch": (*LAYERS, "seeded", "replay", "compact", "compact_report", "shard"),
         "mapdrop.flax": LAYERS,
         "mapdrop.equinox": LAYERS,
         "mapdrop.keras": tuple(re.sub("([123])d$", r"\1D", name) for name in LAYERS),

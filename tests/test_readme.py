@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mypy import api as mypy
 from torch import nn
 
 from benchmarks import compact_tables, compiled, fused, tables
@@ -39,6 +40,15 @@ def test_its_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     y = net(torch.ones(2, 3, 9, 9))
     assert y.shape == (2, 9, 7, 7)
     assert names["m"].coins.shape == (4, 16)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("line", "fine"), [("", True), ("fast.report()", False)])
+def test_type_checkers_take_its_code(tmp_path: Path, line: str, fine: bool) -> None:
+    head = "import torch\nfrom torch import nn\nmaps = torch.ones(2, 64, 9, 9)\n"
+    (tmp_path / "readme.py").write_text(f"{head}{BLOCKS[1]}\n{line}\n", encoding="utf-8")
+    options = ["--strict", "--config-file=", f"--cache-dir={tmp_path}"]
+    out, errors, status = mypy.run([*options, str(tmp_path / "readme.py")])
+    assert (status == 0) == fine, out + errors
 
 
 def test_its_error_is_the_one_that_is_raised() -> None:

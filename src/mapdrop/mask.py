@@ -124,7 +124,7 @@ class Mask:
 
         >>> mapdrop.Mask.load("/dev/null")
         Traceback (most recent call last):
-        ValueError: /dev/null is not a regular file
+        mapdrop.files.IrregularFileError: /dev/null is not a regular file
         """
         # Here, because zipfile takes long to import.
         from mapdrop.files import opened

@@ -219,7 +219,11 @@ def test_ctrl_c_keeps_what_was_found(
         return looked(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(finding.Finder, "_found", interrupted)
-    done = predict(run, data, "--out", tmp_path / "out")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # A job's may be ignored.
+    try:
+        done = predict(run, data, "--out", tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done.exit_code == 1
     assert "stopped" in done.output
     assert f"found: {tmp_path / 'out' / 'predictions.csv'}" in done.output

@@ -241,3 +241,17 @@ def test_training_with_autocast_keeps_the_dtype_that_comes() -> None:
     assert isinstance(grad, Tensor)
     assert grad.dtype == torch.float32
     assert grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Dropout(0.5), lambda: DropPath(0.5), lambda: Drop("b c -> c")]
+)
+def test_tools_that_switch_dropout_on_find_it(make: Callable[[], nn.Module]) -> None:
+    net = nn.Sequential(nn.Linear(64, 64), make(), nn.Linear(64, 64)).eval()
+    x = torch.ones(8, 64)
+    assert torch.equal(net(x), net(x))
+    for module in net.modules():  # As Monte-Carlo wrappers do it.
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.train()
+    samples = torch.stack([net(x) for _ in range(20)])
+    assert samples.var(0).mean() > 0

@@ -117,7 +117,8 @@ def run(
         "test": data.test,
     }
     images, truth = inputs.images[parts["train"]], inputs.points[parts["train"]]
-    losses = train(model, images, truth, settings.recipe, cell.seed, on_step)
+    with torch.random.fork_rng(devices=[]):  # Seeded layers draw from it, for recomputations.
+        losses = train(model, images, truth, settings.recipe, cell.seed, on_step)
     found = {part: predict(model, inputs.normalised[of]) for part, of in parts.items() if len(of)}
     points = {part: in_original(data, parts[part], of.points.numpy()) for part, of in found.items()}
     row = {

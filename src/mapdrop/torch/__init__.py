@@ -3,6 +3,7 @@
 from mapdrop.arrays.torch.shards import shard as shard
 from mapdrop.arrays.torch.source import replay as replay
 from mapdrop.torch.compact import compact as compact
+from mapdrop.torch.compact import compact_report as compact_report
 from mapdrop.torch.layers import Drop as Drop
 from mapdrop.torch.layers import DropBlock1d as DropBlock1d
 from mapdrop.torch.layers import DropBlock2d as DropBlock2d

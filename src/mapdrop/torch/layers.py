@@ -19,7 +19,8 @@ from mapdrop.settings import Settings
 STEP = "mapdrop_step"  # In the state dict of a seeded layer.
 
 
-class Drop(Settings, nn.Module):
+# By PyTorch's base class of its own dropout layers, tools that switch dropout on find ours, too.
+class Drop(Settings, nn.modules.dropout._DropoutNd):
     """Drop what the pattern says shares a coin, in training; the identity in eval mode.
 
     Args are those of `mapdrop.drop`, with p = 0.5 by default. Its attributes (p, which is drop_prob
@@ -121,7 +122,7 @@ class Drop(Settings, nn.Module):
         )
         if self.source is not None:
             try:
-                self.source = self.source.at(int(step))
+                self.source.restart(int(step))
             except (TypeError, ValueError, RuntimeError, NotImplementedError):
                 error_msgs.append(f"{prefix}{STEP} is the number of a layer's calls, not {step!r}")
 

@@ -25,6 +25,7 @@ from mapdrop.localize.run.settings import (
 from mapdrop.localize.run.team import Team
 from mapdrop.localize.run.trained import Trained
 from mapdrop.localize.run.training import Row, Run
+from mapdrop.torch.compact.model import Compact
 from tests.localize import pictured
 
 ALONE = Team(torch.device("cpu"))
@@ -222,6 +223,8 @@ def test_what_is_used_is_the_coarse_network_until_the_refiner_is_trained(
     asked = settings(data)
     stopped_after(tmp_path, asked, 4, resume=False)
     cpu = torch.device("cpu")
-    assert type(Trained.of(tmp_path, cpu).model).__name__ == "CompactCoarseNet"
+    model = Trained.of(tmp_path, cpu).model
+    assert type(model).__name__ == "CoarseNet"
+    assert isinstance(model, Compact)
     trained(tmp_path, asked, resume=True)
     assert type(Trained.of(tmp_path, cpu).model).__name__ == "Cascade"

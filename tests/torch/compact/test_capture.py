@@ -215,6 +215,24 @@ def normalised(m: Any, x: Tensor) -> Tensor:
     return m.c(m.drop(m.norm(m.b(m.drop(m.a(x))))))  # type: ignore[no-any-return]
 
 
+def drop_path_of_timm(m: Any, x: Tensor) -> Tensor:
+    y = m.drop(m.a(x))
+    mask = y.new_empty((y.shape[0], 1, 1, 1)).bernoulli_(0.8)
+    mask.div_(0.8)
+    return m.c(m.drop(m.b(y) * mask))  # type: ignore[no-any-return]
+
+
+def scaled_residual(m: Any, x: Tensor) -> Tensor:
+    y = m.a(x)
+    result = m.drop(m.b(y))
+    result += y
+    return m.c(m.drop(result))  # type: ignore[no-any-return]
+
+
+def any_arguments(m: Any, x: Tensor, *more: Tensor, **options: Any) -> Tensor:
+    return m.c(m.drop(m.a(x)))  # type: ignore[no-any-return]
+
+
 CRASHES = (power, squared_constructor)  # What may end the interpreter runs in one of its own.
 BODIES: list[Body] = [
     plain, by_shape, by_value, by_kind, by_mode, by_gradient, loop, plain_random, plain_noise,
@@ -222,6 +240,7 @@ BODIES: list[Body] = [
     in_place_method, in_place_later, in_place_view, in_place_of_a_part, in_place_through_identity,
     in_place_two_names, in_place_on_an_identity_drop, in_place_after_a_drop_of_what_is_read_again,
     twice_the_same_layer, unused, without_gradient, detached, checkpointed, own_tensor, normalised,
+    drop_path_of_timm, scaled_residual, any_arguments,
 ]  # fmt: skip
 
 
@@ -244,7 +263,13 @@ def test_functions_that_look_into_a_tensor_do_not_crash(body: Body) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("body", [plain, loop, normalised, functional_drop, by_mode, by_kind])
+FOLLOWED: list[Body] = [
+    plain, loop, normalised, functional_drop, by_mode, by_kind, by_gradient, drop_path_of_timm,
+    scaled_residual, any_arguments, own_tensor, noise_like,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", FOLLOWED, ids=lambda body: body.__name__)
 def test_models_that_can_be_followed_do_skip(body: Body) -> None:
     fast = forced(model(body))
     fast(IMAGE)

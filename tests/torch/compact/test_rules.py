@@ -242,9 +242,9 @@ CASES: list[Case] = [
             torch.minimum,
         )
     ],
-    function(operator.iadd, lambda x: operator.iadd(x * 2.0, torch.relu(x))),
-    function(operator.isub, lambda x: operator.isub(x * 2.0, torch.relu(x))),
-    function(operator.imul, lambda x: operator.imul(x * 2.0, torch.relu(x) + 1.0)),
+    function(operator.iadd, lambda x: operator.iadd(x * 2.0, torch.relu(x))),  # type: ignore[no-untyped-call]
+    function(operator.isub, lambda x: operator.isub(x * 2.0, torch.relu(x))),  # type: ignore[no-untyped-call]
+    function(operator.imul, lambda x: operator.imul(x * 2.0, torch.relu(x) + 1.0)),  # type: ignore[no-untyped-call]
     *[
         function(key, lambda x, key=key: getattr(torch.tanh(x), key)(torch.relu(x)), note="of two")
         for key in ("add", "sub", "mul")

@@ -18,7 +18,7 @@ from mapdrop.torch.compact.drops import PatternDrop, dropping
 from mapdrop.torch.compact.equal import EqualLayout
 from mapdrop.torch.compact.layout import Layout
 from mapdrop.torch.compact.rows import convert
-from tests.torch.compact.agreement import ALWAYS, check, pixels, skips
+from tests.torch.compact.agreement import ALWAYS, check, outcome, pixels, skips
 
 CPU = torch.device("cpu")
 # Not by an import statement, which would find the function compact.
@@ -184,6 +184,81 @@ def test_what_is_dropped_is_not_computed() -> None:
     shapes.clear()
     torch.compile(made("a mask for two"), backend=convolved(shapes))(pixels(4, 3, 9, 9))
     assert shapes == [(40, 3, 3, 3), (24, 40, 3, 3)]
+
+
+SETTINGS: dict[str, Callable[[Any], object]] = {
+    "p": lambda net: setattr(net[2], "p", 0.25),
+    "p behind the layer's back": lambda net: net[2].__dict__.update(p=0.2),
+    "a drop in eval mode": lambda net: net[2].eval(),
+    "padding": lambda net: setattr(net[3], "padding", (1, 1)),
+    "stride": lambda net: setattr(net[3], "stride", (1, 1)),
+    "a layer replaced": lambda net: net.__setitem__(1, nn.Tanh()),
+    "another kind of mask": lambda net: setattr(net[2], "exact", None),
+}
+
+
+@pytest.mark.parametrize("change", SETTINGS.values(), ids=SETTINGS)
+def test_what_changes_after_the_first_call_is_followed(change: Callable[[Any], object]) -> None:
+    torch._dynamo.reset()
+    net = made("a mask for two")
+    compiled = Stepped(torch.compile(compact(net, ALWAYS), backend="aot_eager", fullgraph=True))
+    x, dense = pixels(4, 3, 11, 11), Stepped(net)
+    check(dense, compiled, (x,))
+    before = outcome(dense, (x,), 1)["output"]
+    change(net)
+    assert not torch.equal(outcome(dense, (x,), 1)["output"], before)
+    for seed in range(2):
+        check(dense, compiled, (x,), seed)
+
+
+def test_norms_in_eval_mode_are_followed() -> None:
+    torch._dynamo.reset()
+    net = made("batch norm")
+    compiled = Stepped(torch.compile(compact(net, ALWAYS), backend="aot_eager", fullgraph=True))
+    for _ in range(2):
+        check(Stepped(net), compiled, (pixels(4, 3, 6, 6),))
+        net[1].eval()  # type: ignore[index]
+
+
+class Reads(nn.Module):
+    """Its forward reads a number, in a place that a compiled graph follows or not."""
+
+    kind_factor = 1.0
+
+    def __init__(self, read: Callable[[Any], float]) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.a, self.drop, self.b = nn.Conv2d(3, 40, 3), exact(2), nn.Conv2d(40, 4, 3)
+        self.state, self.read, self.factor = {"factors": [1.0]}, read, 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.drop(self.a(x))) * self.read(self)  # type: ignore[no-any-return]
+
+
+READS: dict[str, tuple[Callable[[Any], float], Callable[[Any], object], bool]] = {
+    "an attribute": (lambda m: m.factor, lambda m: setattr(m, "factor", 3.0), True),
+    "a list in a dict": (
+        lambda m: m.state["factors"][0], lambda m: m.state["factors"].__setitem__(0, 3.0), True,
+    ),
+    "a class's": (lambda m: m.kind_factor, lambda m: setattr(Reads, "kind_factor", 3.0), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", READS.values(), ids=READS)
+def test_what_a_forward_reads_is_followed_or_breaks_the_graph(case: Any) -> None:
+    torch._dynamo.reset()
+    read, change, followed = case
+    net = Reads(read).double()
+    fast = compact(net, ALWAYS)
+    compiled = Stepped(torch.compile(fast, backend="aot_eager", fullgraph=followed))
+    x = pixels(4, 3, 6, 6)
+    try:
+        check(Stepped(net), compiled, (x,))
+        assert skips(fast)
+        change(net)
+        check(Stepped(net), compiled, (x,))
+    finally:
+        Reads.kind_factor = 1.0
 
 
 def test_another_batch_is_traced_anew() -> None:

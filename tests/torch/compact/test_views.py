@@ -225,8 +225,8 @@ class Counting(Net):
         self.register_buffer("average", torch.ones(C, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        self.count.add_(1)  # type: ignore[operator, union-attr]
-        self.average.mul_(0.5)  # type: ignore[operator, union-attr]
+        self.count.add_(1)  # type: ignore[operator]
+        self.average.mul_(0.5)  # type: ignore[operator]
         y = self.drop(self.a(x)) * self.average + self.count
         return self.c(self.drop(self.b(y)))  # type: ignore[no-any-return]
 

@@ -65,9 +65,12 @@ class Source:
         drawn = drawn.to(x.device, non_blocking=True)  # No GPU is waited for.
         return drawn[:1], drawn[1:]
 
-    def at(self, count: int) -> Source:
-        """The same after so many calls, of which none is remembered."""
-        return Source(self.seed, self.stream, seeds.whole(count, "count"))
+    def restart(self, count: int) -> None:
+        """Go on after so many calls, of which none is remembered."""
+        number = seeds.whole(count, "count")
+        with _counting:
+            self.count, self.of_many = number, False
+            self._numbers.fill(0)
 
     @property
     def key(self) -> int:

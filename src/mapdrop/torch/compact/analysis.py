@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.nn.utils.parametrize import is_parametrized
 
 from mapdrop.torch.compact.capture import Captured
 from mapdrop.torch.compact.drops import Dropping, FeatureDropout, dropping
@@ -222,9 +223,13 @@ def earliest_draws(found: Analysis, place: dict[fx.Node, int]) -> dict[int, int]
 
 
 def _may_be_random(node: fx.Node, found: Analysis) -> bool:
-    if node.op in ("placeholder", "get_attr", "output") or node in found.rules:
+    if node.op in ("placeholder", "get_attr", "output"):
         return False
     site = found.sites[node]
+    if site.module is not None and is_parametrized(site.module):
+        return True  # As DropConnect is, when its layer reads the weight.
+    if node in found.rules:
+        return False
     if site.module is not None:
         harmless = isinstance(site.module, torch.nn.modules.dropout._DropoutNd)
         idle = harmless and not (site.module.training and site.module.p > 0)

@@ -78,12 +78,15 @@ class Guards:
         self._functions.append((function, held(function)))
 
     def beyond(self, modules: Iterable[Any], followed: Callable[[Any], bool]) -> str:
-        """Return the name of something read that is neither code nor a followed attribute, or ""."""
+        """Return the name of what is read but neither code nor a followed attribute; or ""."""
         own = {id(module.__dict__) for module in modules}
         for mapping, key, value in self._entries:
-            inside = id(mapping) in own and (followed(value) or not isinstance(key, str))
-            if not inside and not isinstance(value, _CODE) and value is not MISSING:
+            attribute = id(mapping) in own and followed(value)
+            if not (attribute or isinstance(value, _CODE) or value is MISSING):
                 return str(key)
+        for function, _ in self._functions:
+            if not all(isinstance(c.cell_contents, _CODE) for c in function.__closure__ or ()):
+                return function.__qualname__
         return ""
 
     def hold(self) -> bool:

@@ -23,7 +23,7 @@ from mapdrop.torch.compact.hooks import all_hooked
 from mapdrop.torch.compact.planner import Schedule, plan
 from mapdrop.torch.compact.report import Report, report
 from mapdrop.torch.compact.snapshot import settings
-from mapdrop.torch.compact.tracing import VIEWS, followed, traceable, traced
+from mapdrop.torch.compact.tracing import VIEWS, followable, traceable, traced
 
 Model = TypeVar("Model", bound=nn.Module)
 _CALLS = 64  # Kinds of calls whose schedules are kept: those that were met last.
@@ -66,15 +66,8 @@ class Engine:
         return schedule.run(tensors)
 
     def ahead(self, model: nn.Module, args: Any, kwargs: Any) -> Schedule | None:
-        """A schedule of which no step reads a mask; None where it would skip nothing.
-
-        The compiler follows the modules' attributes. Where more is read, nothing is skipped.
-        """
-        schedule = self._schedule(model, args, kwargs, equal=True, in_parts=False)
-        if isinstance(schedule, Schedule):
-            other = schedule.captured.guards.beyond(model.modules(), followed)
-            schedule = f"a compiled graph cannot follow {other!r}" if other else schedule
-        self.last = schedule
+        """A schedule of which no step reads a mask; None where it would skip nothing."""
+        self.last = schedule = self._schedule(model, args, kwargs, equal=True, in_parts=False)
         return schedule if isinstance(schedule, Schedule) and schedule.skips else None
 
     def _unfit(self, tensors: list[Tensor]) -> str:
@@ -211,7 +204,7 @@ class Compact:
         """The model's own forward; in training mode without the maps that are dropped."""
         if not self.training or _exporting():  # type: ignore[attr-defined]
             return super().forward(*args, **kwargs)  # type: ignore[misc]
-        if torch.compiler.is_compiling() and traceable(self):  # type: ignore[arg-type]
+        if torch.compiler.is_compiling() and traceable(self) and followable(id(self)):  # type: ignore[arg-type]
             return traced(self, args, kwargs)  # type: ignore[arg-type]
         return _training_forward(self, args, kwargs)
 
@@ -252,7 +245,7 @@ def compact(model: Model, costs: Costs | None = None) -> Model:
     one after it, forward or backward. The result and all gradients are those of the model itself
     with the same random numbers, up to rounding. `nn.Dropout1d`, `2d` and `3d` and the layers of
     `mapdrop.torch` that drop whole maps or whole samples count. Where skipping would not pay, or an
-    operation is unknown, the model computes as it is; `fast.report()` says what is skipped. Under
+    operation is unknown, the model computes as it is; `compact_report` says what is skipped. Under
     `torch.compile` a model whose drops keep an exact number (`exact="c"`) is part of the compiled
     graph; any other stays a part of its own, with a graph break.
 
@@ -281,3 +274,28 @@ def compact(model: Model, costs: Costs | None = None) -> Model:
     view = _view(model.mapdrop_kind if isinstance(model, Compact) else type(model), costs)
     view.__dict__ = model.__dict__
     return view  # type: ignore[no-any-return]
+
+
+def compact_report(model: nn.Module, *, measured: bool = False) -> Report:
+    """Return what a compact model's last training call skipped, and why not where it did not.
+
+    It is `model.report()`, for type checkers: `compact` returns the model's own type, which has no
+    such method.
+
+    Args:
+        model: what `compact` returned.
+        measured: whether to time each operation that skips, alone, whole and as planned.
+
+    Raises:
+        TypeError: for a model that `compact` did not return.
+
+    >>> fast = mapdrop.torch.compact(nn.Sequential(nn.Conv2d(3, 64, 3), nn.Dropout2d(0.5)))
+    >>> print(mapdrop.torch.compact_report(fast))
+    nothing is skipped: it was not called in training mode yet
+    """
+    if not isinstance(model, Compact):
+        raise TypeError(
+            f"compact_report takes what compact returned, not a {type(model).__name__}: "
+            "fast = compact(model), and then compact_report(fast)"
+        )
+    return model.report(measured=measured)

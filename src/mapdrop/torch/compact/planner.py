@@ -34,7 +34,6 @@ class Step:
 class Schedule:
     """The steps of a training forward, for inputs of certain shapes."""
 
-    captured: Captured
     steps: list[Step]
     samples: int
     block: int  # Rows of a sample come in multiples of it.
@@ -104,7 +103,6 @@ class _Writer:
         samples = self.analysis.samples or 0
         scope = EqualScope if self.equal else Scope
         return Schedule(
-            self.captured,
             self.steps,
             samples,
             self._block(),

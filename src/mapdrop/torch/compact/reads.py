@@ -60,8 +60,9 @@ class Reads:
     `unknown` are the attributes of the model that hold what cannot be watched.
     """
 
-    def __init__(self, guards: Guards, unknown: set[str]) -> None:
-        self.guards, self.unknown = guards, unknown
+    def __init__(self, guards: Guards, unknown: set[str], ahead: bool = False) -> None:
+        """Ahead: follow code without running it, by all that it may call."""
+        self.guards, self.unknown, self.ahead = guards, unknown, ahead
         self.names: set[str] = {"forward"}
         self.asked: set[str] = set()  # Attributes that may be missing.
         self._seen: dict[CodeType, bool] = {}  # Whether a library has the code.
@@ -91,7 +92,16 @@ class Reads:
         self._functions.add(function.__code__)
         self.guards.function(function)
         for value in held(function):
-            self._constant(value, f"what {function.__qualname__} holds")
+            self.constant(value, f"what {function.__qualname__} holds")
+        if self.ahead:
+            self._code(function.__code__, function.__globals__)
+
+    def _code(self, code: CodeType, space: dict[str, Any]) -> None:
+        self._names(code)
+        self._instructions(code, space)
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                self._code(inner, space)
 
     def _profile(self, frame: FrameType, event: str, arg: Any) -> None:
         try:
@@ -115,7 +125,7 @@ class Reads:
         if code.co_freevars and code not in self._nested:
             self._closed.add(code)
             for free in code.co_freevars:
-                self._constant(frame.f_locals.get(free), f"{free!r} of the function around it")
+                self.constant(frame.f_locals.get(free), f"{free!r} of the function around it")
         self._names(code)
         self._instructions(code, frame.f_globals)
 
@@ -166,9 +176,9 @@ class Reads:
                 raise UnreadableError(f"it reads the module {said}")
             self.guards.entry(vars(value), attribute)
             value, said = vars(value)[attribute], f"{said}.{attribute}"
-        self._constant(value, said)
+        self.constant(value, said)
 
-    def _constant(self, value: Any, said: str) -> None:
+    def constant(self, value: Any, said: str) -> None:
         """Raise for what may change while it stays the same object."""
         if is_value(value) or isinstance(value, logging.Logger):
             return
@@ -176,12 +186,12 @@ class Reads:
             self.function(value)
         elif isinstance(value, functools.partial) and type(value) is functools.partial:
             for part in (value.func, *value.args, *value.keywords.values()):
-                self._constant(part, said)
+                self.constant(part, said)
         elif isinstance(value, (staticmethod, classmethod)):
-            self._constant(value.__func__, said)
+            self.constant(value.__func__, said)
         elif isinstance(value, property):
             for part in (value.fget, value.fset, value.fdel):
-                self._constant(part, said)
+                self.constant(part, said)
         elif isinstance(value, type):
             self._kinds.setdefault(value)
         elif not _library(value):
@@ -204,7 +214,7 @@ class Reads:
             for base in bases:  # One that has it not may get it, before the one that has it.
                 self.guards.entry(vars(base), name)
                 if name in vars(base):
-                    self._constant(vars(base)[name], f"{base.__name__}.{name}")
+                    self.constant(vars(base)[name], f"{base.__name__}.{name}")
 
     def finish(self) -> None:
         """Raise UnreadableError where something was read that no guard follows."""

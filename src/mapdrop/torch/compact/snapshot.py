@@ -227,3 +227,27 @@ def _guard_inside(value: Any, guards: Guards) -> None:
         guards.container(value)
         for part in value.values() if isinstance(value, dict) else value:
             _guard_inside(part, guards)
+
+
+def beyond(model: nn.Module, kind: type[nn.Module], followed: Callable[[Any], bool]) -> str:
+    """Return the name of something that a model's code may read beyond its followed attributes.
+
+    Its code is not run for that, so that this holds for any call; "" where there is nothing.
+    """
+    guards = Guards()
+    reads = Reads(guards, set(), ahead=True)
+    modules = [m for m in model.modules() if m is model or not is_leaf(m)]
+    kinds = {kind if m is model else type(m) for m in modules}
+    try:
+        count = -1
+        while count != len(reads.names):  # What a method reads may be another method.
+            count = len(reads.names)
+            reads.attributes(kinds)
+            for module in modules:
+                for name in reads.names & vars(module).keys() - _STATE - _HOOKS - _INTERNAL:
+                    value = vars(module)[name]
+                    if not followed(value):
+                        reads.constant(getattr(value, "__func__", value), name)
+    except UnreadableError as problem:
+        return str(problem)
+    return guards.beyond(model.modules(), followed)

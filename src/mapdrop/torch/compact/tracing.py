@@ -18,7 +18,9 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
+from mapdrop.arrays.torch.source import Source
 from mapdrop.torch.compact.capture import tensors_of
+from mapdrop.torch.compact.snapshot import beyond
 from mapdrop.torch.layers import Drop
 
 VIEWS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
@@ -30,15 +32,25 @@ def traceable(model: nn.Module) -> bool:
     return any(isinstance(m, Drop) and m.exact is not None for m in model.modules())
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def followable(number: int) -> bool:
+    """Whether the compiler sees all that the view of that number reads."""
+    view: Any = VIEWS[number]
+    other = beyond(view, view.mapdrop_kind, followed)
+    if other:
+        view._mapdrop_engine.last = f"a compiled graph cannot follow what it reads: {other}"
+    return not other
+
+
 def traced(model: nn.Module, args: Any, kwargs: Any) -> Any:
     """The training forward, for `torch.compile`."""
-    from torch._dynamo import nonstrict_trace  # Takes seconds to import; here it is already.
-
     for at, module in enumerate(model.modules()):
         for name in _settings(id(model))[at]:
             _follow(getattr(module, name))
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-    return nonstrict_trace(recorded)(id(model), parameters, buffers, args, kwargs)
+    # Public in later versions of PyTorch.
+    trace = getattr(torch.compiler, "nonstrict_trace", None) or torch._dynamo.nonstrict_trace
+    return trace(recorded)(id(model), parameters, buffers, args, kwargs)
 
 
 def _follow(value: Any) -> None:
@@ -70,7 +82,7 @@ def followed(value: Any) -> bool:
         return all(isinstance(key, str) for key in value) and all(map(followed, value.values()))
     if isinstance(value, (list, tuple)):
         return all(map(followed, value))
-    return isinstance(value, (bool, int, float, str, NoneType))
+    return isinstance(value, (bool, int, float, str, NoneType, Source))
 
 
 def recorded(

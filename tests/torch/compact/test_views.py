@@ -276,6 +276,22 @@ def test_a_weight_is_computed_as_often_as_in_the_model(
     assert skips(fast) == (costs is ALWAYS)
 
 
+class Own(nn.Conv2d):
+    """A layer's subclass: PyTorch's code reads its settings."""
+
+
+def test_settings_of_a_layer_s_subclass_are_followed() -> None:
+    net = nn.Sequential(Own(3, C, 3, padding=1), nn.Dropout2d(0.5), Own(C, 4, 3)).double()
+    fast = forced(net)
+    check(net, fast, (IMAGE,))
+    assert skips(fast)
+    before = fast(IMAGE).shape
+    net[0].padding = (0, 0)  # type: ignore[assignment]
+    check(net, fast, (IMAGE,))
+    assert fast(IMAGE).shape != before
+    assert skips(fast)
+
+
 def test_a_rate_that_changes_with_every_step() -> None:
     net = Net().double()
     fast: Any = forced(net)

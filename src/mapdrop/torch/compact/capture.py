@@ -56,17 +56,17 @@ def capture(model: nn.Module, kind: type[nn.Module], args: Any, kwargs: Any) -> 
 
     Raises CaptureError.
     """
-    recorder = _Recorder()
-    snapshot = Snapshot(model, recorder.fake, recorder.leaf)
-    recorder.paths = snapshot.paths
-    reads = Reads(snapshot.guards, snapshot.unknown)
-    recorder.paused = reads.paused
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        with reads:
-            return kind.forward(snapshot.copy, *args, **kwargs)
-
     with _generators_kept(), _explained():
+        recorder = _Recorder()
+        snapshot = Snapshot(model, recorder.fake, recorder.leaf)
+        recorder.paths = snapshot.paths
+        reads = Reads(snapshot.guards, snapshot.unknown)
+        recorder.paused = reads.paused
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            with reads:
+                return kind.forward(snapshot.copy, *args, **kwargs)
+
         graph, output = recorder.record(forward, args, kwargs)
         if snapshot.changed():
             raise CaptureError("its forward changes what its modules hold")
@@ -76,10 +76,10 @@ def capture(model: nn.Module, kind: type[nn.Module], args: Any, kwargs: Any) -> 
 
 def recapture(graph: fx.GraphModule, inputs: tuple[Tensor, ...]) -> Captured:
     """The same of a graph that PyTorch's compiler made. Raises CaptureError."""
-    recorder = _Recorder()
-    snapshot = Snapshot(graph, recorder.fake, recorder.leaf)
-    recorder.paths = snapshot.paths
     with _generators_kept(), _explained():
+        recorder = _Recorder()
+        snapshot = Snapshot(graph, recorder.fake, recorder.leaf)
+        recorder.paths = snapshot.paths
         recorded, output = recorder.record(_Named(snapshot.copy, recorder).run, inputs, {})
     return Captured(recorded, graph, output, snapshot.guards)
 

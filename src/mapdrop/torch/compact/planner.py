@@ -131,7 +131,6 @@ class _Writer:
             self._add(("draw", rule.number), run, [])
 
     def _node(self, node: fx.Node, tensors: list[fx.Node]) -> None:
-        value = node.meta.get("val")
         if node.op == "placeholder":
             at = tensors.index(node)
             self._add(node, lambda env, scope: env["inputs"][at], [])
@@ -149,8 +148,6 @@ class _Writer:
                 return pytree.tree_unflatten(leaves, structure)
 
             self._add("output", run, list(slots.values()))
-        elif value is not None and not _has_tensor(value):
-            self._add(node, lambda env, scope: value, [])
         else:
             self._operation(node)
 
@@ -281,11 +278,3 @@ def _skipped(node: Any, writer: _Writer) -> bool:
         and bool(node.users)
         and all(user in rules and user.target is operator.getitem for user in node.users)
     )
-
-
-def _has_tensor(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return any(map(_has_tensor, value))
-    if isinstance(value, dict):
-        return any(map(_has_tensor, value.values()))
-    return isinstance(value, Tensor)

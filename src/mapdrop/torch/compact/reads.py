@@ -164,12 +164,11 @@ class Reads:
                 raise UnreadableError(f"{code.co_name} imports {step.argval}")
 
     def _global(self, name: str, space: dict[str, Any], path: Iterator[str]) -> None:
-        owner: Any = space if name in space else vars(builtins)
-        value = owner.get(name, MISSING)
+        self.guards.entry(space, name)
+        self.guards.entry(vars(builtins), name)
+        value, said = space.get(name, vars(builtins).get(name, MISSING)), name
         if value is MISSING:
             return  # Reading it raises.
-        self.guards.entry(space, name)
-        said = name
         while isinstance(value, ModuleType) and not trusted(value.__name__):
             attribute = next(path, None)
             if attribute is None or attribute not in vars(value):

@@ -22,7 +22,7 @@ _OUT_OF_PLACE = {
 
 
 class Site:
-    """One node. `node.meta["val"]` has a fake tensor of its result (see `shapes`)."""
+    """One node. `node.meta["val"]` has a fake tensor of its result (see `capture`)."""
 
     def __init__(self, node: fx.Node, owner: nn.Module) -> None:
         self.node, self.owner = node, owner

@@ -175,7 +175,10 @@ class Snapshot:
         reads.attributes({type(thing) for thing in (*modules, *self._plain)})
         for thing in (*modules, *self._plain):
             own = vars(thing)
-            read = own if reads.dynamic else reads.names & own.keys()
+            inherits = _inherits_code(type(thing))
+            if inherits and self.unknown & own.keys():
+                raise UnreadableError(f"a {type(thing).__name__} holds what is no plain value")
+            read = own if reads.dynamic or inherits else reads.names & own.keys()
             missing = reads.shadows(type(thing).__mro__) - own.keys()
             for name in (*read, *missing, "training"):
                 if name not in _STATE | _HOOKS | _INTERNAL:
@@ -184,6 +187,12 @@ class Snapshot:
                     if isinstance(function, FunctionType):
                         reads.function(function)
         reads.finish()
+
+
+def _inherits_code(kind: type) -> bool:
+    """Whether a class has code that is not watched, of a library's class but `nn.Module`."""
+    bases = [base for base in kind.__mro__ if base not in (nn.Module, object)]
+    return any(trusted(b.__module__) and not b.__module__.startswith("mapdrop") for b in bases)
 
 
 def _content(container: Any) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -164,6 +165,27 @@ def test_other_threads_run_while_a_model_is_captured() -> None:
         thread.join()
     assert not problems
     assert all(captures)
+
+
+def test_the_garbage_collector_s_callbacks_are_not_the_model_s() -> None:
+    factors = [1.0]  # Which no capture of a model that reads it could follow.
+
+    def callback(phase: str, info: dict[str, int]) -> None:
+        factors.append(float(len(factors)))
+
+    before = gc.get_threshold()
+    gc.callbacks.append(callback)
+    gc.set_threshold(1)
+    try:
+        net = Net().double()
+        fast = forced(net)
+        check(net, fast, (IMAGE,))
+        assert skips(fast)
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(callback)
+    assert gc.isenabled()
+    assert len(factors) > 1
 
 
 def test_two_threads_capture_at_once() -> None:

@@ -11,6 +11,7 @@ import builtins
 import dis
 import enum
 import functools
+import gc
 import inspect
 import logging
 import sys
@@ -79,11 +80,16 @@ class Reads:
 
     def __enter__(self) -> Reads:
         self._before = sys.getprofile()
+        # The collector's callbacks run in whatever code is running, and are none of the model's.
+        self._collects = gc.isenabled()
+        gc.disable()
         sys.setprofile(self._profile)
         return self
 
     def __exit__(self, *problem: Any) -> None:
         sys.setprofile(self._before)
+        if self._collects:
+            gc.enable()
 
     def function(self, function: FunctionType) -> None:
         """Guard what a function holds beside its code: defaults and closure."""

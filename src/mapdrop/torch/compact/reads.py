@@ -18,6 +18,7 @@ import sys
 import types
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -80,16 +81,13 @@ class Reads:
 
     def __enter__(self) -> Reads:
         self._before = sys.getprofile()
-        # The collector's callbacks run in whatever code is running, and are none of the model's.
-        self._collects = gc.isenabled()
-        gc.disable()
+        _Collector.pause()
         sys.setprofile(self._profile)
         return self
 
     def __exit__(self, *problem: Any) -> None:
         sys.setprofile(self._before)
-        if self._collects:
-            gc.enable()
+        _Collector.resume()
 
     def function(self, function: FunctionType) -> None:
         """Guard what a function holds beside its code: defaults and closure."""
@@ -237,6 +235,32 @@ class Reads:
         home, bound = _home(function)
         if not trusted(home) or (not bound and function in _EFFECTS):
             raise UnreadableError(f"its forward calls {function.__qualname__} of {home}")
+
+
+class _Collector:
+    """Pauses the garbage collector while any thread is watched.
+
+    Its callbacks run in whatever code is running, and are none of the model's.
+    """
+
+    _lock, _watched, _enabled = Lock(), 0, False
+
+    @classmethod
+    def pause(cls) -> None:
+        """Begin to watch a thread."""
+        with cls._lock:
+            if cls._watched == 0:
+                cls._enabled = gc.isenabled()
+                gc.disable()
+            cls._watched += 1
+
+    @classmethod
+    def resume(cls) -> None:
+        """Watch it no longer."""
+        with cls._lock:
+            cls._watched -= 1
+            if cls._watched == 0 and cls._enabled:
+                gc.enable()
 
 
 def _home(function: Any) -> tuple[str, bool]:

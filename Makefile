@@ -13,10 +13,10 @@ test: lint types
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -n auto --dist loadfile
 
 # The wheel, installed with other versions: tests/versions/lowest.txt or newest.txt. As in
-# make versions PYTHON=python3.10 PINS=lowest EXTRAS=torch,keras TESTS="tests/torch/test_*.py"
+# make versions PYTHON=python3.10 PINS=lowest EXTRAS=torch,keras TESTS="tests/backends/torch tests/torch"
 PINS ?= newest
 EXTRAS ?= numba
-TESTS ?= tests/test_pattern.py tests/test_coins.py tests/test_numpy.py tests/test_mask.py
+TESTS ?= tests/spec tests/backends/test_numpy.py tests/test_mask.py
 VERSIONS := build/versions
 
 # What frameworks of other versions warn of is no error here.

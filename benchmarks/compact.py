@@ -20,12 +20,12 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from benchmarks.models import MODELS, Model
-from mapdrop.bench.arithmetic import beside_drops, bound
-from mapdrop.bench.chains import chain
-from mapdrop.bench.environment import environment
-from mapdrop.bench.memory import peak
-from mapdrop.bench.timing import Times, interleaved, ratio
 from mapdrop.localize.network import CoarseNet
+from mapdrop.tools.bench.arithmetic import beside_drops, bound
+from mapdrop.tools.bench.chains import chain
+from mapdrop.tools.bench.environment import environment
+from mapdrop.tools.bench.memory import peak
+from mapdrop.tools.bench.timing import Times, interleaved, ratio
 from mapdrop.torch import SpatialDropout2d, compact
 
 RESULTS = Path(__file__).parent / "results" / "compact-cpu.jsonl"

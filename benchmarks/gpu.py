@@ -20,11 +20,11 @@ import torch
 import mapdrop
 from benchmarks import compiled, fused
 from benchmarks.pages import RESULTS
-from mapdrop.bench.case import BOTH, FORWARD, LAST, PLAIN, Case
-from mapdrop.bench.environment import environment
-from mapdrop.bench.measure import measured
-from mapdrop.bench.shapes import find
-from mapdrop.bench.ways import torch as way
+from mapdrop.tools.bench.case import BOTH, FORWARD, LAST, PLAIN, Case
+from mapdrop.tools.bench.environment import environment
+from mapdrop.tools.bench.measure import measured
+from mapdrop.tools.bench.shapes import find
+from mapdrop.tools.bench.ways import torch as way
 
 SECONDS = 1.0
 CASES = [

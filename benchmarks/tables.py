@@ -7,8 +7,8 @@ python -m benchmarks.tables
 from __future__ import annotations
 
 from benchmarks.pages import DOCS, README, RESULTS, Record, measured_on, newest, placed
-from mapdrop.bench.case import BOTH, FORWARD, OURS, PLAIN
-from mapdrop.bench.report import theirs, time_text
+from mapdrop.tools.bench.case import BOTH, FORWARD, OURS, PLAIN
+from mapdrop.tools.bench.report import theirs, time_text
 
 PAGE = DOCS / "bench.md"
 # Of the packages a row was measured with, those that are named below the table.

@@ -21,7 +21,7 @@ if importlib.util.find_spec("triton"):
 
 # PyTorch finds a graph that it compiled before by the operations in it, not by our code behind
 # them: without a folder of their own, tests would run what an earlier version was compiled to.
-_CODE = sorted((Path(__file__).parents[1] / "src" / "mapdrop" / "arrays" / "torch").glob("*.py"))
+_CODE = sorted((Path(__file__).parents[1] / "src" / "mapdrop" / "backends" / "torch").glob("*.py"))
 _VERSION = hashlib.blake2b(b"".join(f.read_bytes() for f in _CODE), digest_size=8).hexdigest()
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{tempfile.gettempdir()}/mapdrop-inductor-{_VERSION}"
 

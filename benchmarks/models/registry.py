@@ -12,8 +12,8 @@ from benchmarks.models.model import Model, Size
 from benchmarks.models.tcn import TCN, Normalise, by_hook, by_parametrization
 from benchmarks.models.vgg import vgg11, vgg16_bn
 from benchmarks.models.wide_resnet import Drop, WideResNet
-from mapdrop.bench.chains import chain
 from mapdrop.localize.network import CoarseNet
+from mapdrop.tools.bench.chains import chain
 
 
 def _chain(widths: tuple[int, ...], side: int) -> Model:

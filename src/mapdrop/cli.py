@@ -7,12 +7,12 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit('The mapdrop command needs its extra: pip install "mapdrop[study]"') from error
 
-from mapdrop.bench.command import bench
-from mapdrop.check.command import check
-from mapdrop.explain.command import explain
 from mapdrop.localize.command import app as localize
-from mapdrop.streams import any_code_page, ending
 from mapdrop.study.command import app as study
+from mapdrop.system.streams import any_code_page, ending
+from mapdrop.tools.bench.command import bench
+from mapdrop.tools.check.command import check
+from mapdrop.tools.explain.command import explain
 
 app = typer.Typer(
     help="Drops whole feature maps, and every other structured kind of dropout.",

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mapdrop import seed as seeds
-from mapdrop._detect import arrays_for, as_written
-from mapdrop.arrays import host
-from mapdrop.arrays.numpy import draw_seed
-from mapdrop.binding import Binding, bind
-from mapdrop.coins import VERSION
-from mapdrop.pattern import Pattern
-from mapdrop.plan import check_rate, items, plan
+from mapdrop.backends import host
+from mapdrop.backends.numpy import draw_seed
+from mapdrop.backends.registry import arrays_for, as_written
+from mapdrop.spec import seed as seeds
+from mapdrop.spec.binding import Binding, bind
+from mapdrop.spec.mask_spec import check_rate, items, plan
+from mapdrop.spec.pattern import Pattern
+from mapdrop.spec.reference import VERSION
 
 if TYPE_CHECKING:
-    from mapdrop.npz import Npz
+    from mapdrop.system.npz import Npz
 
 Array = TypeVar("Array")
 _FIELDS = {"version", "pattern", "names", "sizes", "shape", "p", "scale", "coins"}
@@ -124,11 +124,11 @@ class Mask:
 
         >>> mapdrop.Mask.load("/dev/null")
         Traceback (most recent call last):
-        mapdrop.files.IrregularFileError: /dev/null is not a regular file
+        mapdrop.system.files.IrregularFileError: /dev/null is not a regular file
         """
         # Here, because zipfile takes long to import.
-        from mapdrop.files import opened
-        from mapdrop.npz import Npz
+        from mapdrop.system.files import opened
+        from mapdrop.system.npz import Npz
 
         with opened(path) as file:
             if limit is None:

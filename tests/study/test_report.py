@@ -16,7 +16,6 @@ from PIL import Image
 from rich.console import Console
 
 from experiments.__main__ import readme
-from mapdrop.printable import printable
 from mapdrop.study.conditions import Condition
 from mapdrop.study.examples import Example, Pictures, keep
 from mapdrop.study.grid import Cell
@@ -26,6 +25,7 @@ from mapdrop.study.rows import Row, fresh_folder, read_rows
 from mapdrop.study.runner import Outcome
 from mapdrop.study.summary import Estimate, chosen, failures, runs
 from mapdrop.study.verdict import findings, limits, verdict
+from mapdrop.system.printable import printable
 from tests.study.written import IMAGES, WRITTEN, condition, measured, study
 
 NONE, SPATIAL = ("none", 0.0), ("spatial", 0.5)

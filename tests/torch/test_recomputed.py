@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import mapdrop
-from mapdrop.arrays.torch.source import REMEMBERED
+from mapdrop.backends.torch.source import REMEMBERED
 from mapdrop.torch import (
     DropBlock2d,
     Dropout,

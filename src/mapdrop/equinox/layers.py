@@ -12,10 +12,10 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 
-from mapdrop import maps
-from mapdrop.arrays.jax import drop
-from mapdrop.pattern import Pattern
-from mapdrop.plan import Items, check_rate, items
+from mapdrop._layers import patterns as maps
+from mapdrop.backends.jax import drop
+from mapdrop.spec.mask_spec import Items, check_rate, items
+from mapdrop.spec.pattern import Pattern
 
 
 class Drop(eqx.Module):

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import jax
 from flax import nnx
 
-from mapdrop import maps
-from mapdrop.arrays.jax import drop
-from mapdrop.pattern import Pattern
-from mapdrop.plan import items
-from mapdrop.settings import Settings
+from mapdrop._layers import patterns as maps
+from mapdrop._layers.settings import Settings
+from mapdrop.backends.jax import drop
+from mapdrop.spec.mask_spec import items
+from mapdrop.spec.pattern import Pattern
 
 Source = nnx.Rngs | nnx.RngStream | jax.Array
 

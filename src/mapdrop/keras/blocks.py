@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from mapdrop import maps
+from mapdrop._layers import patterns as maps
 from mapdrop.keras.drop import layer_only
 from mapdrop.keras.maps import SPACE, Maps
-from mapdrop.plan import Items
+from mapdrop.spec.mask_spec import Items
 
 
 class _DropBlock(Maps):

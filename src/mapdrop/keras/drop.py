@@ -8,12 +8,12 @@ from typing import Any, ClassVar, cast
 
 import keras
 
-from mapdrop._detect import arrays_for
-from mapdrop.arrays import drop
-from mapdrop.partial import plan_partly
-from mapdrop.pattern import Pattern, PatternError
-from mapdrop.plan import items
-from mapdrop.settings import Settings
+from mapdrop._layers.settings import Settings
+from mapdrop.backends import drop
+from mapdrop.backends.registry import arrays_for
+from mapdrop.spec.mask_spec import items
+from mapdrop.spec.pattern import Pattern, PatternError
+from mapdrop.spec.symbolic import plan_partly
 
 _STATE = "seed_and_call"  # The name under which the state of a layer's generator is saved.
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import keras
 
 from mapdrop.keras.drop import Named
-from mapdrop.pattern import PatternError
+from mapdrop.spec.pattern import PatternError
 
 SPACE = {1: "t", 2: "h w", 3: "d h w"}
 _FORMATS = ("channels_first", "channels_last")

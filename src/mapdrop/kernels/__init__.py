@@ -54,4 +54,4 @@ def for_convolution() -> ModuleType | None:
 @cache
 def for_weights() -> ModuleType | None:
     """The compiled choosing of weights, or None where there are no compiled kernels."""
-    return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.weights")
+    return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.gather")

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapdrop import coins as spec
-from mapdrop.kernels.compiled import compiled
-from mapdrop.kernels.halves import bits, times
-from mapdrop.kernels.halves import float16_in_hardware as float16_in_hardware
-from mapdrop.kernels.threads import spread
+from mapdrop.kernels.float16 import bits, times
+from mapdrop.kernels.float16 import float16_in_hardware as float16_in_hardware
+from mapdrop.kernels.jit import compiled
+from mapdrop.kernels.parallel import spread
+from mapdrop.spec import reference as spec
 
 Loops = tuple[tuple[int, int], ...]  # (size, step of the coin's number), outermost first
 U32, U64 = np.uint32, np.uint64

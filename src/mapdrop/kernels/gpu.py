@@ -218,8 +218,8 @@ def cleared(coins: Tensor, spans: Sequence[tuple[int, int, int, int, int]]) -> T
     """Coins of which each is 0 where a 0 of `coins` is the centre of a block that it lies in.
 
     Args:
-        spans: as `mapdrop.coins.spans` gives them: axis, block's size, axis's size, first and last
-            place of a centre.
+        spans: as `mapdrop.spec.reference.spans` gives them: axis, block's size, axis's size,
+            first and last place of a centre.
     """
     for axis, size, n, first, last in spans:
         made = torch.empty_like(coins)

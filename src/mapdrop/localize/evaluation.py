@@ -18,7 +18,7 @@ from mapdrop.localize.results import Results
 from mapdrop.localize.run.folder import RunError
 from mapdrop.localize.run.pictures import Pictures
 from mapdrop.localize.run.trained import Trained
-from mapdrop.printable import drawable
+from mapdrop.system.printable import drawable
 
 CURVE_POINTS = 61
 WORST = 6

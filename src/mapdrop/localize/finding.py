@@ -19,7 +19,7 @@ from mapdrop.localize.predictions import Predictions, Table
 from mapdrop.localize.results import Results
 from mapdrop.localize.run.trained import Trained
 from mapdrop.localize.sources import TABLE, Sources
-from mapdrop.printable import printable
+from mapdrop.system.printable import printable
 
 AT_ONCE = 32
 """Pictures in memory at a time."""

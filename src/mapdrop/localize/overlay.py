@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from mapdrop.printable import printable
+from mapdrop.system.printable import printable
 
 # Okabe and Ito's colours: told apart by colour-blind readers too.
 FEW = ((230, 159, 0), (86, 180, 233), (240, 228, 66), (204, 121, 167), (0, 158, 115), (213, 94, 0))

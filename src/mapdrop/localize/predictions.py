@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mapdrop.files import write_all
 from mapdrop.localize.data import pictures
 from mapdrop.localize.readout import Found
 from mapdrop.localize.results import Results
+from mapdrop.system.files import write_all
 
 SCORER = "mapdrop"
 Array = npt.NDArray[np.float64]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from mapdrop.files import write
 from mapdrop.localize.run.folder import RunError
+from mapdrop.system.files import write
 
 SHOWN = 5
 """Names in a message."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from mapdrop.printable import plain, stop
 from mapdrop.study import options as o
+from mapdrop.system.printable import plain, stop
 
 if TYPE_CHECKING:
     from mapdrop.localize.data import KeypointData

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mapdrop.files import opened
 from mapdrop.localize.data import KeypointData
 from mapdrop.localize.network import POOLINGS
 from mapdrop.localize.run.folder import write
-from mapdrop.npz import Npz
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
 from mapdrop.study.rows import Row
 from mapdrop.study.runner import Outcome, shown
+from mapdrop.system.files import opened
+from mapdrop.system.npz import Npz
 
 _PICTURES = Path("examples", "pictures.npz")
 _MOST = 1 << 28  # Bytes of an array: a few images, and their heat maps.

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from mapdrop.localize.kinds import kind
-from mapdrop.printable import printable
+from mapdrop.system.printable import printable
 
 Check = Callable[[Any, str], None]
 """Raises ValueError where a value is not what a field of that name holds."""

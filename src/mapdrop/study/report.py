@@ -9,12 +9,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mapdrop.printable import plain
 from mapdrop.study.bootstrap import difference
 from mapdrop.study.conditions import Condition
 from mapdrop.study.rows import Row
 from mapdrop.study.summary import Estimate, estimate, failures, pck_at, timings
 from mapdrop.study.verdict import Findings, count, findings, interval, limits, verdict, worth
+from mapdrop.system.printable import plain
 
 COLUMNS = ("test %\n≤ {0:g} px", "test %\n≤ {1:g} px", "train %\n≤ {0:g} px", "train %\n≤ {1:g} px")
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mapdrop.files import opened
 from mapdrop.localize.run.folder import write
-from mapdrop.printable import printable
 from mapdrop.study.fields import check_row, check_rows
+from mapdrop.system.files import opened
+from mapdrop.system.printable import printable
 
 Row = dict[str, Any]
 NAME = "rows.jsonl"

@@ -17,7 +17,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from mapdrop.localize.data import DataError, KeypointData
 from mapdrop.localize.machine import machine, versions
-from mapdrop.printable import plain
 from mapdrop.study.conditions import Condition
 from mapdrop.study.examples import Pictures, keep
 from mapdrop.study.grid import Cell
@@ -26,6 +25,7 @@ from mapdrop.study.runner import Inputs, Settings, guess
 from mapdrop.study.summary import costs, failures, pck_at, timings
 from mapdrop.study.timing import step_times, steps_timed
 from mapdrop.study.workers import Finished, Steps
+from mapdrop.system.printable import plain
 from mapdrop.torch.compact import Costs, measured
 
 Executor = Callable[[Sequence[Cell], Settings], Generator[Steps | Finished]]

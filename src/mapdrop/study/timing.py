@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 
-from mapdrop.bench.memory import peak
 from mapdrop.localize.batches import Batches
 from mapdrop.localize.data import KeypointData
 from mapdrop.localize.stages import CoarseStage
@@ -17,6 +16,7 @@ from mapdrop.localize.train import Trainer
 from mapdrop.study.conditions import Condition
 from mapdrop.study.rows import Row
 from mapdrop.study.runner import Inputs, Settings, build
+from mapdrop.tools.bench.memory import peak
 
 ROUNDS, WARM_UP = 24, 3
 

@@ -1,7 +1,7 @@
 """mapdrop for PyTorch: layers that drop structured parts of their input, and their seeds."""
 
-from mapdrop.arrays.torch.shards import shard as shard
-from mapdrop.arrays.torch.source import replay as replay
+from mapdrop.backends.torch.sharding import shard as shard
+from mapdrop.backends.torch.source import replay as replay
 from mapdrop.torch.compact import compact as compact
 from mapdrop.torch.compact import compact_report as compact_report
 from mapdrop.torch.layers import Drop as Drop

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from mapdrop import maps
-from mapdrop.arrays.torch import drop
-from mapdrop.arrays.torch.source import Source
-from mapdrop.pattern import Pattern, PatternError
-from mapdrop.plan import items
-from mapdrop.settings import Settings
+from mapdrop._layers import patterns as maps
+from mapdrop._layers.settings import Settings
+from mapdrop.backends.torch import drop
+from mapdrop.backends.torch.source import Source
+from mapdrop.spec.mask_spec import items
+from mapdrop.spec.pattern import Pattern, PatternError
 
 STEP = "mapdrop_step"  # In the state dict of a seeded layer.
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from torch import nn
 
-from mapdrop import seed as seeds
-from mapdrop.arrays.torch.source import Source
+from mapdrop.backends.torch.source import Source
+from mapdrop.spec import seed as seeds
 from mapdrop.torch.layers import Drop
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mapdrop.files import content
 from mapdrop.localize.data import DataError, check_images, read
+from mapdrop.system.files import content
 from tests.localize.data.test_damage import FILES
 from tests.localize.data.writers import FORMATS, truth
 

@@ -5,8 +5,8 @@ its parts meet is an address, so nothing is gathered, and a mask for each sample
 all costs. Strides are 1.
 """
 
-from mapdrop.kernels.convolution.gradient import gradient as gradient
-from mapdrop.kernels.convolution.product import DEPTH as DEPTH
-from mapdrop.kernels.convolution.product import product as product
-from mapdrop.kernels.convolution.window import Maps as Maps
-from mapdrop.kernels.convolution.window import Window as Window
+from mapdrop.kernels.convolution.forward import DEPTH as DEPTH
+from mapdrop.kernels.convolution.forward import product as product
+from mapdrop.kernels.convolution.im2col import Maps as Maps
+from mapdrop.kernels.convolution.im2col import Window as Window
+from mapdrop.kernels.convolution.weight_grad import gradient as gradient

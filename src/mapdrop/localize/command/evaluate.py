@@ -10,7 +10,7 @@ import typer
 from mapdrop.localize.command import options as o
 from mapdrop.localize.command.texts import words
 from mapdrop.localize.command.told import say, show, told
-from mapdrop.printable import plain
+from mapdrop.system.printable import plain
 
 if TYPE_CHECKING:
     from rich.table import Table

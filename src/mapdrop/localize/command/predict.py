@@ -9,7 +9,7 @@ import typer
 
 from mapdrop.localize.command import options as o
 from mapdrop.localize.command.told import say, told
-from mapdrop.printable import printable
+from mapdrop.system.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mapdrop.localize.errors import LocalizeError
-from mapdrop.printable import plain, printable_lines, stop
+from mapdrop.system.printable import plain, printable_lines, stop
 
 if TYPE_CHECKING:
     from rich.console import Console

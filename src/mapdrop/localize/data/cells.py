@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
 
-from mapdrop.files import opened
 from mapdrop.localize.data.base import DataError
+from mapdrop.system.files import opened
 
 Row = tuple[str, list[str]]
 """Where it stands ("file:line"), and its cells."""

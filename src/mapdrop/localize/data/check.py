@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from mapdrop.localize.data import pictures
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Dataset, Sample
-from mapdrop.printable import printable
+from mapdrop.system.printable import printable
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, and how many of how many are done."""

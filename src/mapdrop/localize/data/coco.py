@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mapdrop.files import opened
 from mapdrop.localize.data import pictures
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.coco_json import Document, Record, document, numbers
 from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, labelled
 from mapdrop.localize.data.names import chosen
+from mapdrop.system.files import opened
 
 MARGIN = 1.25
 PEEK = 1 << 18

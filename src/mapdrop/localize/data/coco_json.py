@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mapdrop.files import content
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Joints
+from mapdrop.system.files import content
 
 Record = dict[str, Any]
 T = TypeVar("T")

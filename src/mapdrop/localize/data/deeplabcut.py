@@ -6,11 +6,11 @@ from pathlib import Path
 
 import yaml
 
-from mapdrop.files import content
 from mapdrop.localize.data import pictures
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Dataset, Format, Joints, Sample, labelled
 from mapdrop.localize.data.deeplabcut_csv import read_labels
+from mapdrop.system.files import content
 
 MOST = 1 << 22
 """Bytes of a config.yaml that is read."""

@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from struct import unpack_from
 
-from mapdrop.files import content
+from mapdrop.system.files import content
 
 HEADER, VERSION_5, COMPRESSED = 128, 0x0100, 15
 CHUNK = 1 << 16

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mapdrop.files import opened
 from mapdrop.localize.data.base import DataError
+from mapdrop.system.files import opened
 
 KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may open. Of the others EPS, for one, would start a program."""

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mapdrop.files import opened, write
 from mapdrop.localize.run.folder import FORMAT, RunError
 from mapdrop.localize.train import Trainer
+from mapdrop.system.files import opened, write
 
 _MODEL, _OPTIMISER = "model.", "optimiser."
 

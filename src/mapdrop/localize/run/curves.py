@@ -9,8 +9,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mapdrop.files import write
-from mapdrop.printable import drawable
+from mapdrop.system.files import write
+from mapdrop.system.printable import drawable
 
 COLOURS = {"coarse": "#0072B2", "fine": "#E69F00", "joint": "#009E73"}
 """Of Okabe and Ito's, which colour-blind readers can tell apart."""

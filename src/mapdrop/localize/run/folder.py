@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mapdrop.files import content
-from mapdrop.files import write as write
 from mapdrop.localize.errors import LocalizeError
+from mapdrop.system.files import content
+from mapdrop.system.files import write as write
 
 
 class RunError(LocalizeError):

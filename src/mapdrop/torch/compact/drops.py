@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mapdrop.arrays import host
-from mapdrop.arrays.torch.operation import dropped
-from mapdrop.arrays.torch.seed import read_ticket, ticket
-from mapdrop.arrays.torch.shards import held
-from mapdrop.arrays.torch.values import options, plan_for, plan_of
-from mapdrop.coins import survivors
-from mapdrop.part import Part
-from mapdrop.plan import Plan
+from mapdrop.backends import host
+from mapdrop.backends.torch.apply import options, plan_for, plan_of
+from mapdrop.backends.torch.autodiff import dropped
+from mapdrop.backends.torch.seeds import read_ticket, ticket
+from mapdrop.backends.torch.sharding import held
+from mapdrop.spec.mask_spec import Plan
+from mapdrop.spec.part import Part
+from mapdrop.spec.reference import survivors
 from mapdrop.torch.compact.layout import equal_rows
 from mapdrop.torch.compact.sets import Kept
 from mapdrop.torch.layers import Drop

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from mapdrop.arrays.torch import shards
+from mapdrop.backends.torch import sharding as shards
 from mapdrop.torch.compact.backend import Compiled
 from mapdrop.torch.compact.capture import CaptureError, capture, tensors_of
 from mapdrop.torch.compact.cost import Costs

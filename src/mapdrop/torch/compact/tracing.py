@@ -18,7 +18,7 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from mapdrop.arrays.torch.source import Source
+from mapdrop.backends.torch.source import Source
 from mapdrop.torch.compact.capture import tensors_of
 from mapdrop.torch.compact.snapshot import beyond
 from mapdrop.torch.layers import Drop

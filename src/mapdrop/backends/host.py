@@ -1,0 +1,140 @@
+"""Dropping in the host's memory: NumPy arrays and CPU tensors share this."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapdrop import kernels
+from mapdrop.backends import host_shards as boxes
+from mapdrop.spec import reference as spec
+from mapdrop.spec.binding import Binding
+from mapdrop.spec.mask_spec import Plan
+from mapdrop.spec.part import Part
+
+Loops = tuple[tuple[int, int], ...]
+
+
+def threads() -> int:
+    """Threads for NumPy's arrays: OMP_NUM_THREADS where set, else the processors we may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def drawn(
+    plan: Plan | Part, key: int, step: int, threads: int
+) -> tuple[spec.Bits, float | NDArray[np.float64]]:
+    """The coins as `plan.binding` has them, and what kept values are multiplied by."""
+    if isinstance(plan, Part):
+        return boxes.drawn(plan, key, step, threads)
+    made = coins(plan, key, step, threads)
+    return made, plan.factor(made)
+
+
+def coins(plan: Plan, key: int, step: int, threads: int) -> spec.Bits:
+    """The plan's coins, by the fastest maker there is."""
+    fast = kernels.for_cpu()
+    if fast is None:
+        return spec.kept(plan.law, plan.binding.coins, key, step)
+    made: spec.Bits = fast.kept(plan.law, plan.binding.coins, key, step, threads)
+    return made
+
+
+def compiled(plan: Plan | Part, dtype: str) -> bool:
+    """Whether `drop_into` can do it: there are kernels for the dtype, and one scale for all."""
+    fast = kernels.for_cpu()
+    if fast is None or plan.scale == "sample":
+        return False
+    return dtype != "float16" or bool(fast.float16_in_hardware())
+
+
+def drop_into(
+    out: NDArray[Any], x: NDArray[Any], plan: Plan | Part, key: int, step: int, threads: int
+) -> None:
+    """out = x dropped. float16 comes as uint16 and bfloat16 as int16 of the same bits."""
+    walk = memory_walk(plan.binding.whole, out.strides, out.itemsize)
+    if walk is None:
+        dense = x.copy(order="K")
+        drop_into(dense, dense, plan, key, step, threads)
+        np.copyto(out, dense)
+        return
+    if x.strides != out.strides:
+        np.copyto(out, x)
+        x = out
+    order, path = walk
+    source = x.transpose(order).reshape(-1)
+    target = source if out is x else out.transpose(order).reshape(-1)
+    number = np.float64 if x.dtype == np.float64 else np.float32
+    fast = kernels.for_cpu()
+    assert fast is not None
+    first = plan.first
+    if (
+        plan.law.independent
+        and plan.measured is None
+        and plan.binding.count == x.size
+        and first is not None
+        and fast.elements(
+            source, target, first, key, step, plan.law.p, number(plan.expected), path, threads
+        )
+    ):
+        return
+    made, scale = drawn(plan, key, step, threads)
+    kept = repeated(made, plan.binding)
+    fast.apply(source, target, kept, number(scale), path, threads)
+
+
+def overlapping(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether several indices may have one place in memory, as those of an expanded array have."""
+    if 0 in shape:
+        return False
+    reach = 0  # Of the axes with shorter strides.
+    for stride, size in sorted((abs(s), n) for s, n in zip(strides, shape, strict=True) if n > 1):
+        if stride <= reach:
+            return True
+        reach += stride * (size - 1)
+    return False
+
+
+def repeated(made: spec.Bits, binding: Binding) -> spec.Bits:
+    """The coins of `binding.whole`: repeated where the last group of a batch is smaller."""
+    if binding.repeats is None:
+        return made
+    axis, members, size = binding.repeats
+    return np.take(made, np.arange(size) // members, axis)
+
+
+@lru_cache(maxsize=4096)
+def memory_walk(
+    binding: Binding, strides: tuple[int, ...], itemsize: int
+) -> tuple[tuple[int, ...], Loops] | None:
+    """How memory is laid out: the axes from the outermost to the innermost, and loops over it.
+
+    A loop is (size, step of the coin's number); neighbours are merged where they can be. None
+    where the values do not fill one piece of memory.
+    """
+    shape = binding.shape
+    order = sorted(range(len(shape)), key=lambda a: (-strides[a], -shape[a], a))
+    expected = itemsize
+    for axis in reversed(order):
+        if shape[axis] != 1 and strides[axis] != expected:
+            return None
+        expected *= shape[axis]
+    steps = spec.strides(binding.coins)
+    loops: list[tuple[int, int]] = [(1, 0)]
+    for size, coin_axis in (factor for axis in order for factor in binding.axes[axis]):
+        step = 0 if coin_axis is None else steps[coin_axis]
+        if size == 1:
+            continue
+        if loops[-1] == (1, 0) or loops[-1][1] == size * step:
+            loops[-1] = (loops[-1][0] * size, step)
+        else:
+            loops.append((size, step))
+    return tuple(order), tuple(loops)

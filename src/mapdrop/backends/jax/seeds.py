@@ -1,0 +1,91 @@
+"""The seed and the step of an array's mask as four 32-bit words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mapdrop.backends.jax.law import U32, hashed
+from mapdrop.backends.numpy import draw_seed
+from mapdrop.spec import reference as spec
+from mapdrop.spec import seed as seeds
+
+
+def ticket(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any, str | None]:
+    """The words (low, high) of seed and step, and the stream that is still to be hashed in.
+
+    Of a seed whose value is known here, the stream is hashed in already: then layers that differ
+    in their names share their compiled code.
+    """
+    arrays = (Array, np.ndarray)
+    later = step if isinstance(step, arrays) else seeds.whole(step, "step")
+    first: Any
+    if isinstance(seed, arrays):
+        first = _seed_words(jnp.asarray(seed))
+    else:
+        _refuse_tracing(x, seed)
+        first = np.array(spec.split(seeds.key(draw_seed(seed), stream)), U32)
+        stream = None
+    if isinstance(later, arrays):
+        if later.size != 1 or not jnp.issubdtype(later.dtype, np.integer):
+            raise ValueError(
+                f"a step array has one integer, not shape {later.shape} of {later.dtype}"
+            )
+        return jnp.concatenate([first, _number_words(jnp.asarray(later))]), stream
+    second = np.array(spec.split(later), U32)
+    if isinstance(first, np.ndarray):
+        return np.concatenate([first, second]), stream
+    return jnp.concatenate([first, second]), stream
+
+
+def _seed_words(seed: Array) -> Any:
+    """A key's words are the seed's: a threefry key has two, (low, high); others' four are hashed.
+
+    So `jax.random.key(7)`, whose words are 0 and 7, is the seed 7 * 2**32, and not the seed 7.
+    """
+    if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) and seed.ndim == 0:
+        return _key_words(jax.random.key_data(seed))
+    if seed.dtype == np.uint32 and seed.shape in ((2,), (4,)):
+        return _key_words(seed)
+    if jnp.issubdtype(seed.dtype, np.integer) and seed.size == 1:
+        return _number_words(seed)
+    raise ValueError(
+        "a seed array is one jax.random key or has one integer, "
+        f"not shape {seed.shape} of {seed.dtype}; jax.vmap gives each example a key of its own"
+    )
+
+
+@jax.jit
+def _key_words(words: Array) -> Array:
+    if words.size == 2:
+        return words
+    zero = jnp.zeros((), U32)
+    return jnp.stack(hashed((zero, zero), tuple(words)))
+
+
+@jax.jit
+def _number_words(number: Array) -> Array:
+    """An integer's 64 bits, of whatever width and sign it is."""
+    number = number.reshape(())
+    if number.dtype.itemsize == 8:
+        high = (number >> 32).astype(U32)
+    elif jnp.issubdtype(number.dtype, np.signedinteger):
+        high = jnp.where(number < 0, U32(0xFFFF_FFFF), U32(0))
+    else:
+        high = jnp.zeros((), U32)
+    return jnp.stack([number.astype(U32), high])
+
+
+def _refuse_tracing(x: Array, seed: Any) -> None:
+    """A generator of NumPy's is drawn from once, when a function is traced, and never again."""
+    drawn = seed is None or isinstance(seed, np.random.Generator)
+    if drawn and isinstance(x, jax.core.Tracer):
+        what = "seed=None" if seed is None else "a numpy.random.Generator"
+        raise ValueError(
+            f"{what} draws a seed from NumPy, which a function under jit, grad, vmap or scan would "
+            "do once, when it is traced, and drop the same for ever; give seed= a jax.random key"
+        )

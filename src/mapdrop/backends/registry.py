@@ -1,0 +1,80 @@
+"""Whose array is this? Imports no framework: who holds its array has imported it."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any, TypeVar
+
+from mapdrop.backends.unsupported import unsupported
+
+
+def _numpy() -> ModuleType:
+    from mapdrop.backends import numpy
+
+    return numpy
+
+
+def _torch() -> ModuleType:
+    from mapdrop.backends import torch
+
+    return torch
+
+
+def _jax() -> ModuleType:
+    from mapdrop.backends import jax
+
+    return jax
+
+
+def _tensorflow() -> ModuleType:
+    from mapdrop.backends import tensorflow
+
+    return tensorflow
+
+
+# framework's module: the classes of its arrays, and what imports the module that works on them.
+# Import statements, because torch.compile, which may be the first to come here, follows no others.
+FRAMEWORKS = {
+    "numpy": (("ndarray",), _numpy),
+    "torch": (("Tensor", "fx.Proxy"), _torch),
+    "jax": (("Array",), _jax),
+    "tensorflow": (("Tensor", "Variable"), _tensorflow),
+}
+
+Function = TypeVar("Function")
+_found: dict[type, ModuleType] = {}
+
+
+def as_written(function: Function) -> Function:
+    """Mark it for TensorFlow's AutoGraph, which would rewrite what a tf.function calls.
+
+    It warns of what it cannot read, such as the import below.
+    """
+    function.autograph_info__ = None  # type: ignore[attr-defined]
+    return function
+
+
+@as_written
+def arrays_for(x: Any) -> ModuleType:
+    """The module of `mapdrop.backends` that works on x. Raises TypeError for other things."""
+    kind = type(x)
+    if kind not in _found:
+        _found[kind] = _look(x)
+    return _found[kind]
+
+
+def _class(module: ModuleType | None, name: str) -> Any:
+    """A class of the framework's, or what no array is an instance of."""
+    for part in name.split("."):
+        module = getattr(module, part, None)
+    return module or ()
+
+
+def _look(x: Any) -> ModuleType:
+    for framework, (arrays, imported) in FRAMEWORKS.items():
+        module = sys.modules.get(framework)
+        # A framework that is being imported has no arrays yet.
+        if any(isinstance(x, _class(module, array)) for array in arrays):
+            return imported()
+    raise unsupported(x)

@@ -1,0 +1,80 @@
+"""drop() for TensorFlow's tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from mapdrop.backends.tensorflow.apply import broadcast, dropped
+from mapdrop.backends.tensorflow.seeds import source
+from mapdrop.backends.tensorflow.sizes import fit, fixed
+from mapdrop.spec import seed as seeds
+from mapdrop.spec.mask_spec import Items, check_rate
+from mapdrop.spec.pattern import Pattern
+
+_DTYPES = (
+    tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.complex64, tf.complex128,
+)  # fmt: skip
+
+
+@tf.autograph.experimental.do_not_convert
+def drop(
+    x: tf.Tensor | tf.Variable,
+    pattern: str | Pattern,
+    p: float,
+    *,
+    seed: Any,
+    stream: str | None,
+    step: Any,
+    exact: str | None,
+    balance: str | None,
+    block: Items,
+    region: str,
+    scale: str | None,
+    inplace: bool,
+    out: Any,
+    sizes: Items,
+) -> tf.Tensor:
+    """See `mapdrop.drop`."""
+    if inplace or out is not None:
+        raise TypeError(
+            "inplace= and out= write into arrays, and TensorFlow's tensors never change: "
+            "take the result; a variable's .assign(result) stores it"
+        )
+    _check_dtype(x)
+    rate = check_rate(p)
+    tensor = tf.convert_to_tensor(x)
+    request = pattern, rate, (exact, balance, block, region, scale), sizes
+    if rate == 0:
+        fit(tensor, *request)  # For its checks.
+        return x
+    origin = source(seed, seeds.check_stream(stream), step)
+    if not tensor.dtype.is_complex:
+        return dropped(tensor, origin, request)
+    parts = tf.math.real(tensor), tf.math.imag(tensor)
+    return tf.complex(*(dropped(part, origin, request) for part in parts))
+
+
+@tf.autograph.experimental.do_not_convert
+def apply(x: tf.Tensor | tf.Variable, mask: Any) -> tf.Tensor:
+    """A `mapdrop.Mask` applied to x."""
+    _check_dtype(x)
+    tensor, kept = tf.convert_to_tensor(x), tf.constant(mask.coins)
+    if tensor.dtype.is_complex:
+        return tf.complex(apply(tf.math.real(tensor), mask), apply(tf.math.imag(tensor), mask))
+    return broadcast(tensor, fixed(mask.binding), kept, mask.scale)
+
+
+def traced(_: Any) -> bool:
+    """Whether a graph is being made, which keeps what Python said then."""
+    return not tf.executing_eagerly()
+
+
+def _check_dtype(x: tf.Tensor | tf.Variable) -> None:
+    if x.dtype not in _DTYPES:
+        raise TypeError(
+            "mapdrop works on float16, bfloat16, float32, float64 and complex tensors, not on "
+            f"{x.dtype.name}: kept values are scaled, which needs floats; "
+            "tf.cast(x, tf.float32) makes them"
+        )

@@ -1,0 +1,89 @@
+"""What a mask does to a tensor's values: one linear step, which is its own derivative.
+
+Nothing but the seed is kept for backward: the gradient is dropped by the same step, which makes
+the same mask again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mapdrop.backends.tensorflow import law as coins
+from mapdrop.backends.tensorflow.seeds import Source
+from mapdrop.backends.tensorflow.sizes import Fitted, as_shape, fit
+from mapdrop.spec.mask_spec import Items, Options
+from mapdrop.spec.pattern import Pattern
+
+Request = tuple[str | Pattern, float, Options, Items]  # What is asked beside the shape.
+
+
+def dropped(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:
+    """x dropped, differentiable to any order."""
+    shape = x.shape  # All that the gradient may know of x.
+    held: list[tf.Tensor] = []
+
+    @tf.custom_gradient
+    def step(x: tf.Tensor) -> Any:
+        # The tape is not to record, and thereby keep, what happens inside.
+        held.append(_values(tf.stop_gradient(x), source, request))
+        return held, gradient
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        upstream = tf.ensure_shape(upstream, shape)
+        # Only when the gradient is there: otherwise a graph's optimizer would find the mask of the
+        # forward to be the same, and keep it until then.
+        with tf.control_dependencies([upstream]):
+            again = Source(tf.identity(source.key), source.counter)
+        return dropped(upstream, again, request)
+
+    (result,) = step(x)
+    if tf.executing_eagerly():
+        held[0] = tf.zeros([])  # Else the tape keeps the result, in what was returned to it.
+    else:
+        result.set_shape(shape)
+    return result
+
+
+def broadcast(x: tf.Tensor, fitted: Fitted, kept: tf.Tensor, scale: Any) -> tf.Tensor:
+    """x where the coins keep it, times the scale (a number, or one for each sample)."""
+    wide = _wide(x.dtype, scale)
+    binding = fitted.binding
+    order, _ = binding.lineup
+    owners = [axis for part in binding.axes for _, axis in part]
+    # Through float64, because a number alone would become a float32.
+    factor = tf.cast(tf.convert_to_tensor(scale, tf.float64), wide)
+    if None not in owners and isinstance(scale, float):
+        # As many coins as values: to turn them into factors would take two passes.
+        bits = tf.reshape(tf.transpose(kept, order), [-1])
+        values = tf.reshape(tf.cast(x, wide), [-1]) * factor
+        product = tf.where(bits, values, tf.zeros([], wide))
+    else:
+        met = zip(owners, fitted.factors, strict=True)
+        lined_up = as_shape([1 if a is None else n for a, n in met])
+        each = tf.reshape(tf.transpose(tf.cast(kept, wide) * factor, order), lined_up)
+        values = tf.reshape(tf.cast(x, wide), as_shape(fitted.factors))
+        # 0 where the factor is 0, infinity and NaN too: one pass, where a select would be another.
+        product = tf.math.multiply_no_nan(values, each)
+    return tf.reshape(tf.cast(product, x.dtype), as_shape(fitted.shape))
+
+
+def _wide(dtype: tf.DType, scale: Any) -> tf.DType:
+    """Where values are multiplied: 16-bit ones in 32 bits, unless that gives the same bits.
+
+    The product of two 16-bit floats fits into 32 bits, so that their own product is what is rounded
+    once. Each change of the dtype takes longer than the product.
+    """
+    if dtype == tf.float64:
+        return tf.float64
+    with np.errstate(over="ignore"):  # Of a scale beyond the dtype's largest number.
+        exact = isinstance(scale, float) and float(np.asarray(scale, dtype.as_numpy_dtype)) == scale
+    return dtype if exact else tf.float32
+
+
+def _values(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:
+    plan, fitted = fit(x, *request)
+    kept = coins.kept(plan.law, fitted.coins, source)
+    return broadcast(x, fitted, kept, coins.factor(plan, fitted.coins, kept))

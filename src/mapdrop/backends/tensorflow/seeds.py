@@ -1,0 +1,83 @@
+"""Seed and step as TensorFlow's Philox operation takes them: unsigned 64-bit tensors.
+
+They are never read by the host, so that they may be tensors of a graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mapdrop.spec import seed as seeds
+from mapdrop.spec.reference import stream_words
+
+PHILOX = 1  # The operation's name for the generator.
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the words come from: key (uint64, shape (1,)) and counter (uint64, shape (2,))."""
+
+    key: tf.Tensor
+    counter: tf.Tensor
+
+
+def source(seed: Any, stream: str | None, step: Any) -> Source:
+    """The source for a seed (a number, tensor, generator or None), a stream's name and a step."""
+    counter = tf.stack([tf.constant(0, tf.uint64), _bits(step, "step")])
+    if not isinstance(seed, (tf.Tensor, tf.Variable, tf.random.Generator)) and seed is not None:
+        number = seeds.key(seeds.whole(seed, "seed"), stream)
+        return Source(tf.constant([number], tf.uint64), counter)
+    key = _fresh(seed) if seed is None or _is_generator(seed) else _bits(seed, "seed")
+    key = tf.reshape(key, [1])
+    return Source(key if stream is None else _hashed(key, stream), counter)
+
+
+def words(shape: tf.Tensor, source: Source) -> tf.Tensor:
+    """The words of the coins from number 0 on, row-major in the shape: uint32."""
+    return tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=shape, key=source.key, counter=source.counter, alg=PHILOX, dtype=tf.uint32
+    )
+
+
+def _bits(value: Any, name: str) -> tf.Tensor:
+    """A whole number, or a tensor of one integer, as uint64 of the same bits and shape ()."""
+    if not isinstance(value, (tf.Tensor, tf.Variable)):
+        return tf.constant(seeds.whole(value, name), tf.uint64)
+    tensor = tf.convert_to_tensor(value)
+    if not tensor.dtype.is_integer or tensor.shape.num_elements() not in (1, None):
+        raise ValueError(
+            f"a {name} tensor has one integer, not shape {tensor.shape} of {tensor.dtype.name}"
+        )
+    if tensor.dtype != tf.uint64:
+        tensor = tf.bitcast(tf.cast(tensor, tf.int64), tf.uint64)
+    return tf.reshape(tensor, [])
+
+
+def _is_generator(seed: Any) -> bool:
+    return isinstance(seed, tf.random.Generator)
+
+
+def _fresh(generator: tf.random.Generator | None) -> tf.Tensor:
+    """64 bits: of the generator, or of the operations that `tf.random.set_seed` governs."""
+    if generator is not None:
+        return generator.uniform_full_int([1], tf.uint64)
+    drawn = tf.random.uniform([1], tf.int64.min, tf.int64.max, tf.int64)
+    return tf.bitcast(drawn, tf.uint64)
+
+
+def _hashed(key: tf.Tensor, stream: str) -> tf.Tensor:
+    """The key for a stream's name: two words of Philox, whose counter is the name's hash."""
+    a, b, c, d = stream_words(stream)
+    # Numbers on both sides of 2**63 in one list would be rounded to float64 in a graph.
+    counter = np.array([a | b << 32, c | d << 32], np.uint64)
+    return tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[1],
+        key=key,
+        counter=tf.constant(counter),
+        alg=PHILOX,
+        dtype=tf.uint64,
+    )

@@ -1,0 +1,201 @@
+"""Dropping as an operation of PyTorch's: one linear step, which is its own derivative.
+
+`mapdrop::drop` is what torch.compile, torch.export, fake tensors and tensor subclasses see: one
+opaque step. Eager code goes around the dispatcher, which would cost a small tensor more than its
+dropping does. Nothing but the seed is saved for backward: the gradient is dropped by the same
+operation, which makes the same mask again. (Inductor is taught better, in `fused`.)
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mapdrop.backends.host import overlapping
+from mapdrop.backends.torch.apply import (
+    Request,
+    drop_anywhere,
+    drop_values,
+    drop_values_in_place,
+    plan_of,
+)
+from mapdrop.backends.torch.generator import fresh
+from mapdrop.backends.torch.inductor import teach_inductor
+from mapdrop.spec.binding import bind
+from mapdrop.spec.mask_spec import check_rate
+from mapdrop.spec.pattern import Pattern
+
+_library = torch.library.Library("mapdrop", "DEF")
+_library.define(
+    "drop(Tensor x, Tensor seed, str? stream, str pattern, float p, str options) -> Tensor"
+)
+_library.define(
+    "drop_whole(Tensor x, Tensor seed, str? stream, str pattern, float p, str options) -> Tensor"
+)
+_library.define("fresh_seed(Tensor like) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
+
+
+def dropped(x: Tensor, seed: Tensor, request: Request) -> Tensor:
+    """x dropped, differentiable to any order."""
+    if torch.compiler.is_compiling() or not _plain(x):
+        traced: Tensor = torch.ops.mapdrop.drop(x, seed, *request)
+        return traced
+    if _transformed():
+        transformed: Tensor = _Transformed.apply(x, seed, request)
+        return transformed
+    if x.requires_grad and torch.is_grad_enabled():
+        tracked: Tensor = _Eager.apply(x, seed, request, False)
+        return tracked
+    return drop_values(x, seed, *request)
+
+
+def dropped_in_place(x: Tensor, seed: Tensor, request: Request) -> Tensor:
+    """x itself, overwritten."""
+    if torch.compiler.is_compiling() or not _plain(x) or _transformed():
+        return x.copy_(dropped(x, seed, request))
+    if not x.is_contiguous() and overlapping(x.shape, x.stride()):
+        raise RuntimeError(
+            "inplace=True would write one value for several: the tensor was expanded, or its "
+            "values share memory in another way; x.clone() has memory of its own"
+        )
+    plan_of(x, request)  # For its checks.
+    written: Tensor = _Eager.apply(x, seed, request, True)
+    drop_values_in_place(x.detach(), seed, *request)
+    return written
+
+
+def _plain(x: Tensor) -> bool:
+    """Whether x is a tensor with values, and nobody writes down what is done to it."""
+    watched = torch._C._len_torch_dispatch_stack() > 0 or torch._C._is_tracing()
+    return type(x) in (Tensor, nn.Parameter) and not x.is_meta and not watched
+
+
+def _transformed() -> bool:
+    """Whether torch.func or forward-mode differentiation is at work."""
+    functions: bool = torch._C._are_functorch_transforms_active()
+    return functions or torch.autograd.forward_ad._current_level >= 0
+
+
+class _Eager(torch.autograd.Function):
+    """Eager code, by the shortest way.
+
+    In place it only marks x as changed: PyTorch refuses what must not be, before it is written.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seed: Tensor, request: Request, inplace: bool) -> Tensor:
+        ctx.save_for_backward(seed)
+        ctx.request = request
+        if not inplace:
+            return drop_values(x, seed, *request)
+        ctx.mark_dirty(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (seed,) = ctx.saved_tensors
+        return dropped(grad, seed, ctx.request), None, None, None
+
+
+class _Transformed(torch.autograd.Function):
+    """Under torch.func and in forward mode, which ask for a class of this shape."""
+
+    @staticmethod
+    def forward(x: Tensor, seed: Tensor, request: Request) -> Tensor:
+        dropped: Tensor = torch.ops.mapdrop.drop(x, seed, *request)
+        return dropped
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, seed, ctx.request = inputs
+        ctx.save_for_backward(seed)
+        ctx.save_for_forward(seed)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _Transformed.apply(grad, *ctx.saved_tensors, ctx.request), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        moved: Tensor = _Transformed.apply(tangent, *ctx.saved_tensors, ctx.request)
+        return moved
+
+    @staticmethod
+    def vmap(info: Any, dims: Any, x: Tensor, seed: Tensor, request: Request) -> tuple[Tensor, int]:
+        return _over_examples(info, dims, x, seed, *request)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, seed, *ctx.request = inputs
+    ctx.save_for_backward(seed)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (seed,) = ctx.saved_tensors
+    dropped = torch.ops.mapdrop.drop(grad, seed, *ctx.request)
+    return dropped, None, *([None] * len(ctx.request))
+
+
+def _over_examples(
+    info: Any, dims: tuple[int | None, ...], x: Tensor, seed: Tensor, *request: Any
+) -> tuple[Tensor, int]:
+    """vmap: one seed for all examples shares the mask; a seed for each gives each its own."""
+    at, seed_at = dims[:2]
+    moved = x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0)
+
+    def operation(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
+        dropped: Tensor = _Transformed.apply(x, seed, request)
+        return dropped
+
+    if seed_at is None:
+        stream, pattern, *rest = request
+        return operation(moved, seed, stream, f"{_unused(pattern)} {pattern}", *rest), 0
+    each = seed.movedim(seed_at, 0)
+    examples = zip(moved.unbind(), each.unbind(), strict=True)
+    return torch.stack([operation(one, own, *request) for one, own in examples]), 0
+
+
+def _unused(pattern: str) -> str:
+    name = "examples"
+    while name in Pattern.parse(pattern).names:
+        name += "_"
+    return name
+
+
+def _fresh_over_examples(info: Any, dims: tuple[int | None, ...], like: Tensor) -> Any:
+    if info.randomness == "error":
+        raise RuntimeError(
+            "vmap: a dropped mask is random; call vmap with randomness='different' or 'same'"
+        )
+    if info.randomness == "same":
+        return fresh(like.device), None
+    return torch.stack([fresh(like.device) for _ in range(info.batch_size)]), 0
+
+
+def _pretend(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
+    """What is known without values: the checks that need no sizes, and the result's layout."""
+    if "torch._inductor" in sys.modules:  # Else nobody compiles.
+        teach_inductor()
+    _, pattern, p, *_ = request
+    check_rate(p)
+    parsed = Pattern.parse(pattern)
+    if None not in parsed.left and len(parsed.left) != x.dim():
+        bind(parsed, (1,) * x.dim())  # Raises the error for a wrong rank.
+    return torch.empty_like(x)
+
+
+for _name in ("drop", "drop_whole"):
+    _library.impl(_name, drop_values, "CPU")
+    _library.impl(_name, drop_values, "CUDA")
+    _library.impl(_name, drop_anywhere, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"mapdrop::{_name}", _pretend, lib=_library)
+_library.impl("fresh_seed", lambda like: fresh(like.device), "CompositeExplicitAutograd")
+torch.library.register_fake(
+    "mapdrop::fresh_seed", lambda like: like.new_empty((1,), dtype=torch.int64), lib=_library
+)
+torch.library.register_autograd("mapdrop::drop", _backward, setup_context=_remember, lib=_library)
+torch.library.register_vmap("mapdrop::drop", _over_examples, lib=_library)
+torch.library.register_vmap("mapdrop::fresh_seed", _fresh_over_examples, lib=_library)

@@ -1,0 +1,164 @@
+"""Which part of the whole array a tensor is: what a context says, or a DTensor's placements."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mapdrop.backends.torch.generator import fresh, in_backward
+from mapdrop.spec.sharding import Shard
+
+_KEY = "mapdrop_shards"
+
+
+class _Held(threading.local):
+    """A thread's own shards. Compiled code is guarded by an attribute that an instance has."""
+
+    def __init__(self) -> None:
+        self.shards: tuple[Shard, ...] = ()
+
+
+_held = _Held()
+
+
+def current() -> tuple[Shard, ...]:
+    """The shards that this thread's tensors are at present, the whole's first.
+
+    In backward, which PyTorch may run in threads of its own, those of the thread that called it.
+    """
+    if not torch.compiler.is_compiling() and in_backward():
+        found: tuple[Shard, ...] = (
+            torch._C._get_obj_in_tls(_KEY) if torch._C._is_key_in_tls(_KEY) else ()
+        )
+        return found
+    return _held.shards
+
+
+def held(rank: int) -> tuple[Shard, ...]:
+    """The shards that tensors of `rank` axes are, their axes counted from the last."""
+    return tuple([shard.from_the_last(rank) for shard in current()])
+
+
+@contextmanager
+def holding(shards: tuple[Shard, ...]) -> Iterator[None]:
+    """Tensors are these parts of what they were parts of before."""
+    before = current()
+    _hold(before + shards)
+    try:
+        yield
+    finally:
+        _hold(before)
+
+
+def _hold(shards: tuple[Shard, ...]) -> None:
+    _held.shards = shards
+    if not torch.compiler.is_compiling():
+        torch._C._stash_obj_in_tls(_KEY, shards)  # PyTorch hands it to backward's threads.
+
+
+@contextmanager
+def shard(
+    dim: int, rank: int, ranks: int, *, size: int | None = None, strided: bool = False
+) -> Iterator[None]:
+    """Within it, each tensor that drops is one of `ranks` parts of a larger one, along an axis.
+
+    Every process then draws just its own part of the whole tensor's mask, so a run on one, two or
+    four processes drops the same values of the same samples. The seed must be the same everywhere:
+    `seed=`, `mapdrop.torch.seeded`, or generators that are in the same state. A DTensor needs no
+    context: its placements say the same.
+
+    The context belongs to its thread, and to the backward that is called in it.
+
+    Nested contexts cut the part again: inside one for the process, ``shard(0, i, k)`` is part i of
+    k of its batch, as gradient accumulation takes them. Layers whose input is whole on every
+    process (behind a gathering of all parts) belong outside. Where a layer is recomputed in
+    backward, under activation checkpointing, backward belongs inside.
+
+    Args:
+        dim: the axis that is cut: 0 for data parallel; negative numbers count from the last.
+        rank: which part this is, from 0 on.
+        ranks: how many parts there are.
+        size: how long the whole axis is; None where all parts are equally long.
+        strided: this process has the indices rank, rank + ranks, ... as DistributedSampler deals
+            them, not consecutive ones as torch.chunk and DTensor cut them.
+
+    Raises:
+        ValueError: rank, ranks or size out of its range; and by `drop`, where a tensor is not as
+            long as its part.
+        TypeError: for what is no whole number.
+
+    >>> x = torch.ones(8, 6, 4, 4)
+    >>> whole = mapdrop.drop(x, "b c h w -> b c", 0.5, seed=7)
+    >>> with mapdrop.torch.shard(0, rank=1, ranks=4):
+    ...     mine = mapdrop.drop(x[2:4], "b c h w -> b c", 0.5, seed=7)
+    >>> torch.equal(mine, whole[2:4])
+    True
+    """
+    with holding((_checked(dim, rank, ranks, size, strided),)):
+        yield
+
+
+def _checked(dim: Any, rank: Any, ranks: Any, size: Any, strided: bool) -> Shard:
+    given = {"dim": dim, "rank": rank, "ranks": ranks, "size": 1 if size is None else size}
+    for name, number in given.items():
+        if isinstance(number, bool) or not hasattr(number, "__index__"):
+            raise TypeError(f"{name} is a whole number, not {number!r}")
+    if not 0 <= rank < ranks:
+        raise ValueError(f"rank is the number of the part, from 0 to ranks - 1: {rank} of {ranks}")
+    if given["size"] < 0:
+        raise ValueError(f"size is how long the whole axis is, not {size}")
+    whole = None if size is None else int(size)
+    return Shard(int(dim), int(rank), int(ranks), whole, bool(strided))
+
+
+def distributed(x: Tensor) -> bool:
+    """Whether x is a DTensor. Nobody has one who has not imported them."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return isinstance(x, getattr(module, "DTensor", ()))
+
+
+def drop_local(x: Any, seed: Any, drop: Callable[..., Tensor]) -> Any:
+    """`drop(local, seed=seed)` for each process's part of a DTensor."""
+    from torch.distributed.tensor import DTensor, Replicate
+
+    mesh, placements = x.device_mesh, x.placements
+    # A sum that is still open has the whole gradient on every process.
+    back = [Replicate() if place.is_partial() else place for place in placements]
+    local = x.to_local(grad_placements=back)
+    if seed is None or isinstance(seed, torch.Generator):
+        seed = _agreed(fresh(local.device, seed), mesh)
+    elif isinstance(seed, DTensor):
+        seed = seed.to_local()
+    with holding(_placed(x.shape, mesh, placements)):
+        made = drop(local, seed=seed)
+    return DTensor.from_local(
+        made, mesh, placements, run_check=False, shape=x.shape, stride=x.stride()
+    )
+
+
+def _placed(shape: torch.Size, mesh: Any, placements: Any) -> tuple[Shard, ...]:
+    found: list[Shard] = []
+    left = list(shape)
+    for axis, place in enumerate(placements):
+        if type(place).__name__ == "_StridedShard":
+            raise TypeError(f"{place} deals an axis out twice: redistribute the DTensor to Shard")
+        if place.is_partial() and place.reduce_op not in ("sum", "avg"):
+            raise TypeError(f"{place} is no sum, so dropping must wait: redistribute it first")
+        if place.is_shard():
+            cut = Shard(place.dim, mesh.get_local_rank(axis), mesh.size(axis), left[place.dim])
+            left[place.dim] = cut.local(left[place.dim])
+            found.append(cut)
+    return tuple(found)
+
+
+def _agreed(seed: Tensor, mesh: Any) -> Tensor:
+    """The first process's seed, everywhere in the mesh."""
+    for axis in range(mesh.ndim):
+        torch.distributed.broadcast(seed, group=mesh.get_group(axis), group_src=0)
+    return seed

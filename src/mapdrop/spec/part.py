@@ -1,0 +1,187 @@
+"""The coins that a part of a larger array needs: its own, and no more than the law asks for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapdrop.spec import reference as spec
+from mapdrop.spec.binding import Binding
+from mapdrop.spec.mask_spec import Plan
+from mapdrop.spec.sharding import Shard, spans
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """A box in coin space: the coins at every combination of some places of each axis.
+
+    `sizes` are those of the whole coin space; `places` are sorted, each once.
+    """
+
+    sizes: tuple[int, ...]
+    places: tuple[Places, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many places each axis has."""
+        return tuple(len(places) for places in self.places)
+
+    @property
+    def runs(self) -> tuple[Places, int]:
+        """Its coins in order, as runs of consecutive numbers: their starts, and their length."""
+        steps, axis, run, start = spec.strides(self.sizes), len(self.sizes), 1, 0
+        whole = True
+        while axis and whole and _consecutive(self.places[axis - 1]):
+            axis -= 1
+            run *= len(self.places[axis])
+            start += int(self.places[axis][0]) * steps[axis]
+            whole = len(self.places[axis]) == self.sizes[axis]
+        starts = np.full((1,), start, np.int64)
+        for places, step in zip(self.places[:axis], steps, strict=False):
+            starts = (starts[:, None] + places * step).reshape(-1)
+        return starts, run
+
+    def without(self, axis: int) -> Box:
+        """The box of the lines along an axis."""
+        return Box(
+            self.sizes[:axis] + self.sizes[axis + 1 :], self.places[:axis] + self.places[axis + 1 :]
+        )
+
+    def spans(self, law: spec.Law) -> list[tuple[int, int, int, int, int]]:
+        """`coins.spans` in the box's own places: the box's block axes have no gaps."""
+        found = []
+        for axis, k, _, first, last in spec.spans(law, self.sizes):
+            length = len(self.places[axis])
+            low = int(self.places[axis][0]) if length else 0
+            found.append((axis, k, length, max(first - low, 0), min(last - low, length - 1)))
+        return found
+
+
+@dataclass(frozen=True)
+class Part:
+    """A plan for a whole array, and what a part of it needs.
+
+    Attributes:
+        whole: the plan for the whole array.
+        box: the coins to draw.
+        order: how to transpose the box, `merged` how to reshape it then, and `takes` what to take
+            along each of its axes (None: all), to get coins as `binding` has them.
+        binding: how those meet the part's values.
+    """
+
+    whole: Plan
+    box: Box
+    order: tuple[int, ...]
+    merged: tuple[int, ...]
+    takes: tuple[Places | None, ...]
+    binding: Binding
+
+    @property
+    def law(self) -> spec.Law:
+        """The whole array's law."""
+        return self.whole.law
+
+    @property
+    def scale(self) -> str | None:
+        """See `Plan`."""
+        return self.whole.scale
+
+    @property
+    def expected(self) -> float:
+        """See `Plan`."""
+        return self.whole.expected
+
+    @property
+    def measured(self) -> tuple[int, ...] | None:
+        """See `Plan`."""
+        return self.whole.measured
+
+    @cached_property
+    def first(self) -> int | None:
+        """The number of its first coin, where its coins are consecutive; None where not."""
+        starts, _ = self.box.runs
+        in_order = self.order == tuple(range(len(self.order)))
+        alone = len(starts) == 1 and in_order and all(take is None for take in self.takes)
+        return int(starts[0]) if alone else None
+
+
+@lru_cache(maxsize=1024)
+def part(plan: Plan, shape: tuple[int, ...], shards: tuple[Shard, ...]) -> Part:
+    """What an array of `shape` needs of the plan for `whole_shape(shape, shards)`."""
+    held = dict(spans(shards, shape))
+    axes = [
+        _coordinates(factors, held[a].indices(n) if a in held else np.arange(n))
+        for a, (factors, n) in enumerate(zip(plan.binding.axes, shape, strict=True))
+    ]
+    own = {coin: np.unique(places) for axis in axes for coin, places in axis.items()}
+    places = tuple(_reach(plan, coin, own[coin]) for coin in range(len(own)))
+    # The order of the coins, wherever an axis of the array has no more than one of theirs.
+    sources = sorted((min(axis), a) for a, axis in enumerate(axes) if axis)
+    takes, merged, place = [], [], {}
+    for number, (_, a) in enumerate(sources):
+        sizes = tuple(len(places[coin]) for coin in axes[a])
+        takes.append(_take(axes[a], places, sizes))
+        merged.append(math.prod(sizes))
+        place[a] = number
+    binding = replace(
+        plan.binding,
+        shape=shape,
+        axes=tuple(((n, place.get(a)),) for a, n in enumerate(shape)),
+        names=tuple(plan.binding.names[coin] for coin, _ in sources),
+        coins=tuple(shape[a] for _, a in sources),
+        ragged=None,
+    )
+    order = tuple(coin for _, a in sources for coin in axes[a])
+    box = Box(plan.binding.coins, places)
+    return Part(plan, box, order, tuple(merged), tuple(takes), binding)
+
+
+def whole_shape(shape: tuple[int, ...], shards: tuple[Shard, ...]) -> tuple[int, ...]:
+    """The shape of the array of which an array of `shape` is the part."""
+    held = dict(spans(shards, shape))
+    return tuple(held[a].size if a in held else n for a, n in enumerate(shape))
+
+
+def _coordinates(factors: tuple[tuple[int, int | None], ...], indices: Places) -> dict[int, Places]:
+    """The places on each coin axis of an array axis's indices."""
+    found = {}
+    for size, coin in reversed(factors):
+        # A first factor may be larger than its axis, whose last group is smaller: nothing wraps.
+        if coin is not None:
+            found[coin] = indices % max(size, 1)
+        indices = indices // max(size, 1)
+    return dict(reversed(found.items()))
+
+
+def _reach(plan: Plan, coin: int, own: Places) -> Places:
+    """The places that must be drawn on a coin axis for the law to decide the part's own."""
+    size, law = plan.binding.coins[coin], plan.law
+    if own.size == 0:
+        return own
+    if coin in (law.exact, law.balance) or coin in (plan.measured or ()):
+        return np.arange(size)
+    for axis, k, *_ in spec.spans(law, plan.binding.coins):
+        if axis == coin:
+            low, high = int(own[0]) + k // 2 - k + 1, int(own[-1]) + k // 2
+            return np.arange(max(low, 0), min(high, size - 1) + 1)
+    return own
+
+
+def _take(
+    axis: dict[int, Places], places: tuple[Places, ...], sizes: tuple[int, ...]
+) -> Places | None:
+    """Where an array axis's coins lie among the merged ones; None where they are all, in order."""
+    found = [np.searchsorted(places[coin], own) for coin, own in axis.items()]
+    flat = np.ravel_multi_index(found, sizes) if math.prod(sizes) else np.zeros(0, np.int64)
+    everything = np.array_equal(flat, np.arange(math.prod(sizes)))
+    return None if everything else flat
+
+
+def _consecutive(places: Places) -> bool:
+    return len(places) > 0 and int(places[-1]) - int(places[0]) == len(places) - 1

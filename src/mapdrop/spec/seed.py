@@ -1,0 +1,37 @@
+"""Seeds, streams and steps as the numbers of the specification."""
+
+from __future__ import annotations
+
+import operator
+from functools import lru_cache
+from typing import Any
+
+from mapdrop.spec.reference import stream_key
+
+LIMIT = 2**64
+
+
+def whole(value: Any, name: str) -> int:
+    """An integer from 0 to 2**64 - 1. Raises TypeError or ValueError with what came."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(
+            f"{name} is a whole number from 0 to 2**64 - 1, not {value!r} "
+            f"of type {type(value).__name__}"
+        )
+    number = operator.index(value)
+    if not 0 <= number < LIMIT:
+        raise ValueError(f"{name} is a whole number from 0 to 2**64 - 1, not {number}")
+    return number
+
+
+def check_stream(stream: Any) -> str | None:
+    """A stream's name, or None. Raises TypeError."""
+    if stream is not None and not isinstance(stream, str):
+        raise TypeError(f"stream is a name (a string) or None, not {stream!r}")
+    return stream
+
+
+@lru_cache(maxsize=4096)
+def key(seed: int, stream: str | None) -> int:
+    """The key of a checked seed and stream."""
+    return stream_key(seed, stream)

@@ -1,0 +1,72 @@
+"""A case's row: times, ratios, memory, and how near to the limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from mapdrop.tools.bench.case import OURS, Case, Work, Works
+from mapdrop.tools.bench.timing import Times, interleaved, ratio
+
+Row = dict[str, Any]
+ROUNDS = (5, 41)
+"""At least, and at most."""
+_CLOCK = 1e-3  # Shorter works are timed several at once.
+
+
+def measured(case: Case, works: Works, seconds: float) -> Row:
+    """The row of a case, in about so many seconds.
+
+    Its `ratios` are medians, over the rounds, of our time through each other's; of what may not be
+    timed (an arithmetic limit) it is computed. `bytes` are null where they can't be known.
+    """
+    named = {OURS: works.ours, **works.peers}
+    timed = dict(named)
+    name, limit, *times_faster = works.limit
+    if isinstance(limit, Work):
+        timed[name] = limit
+    runs = {name: work.run for name, work in timed.items()}
+    rounds, calls = _planned(runs, seconds, works.wait)
+    times = interleaved(runs, rounds, calls, warmup=1, wait=works.wait)
+    ratios = {n: 1 / ratio(times[OURS], t) for n, t in times.items() if n != OURS}
+    if not isinstance(limit, Work):
+        ratios[name] = ratios[limit] * float(times_faster[0])
+    return {
+        "operation": case.operation,
+        "shape": case.shape.name,
+        "size": list(case.size),
+        "layout": case.layout,
+        "dtype": case.dtype,
+        "device": case.device,
+        "direction": case.direction,
+        "rounds": rounds,
+        "calls": calls,
+        "milliseconds": {name: _spread(t) for name, t in times.items()},
+        "peers": list(works.peers),
+        "limit": name,
+        "ratios": ratios,
+        "bytes": {name: work.peak() if work.peak else None for name, work in named.items()},
+    }
+
+
+def _planned(
+    runs: dict[str, Callable[[], object]], seconds: float, wait: Callable[[], object]
+) -> tuple[int, int]:
+    """How many rounds, and how many calls of each work in a round: from a second call of each."""
+    once = []
+    for run in runs.values():
+        run()
+        wait()
+        started = time.perf_counter()
+        run()
+        wait()
+        once.append(time.perf_counter() - started)
+    calls = max(1, round(_CLOCK / max(median(once), 1e-9)))
+    least, most = ROUNDS
+    return min(max(int(seconds / (sum(once) * calls)), least), most), calls
+
+
+def _spread(times: Times) -> dict[str, float]:
+    return {"median": times.median * 1e3, "p10": times.low * 1e3, "p90": times.high * 1e3}

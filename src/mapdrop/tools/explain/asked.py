@@ -1,0 +1,61 @@
+"""What was asked on the command line: a pattern and the options of its coins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import mapdrop
+from mapdrop.mask import Mask
+from mapdrop.spec.mask_spec import Plan, items, plan
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of `mapdrop.mask`, but for the shape."""
+
+    pattern: str
+    p: float
+    seed: int = 0
+    exact: str | None = None
+    balance: str | None = None
+    block: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def plan(self, shape: tuple[int, ...]) -> Plan:
+        """Checked and fitted to a shape. Raises PatternError, ValueError, TypeError."""
+        return plan(
+            self.pattern,
+            shape,
+            self.p,
+            self.exact,
+            self.balance,
+            items(self.block, "block"),
+            sizes=items(self.sizes, "sizes"),
+        )
+
+    def mask(self, shape: tuple[int, ...]) -> Mask:
+        """The coins that fall for this seed."""
+        return mapdrop.mask(
+            self.pattern,
+            shape,
+            self.p,
+            seed=self.seed,
+            exact=self.exact,
+            balance=self.balance,
+            block=self.block,
+            **cast(dict[str, Any], self.sizes),
+        )
+
+    @property
+    def call(self) -> str:
+        """The same as a call of the library."""
+        options = [
+            f"{n}={v!r}" for n in ("exact", "balance") if (v := getattr(self, n)) is not None
+        ]
+        if self.block:
+            sides = ", ".join(f"{name}={side}" for name, side in self.block.items())
+            options.append(f"block=dict({sides})")
+        options += [f"{name}={size}" for name, size in self.sizes.items()]
+        return f"mapdrop.drop({', '.join(['x', repr(self.pattern), repr(self.p), *options])})"

@@ -1,0 +1,168 @@
+"""Calls of other frameworks that mean the same as a pattern, or why there is none.
+
+"The same" is the same law: the same values share coins, and the coins fall independently with
+probability p. The bits differ in every framework. A call is Python that runs, given x and what
+the framework's users import: `nn` and `F`, `layers`, `nnx`, `tf`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mapdrop.tools.explain.structure import Structure
+
+
+@dataclass(frozen=True)
+class Equivalent:
+    """What to write in one framework; without `call`, `note` says why nothing does.
+
+    `near` marks a call that drops the same shapes at another rate.
+    """
+
+    framework: str
+    call: str = ""
+    note: str = ""
+    near: bool = False
+
+
+@dataclass(frozen=True)
+class _Question:
+    law: Structure
+    shape: tuple[int, ...]
+    p: str
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def ordinary(self) -> bool:
+        return all(self.law.own)
+
+
+def equivalents(law: Structure, shape: tuple[int, ...], p: float) -> list[Equivalent]:
+    """For each framework the calls that mean the same for an array of this shape."""
+    question = _Question(law, shape, repr(p))
+    return [found for answer in _FRAMEWORKS for found in answer(question)]
+
+
+def _torch(ask: _Question) -> list[Equivalent]:
+    if reason := _unsayable(ask.law):
+        return [Equivalent("PyTorch", note=reason)]
+    if ask.ordinary:
+        return [Equivalent("PyTorch", f"nn.Dropout({ask.p})(x)")]
+    own = ask.law.independent
+    if len(own) != 2 or not 3 <= ask.rank <= 5:
+        return [Equivalent("PyTorch", note="no layer takes a mask shape")]
+    layer = f"nn.Dropout{ask.rank - 2}d({ask.p})"
+    if own == (0, 1):
+        return [Equivalent("PyTorch", f"{layer}(x)")]
+    # It drops along axes 0 and 1 only, so the two with coins of their own are moved there.
+    here, there = (own[1], 1) if own[0] == 0 else (own, (0, 1))
+    return [Equivalent("PyTorch", f"{layer}(x.movedim({here}, {there})).movedim({there}, {here})")]
+
+
+def _torchvision(ask: _Question) -> list[Equivalent]:
+    if side := _block_side(ask):
+        if ask.ordinary:
+            call = f"drop_block{ask.rank - 2}d(x, {ask.p}, block_size={side})"
+            return [Equivalent("torchvision", call, _OTHER_RATE, near=True)]
+        return [Equivalent("torchvision", note="blocks have coins of their own in every map")]
+    if ask.law.plain and ask.law.independent in ((), (0,)):
+        mode = "row" if ask.law.independent else "batch"
+        return [Equivalent("torchvision", f'stochastic_depth(x, {ask.p}, mode="{mode}")')]
+    return [Equivalent("torchvision", note=_unsayable(ask.law, blocks=True) or _PATHS)]
+
+
+def _timm(ask: _Question) -> list[Equivalent]:
+    own = ask.law.own
+    side = _block_side(ask)
+    if side and ask.rank == 4 and (ask.ordinary or own == (True, False, True, True)):
+        call = f"DropBlock2d({ask.p}, {side}, couple_channels={not ask.ordinary})(x)"
+        return [Equivalent("timm", call, _OTHER_RATE, near=True)]
+    if ask.law.plain and ask.law.independent == (0,):
+        return [Equivalent("timm", f"DropPath({ask.p})(x)")]
+    return [Equivalent("timm", note=_unsayable(ask.law, blocks=True) or _PATHS)]
+
+
+def _keras(ask: _Question) -> list[Equivalent]:
+    if reason := _unsayable(ask.law):
+        return [Equivalent("Keras", note=reason)]
+    if ask.ordinary:
+        return [Equivalent("Keras", f"layers.Dropout({ask.p})(x)")]
+    shape = tuple(None if own else 1 for own in ask.law.own)
+    found = [Equivalent("Keras", f"layers.Dropout({ask.p}, noise_shape={shape})(x)")]
+    formats: dict[tuple[int, ...], str] = {
+        (0, 1): "channels_first",
+        (0, ask.rank - 1): "channels_last",
+    }
+    data_format = formats.get(ask.law.independent)
+    if data_format and 3 <= ask.rank <= 5:
+        layer = f"layers.SpatialDropout{ask.rank - 2}D"
+        if ask.rank > 3:
+            found.insert(
+                0, Equivalent("Keras", f'{layer}({ask.p}, data_format="{data_format}")(x)')
+            )
+        elif data_format == "channels_last":  # The only one that SpatialDropout1D knows.
+            found.insert(0, Equivalent("Keras", f"{layer}({ask.p})(x)"))
+    return found
+
+
+def _tensorflow(ask: _Question) -> list[Equivalent]:
+    if reason := _unsayable(ask.law):
+        return [Equivalent("TensorFlow", note=reason)]
+    if ask.ordinary:
+        return [Equivalent("TensorFlow", f"tf.nn.dropout(x, {ask.p})")]
+    shape = tuple(n if own else 1 for n, own in zip(ask.shape, ask.law.own, strict=True))
+    return [Equivalent("TensorFlow", f"tf.nn.dropout(x, {ask.p}, noise_shape={shape})")]
+
+
+def _flax(ask: _Question) -> list[Equivalent]:
+    if reason := _unsayable(ask.law):
+        return [Equivalent("Flax", note=reason)]
+    # The axes that share a coin.
+    dims = f", broadcast_dims={ask.law.shared}" if ask.law.shared else ""
+    return [Equivalent("Flax", f"nnx.Dropout({ask.p}{dims}, rngs=rngs)(x)")]
+
+
+def _paddle(ask: _Question) -> list[Equivalent]:
+    if reason := _unsayable(ask.law):
+        return [Equivalent("Paddle", note=reason)]
+    if ask.ordinary:
+        return [Equivalent("Paddle", f"F.dropout(x, {ask.p})")]
+    if not ask.law.independent:
+        return [Equivalent("Paddle", note="its axis= cannot be empty")]
+    # The axes that have coins of their own: the opposite of Flax's argument.
+    return [Equivalent("Paddle", f"F.dropout(x, {ask.p}, axis={list(ask.law.independent)})")]
+
+
+_FRAMEWORKS: tuple[Callable[[_Question], list[Equivalent]], ...] = (
+    _torch, _torchvision, _timm, _keras, _tensorflow, _flax, _paddle,
+)  # fmt: skip
+_OTHER_RATE = "only near: it drops another rate than p, and scales by the batch's count"
+_PATHS = "only paths and blocks"
+
+
+def _unsayable(law: Structure, blocks: bool = False) -> str:
+    """Why no mask that broadcasts, of independent coins, is this law; empty where one is."""
+    if law.counted == "exact":
+        return "coins fall independently, so the number of survivors varies"
+    if law.counted == "balance":
+        return "coins fall independently, so they are not balanced"
+    if None in law.own:
+        axis = law.own.index(None)
+        return f"axis {axis} is split, and masks have one coin along it or one for each place"
+    if max(law.block, default=1) > 1:
+        return "only square blocks of an odd size, on the last axes" if blocks else "no blocks"
+    return ""
+
+
+def _block_side(ask: _Question) -> int:
+    """The side of square blocks as others know them (odd, on all axes after the second), or 0."""
+    law = ask.law
+    side, *others = set(law.block[2:]) or {1}
+    fits = 4 <= ask.rank <= 5 and not others and set(law.block[:2]) == {1} and side % 2 == 1
+    if not fits or side == 1 or law.counted or None in law.own:
+        return 0
+    return side if side <= min(ask.shape[2:]) else 0

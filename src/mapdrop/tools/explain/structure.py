@@ -1,0 +1,56 @@
+"""Which axes of the array share coins: a plan seen from the array's side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mapdrop.spec.mask_spec import Plan
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a plan does along each axis of the array. Two equal ones have the same law.
+
+    Attributes:
+        own: for each axis True (its places have coins of their own), False (they share one) or
+            None (some of a split axis share, so that no mask of one size along it will do).
+        block: for each axis the size of the blocks that fall together, 1 where there are none.
+        counted: the argument that ties the coins' number to p, "exact" or "balance", or None.
+    """
+
+    own: tuple[bool | None, ...]
+    block: tuple[int, ...]
+    counted: str | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is independent coins of a mask that broadcasts: one size for each axis."""
+        return None not in self.own and not self.counted and set(self.block) <= {1}
+
+    @property
+    def independent(self) -> tuple[int, ...]:
+        """The axes whose places have coins of their own."""
+        return tuple(axis for axis, own in enumerate(self.own) if own)
+
+    @property
+    def shared(self) -> tuple[int, ...]:
+        """The axes whose places share a coin."""
+        return tuple(axis for axis, own in enumerate(self.own) if own is False)
+
+
+def structure(plan: Plan) -> Structure:
+    """The structure of a plan."""
+    sides = dict(plan.law.block)
+    own: list[bool | None] = []
+    block: list[int] = []
+    for factors in plan.binding.axes:
+        # A factor of one place has one coin either way, unless it is all there is.
+        counts = [f for f in factors if f[0] > 1] or list(factors[:1])
+        kinds = {coin is not None for _, coin in counts}
+        side = max((sides.get(coin, 1) for _, coin in counts if coin is not None), default=1)
+        split = len(kinds) > 1 or (side > 1 and len(counts) > 1)
+        own.append(None if split else kinds.pop())
+        block.append(side)
+    counted = "exact" if plan.law.exact is not None else None
+    counted = "balance" if plan.law.balance is not None else counted
+    return Structure(tuple(own), tuple(block), counted)

@@ -1,0 +1,124 @@
+"""`import mapdrop` imports no framework, and takes less than 30 ms beyond `import numpy`.
+
+Each guard has a twin, which shows that it can fail.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+
+import pytest
+
+from tests.conftest import framework
+
+FRAMEWORKS = {"torch", "jax", "tensorflow", "keras", "flax", "equinox", "numba", "matplotlib"}
+OTHERS = {"scipy", "pandas", "PIL", "sklearn", "rich", "typer", "ml_dtypes"}
+LIMIT = 0.030  # Seconds.
+RUNS = 7
+
+
+@cache
+def _bytecode() -> str:
+    """Where the interpreters keep bytecode, as an installed package has it from the start."""
+    folder = tempfile.mkdtemp(prefix="mapdrop-bytecode-")
+    atexit.register(shutil.rmtree, folder)
+    return folder
+
+
+def _python(code: str, warnings: str = "error") -> str:
+    command = [sys.executable, "-W", warnings, "-c", code]
+    environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = _bytecode()
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return done.stdout
+
+
+def _imported(code: str, warnings: str = "error") -> set[str]:
+    """The top-level modules that a fresh interpreter has after the code."""
+    shown = "import sys\nprint(*(name.split('.')[0] for name in sys.modules))"
+    listed = _python(f"{code}\n{shown}", warnings)
+    return set(listed.split())
+
+
+_REFUSED = "try:\n    mapdrop.drop([1.0], 'n -> n', 0)\nexcept TypeError:\n    pass"
+USES = {
+    "import": "import mapdrop",
+    "parse": "from mapdrop.spec.binding import bind; bind('b c -> b', (2, 3))",
+    "p = 0": "import mapdrop, numpy; mapdrop.drop(numpy.ones(3), 'n -> n', 0)",
+    "refused": f"import mapdrop\n{_REFUSED}",
+}
+
+
+@pytest.mark.parametrize("code", USES.values(), ids=USES)
+def test_no_framework_is_imported(code: str) -> None:
+    imported = _imported(code)
+    assert {"mapdrop", "numpy"} <= imported
+    assert not imported & (FRAMEWORKS | OTHERS)
+
+
+def test_numpy_s_drop_imports_no_other_framework() -> None:
+    used = _imported("import mapdrop, numpy; mapdrop.drop(numpy.ones(3), 'n -> n', 0.5)")
+    assert not used & (FRAMEWORKS - {"numba"})
+
+
+def test_jax_s_drop_imports_no_other_framework() -> None:
+    framework("jax")
+    used = _imported("import jax, mapdrop; mapdrop.drop(jax.numpy.ones(3), 'n -> n', 0.5)")
+    assert "jax" in used
+    assert not used & (FRAMEWORKS - {"jax", "numba"})
+
+
+def test_torch_s_layers_import_no_other_framework() -> None:
+    framework("torch")
+    others = FRAMEWORKS - {"torch", "numba"}
+    assert not _imported("import mapdrop.torch", warnings="default") & others
+
+
+def test_what_measures_on_a_borrowed_gpu_needs_little() -> None:
+    framework("torch")
+    used = _imported("import benchmarks.gpu", warnings="default")
+    assert "torch" in used
+    assert not used & {"rich", "typer", "matplotlib", "scipy", "pandas", "numba"}
+
+
+def test_tensorflow_s_drop_imports_no_other_framework() -> None:
+    framework("tensorflow")
+    code = "import mapdrop, tensorflow as tf\nmapdrop.drop(tf.ones(3), 'n -> n', 0.5)"
+    used = _imported(code, warnings="default")
+    assert "tensorflow" in used
+    assert not used & {"torch", "flax", "equinox", "numba"}  # TensorFlow itself imports JAX.
+
+
+def test_a_framework_that_is_only_half_imported_is_passed_over() -> None:
+    code = "import sys, types, mapdrop, numpy\nsys.modules['tensorflow'] = types.ModuleType('t')\n"
+    assert "mapdrop" in _imported(code + "mapdrop.drop(numpy.ones(3), 'n -> n', 0.5)\n" + _REFUSED)
+
+
+def test_framework_twin() -> None:
+    framework("numba")
+    assert "numba" in _imported("import mapdrop, numba") & FRAMEWORKS
+
+
+def _seconds(code: str) -> float:
+    """What the code takes after `import numpy`: the least of several fresh interpreters.
+
+    Others who use the machine make it slower, never faster; the first run may compile to bytecode.
+    """
+    timed = f"import numpy, time; t = time.perf_counter(); {code}; print(time.perf_counter() - t)"
+    return min(float(_python(timed)) for _ in range(RUNS))
+
+
+def test_import_is_fast() -> None:
+    assert _seconds("import mapdrop") < LIMIT
+
+
+def test_import_is_fast_twin() -> None:
+    framework("numba")
+    assert _seconds("import mapdrop; time.sleep(0.03)") > LIMIT
+    assert _seconds("import mapdrop, numba") > LIMIT

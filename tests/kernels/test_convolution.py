@@ -1,0 +1,248 @@
+"""Convolutions of chosen maps: PyTorch's on masked arrays, and nothing beyond what was chosen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mapdrop.kernels import convolution as kernels
+from mapdrop.kernels.jit import _sources
+from tests.conftest import framework
+
+Bits = NDArray[np.bool_]
+ROUNDING = {np.dtype("float32"): 2e-5, np.dtype("float64"): 1e-12}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A convolution: what each sample reads and makes, sizes, settings and a factor."""
+
+    reads: Bits
+    makes: Bits
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    gain: float = 1.0
+    relu: bool = False
+    bias: bool = True
+    dtype: str = "float64"
+
+
+def maps(bits: Bits) -> kernels.Maps:
+    channels = [np.flatnonzero(row) for row in bits]
+    first = np.concatenate([[0], np.cumsum([len(ids) for ids in channels], dtype=np.int64)])
+    return kernels.Maps(first.astype(np.int64), np.concatenate(channels).astype(np.int64))
+
+
+def three(sizes: tuple[int, ...], missing: int) -> Any:
+    return (sizes[0], *[missing] * (3 - len(sizes)), *sizes[1:])
+
+
+def by_torch(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arrays of a case, and what PyTorch makes of them: output and gradients."""
+    torch = framework("torch")
+    own = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Any:
+        return torch.randn(shape, generator=own, dtype=getattr(torch, case.dtype))
+
+    def over(bits: Bits) -> Any:
+        return torch.from_numpy(bits).view(*bits.shape, *[1] * len(case.size))
+
+    (samples, inputs), outputs = case.reads.shape, case.makes.shape[1]
+    x = random(samples, inputs, *case.size) * over(case.reads)
+    w, b = random(outputs, inputs, *case.kernel), random(outputs)
+    leaves = [t.requires_grad_() for t in (x, w)]
+    convolve = getattr(torch.nn.functional, f"conv{len(case.size)}d")
+    shift = b if case.bias else None
+    y = convolve(x * case.gain, w, shift, 1, case.padding, case.dilation)
+    grad = random(*y.shape) * over(case.makes)
+    y.backward(grad)
+    y = torch.relu(y) if case.relu else y
+    given = {"x": x.detach(), "w": w.detach(), "b": b[: len(b) * case.bias], "grad": grad}
+    found = {"out": y.detach() * over(case.makes), "x": leaves[0].grad, "w": leaves[1].grad}
+    return {k: t.numpy() for k, t in given.items()}, {k: t.numpy() for k, t in found.items()}
+
+
+def by_kernels(case: Case, arrays: dict[str, Any], threads: int = 1) -> dict[str, Any]:
+    """The same of packed arrays, whole again."""
+    out = arrays["grad"].shape
+    window = kernels.Window(
+        three(case.size, 1), three(out[2:], 1), three(case.kernel, 1), three(case.padding, 0),
+        three(case.dilation, 1),
+    )  # fmt: skip
+    reads, makes = maps(case.reads), maps(case.makes)
+    x = arrays["x"][case.reads].reshape(-1, *window.size)
+    grad = arrays["grad"][case.makes].reshape(-1, *window.out)
+    flat = grad.reshape(len(grad), prod(window.out))
+    y, dx, dw = (
+        np.empty_like(flat),
+        np.empty((len(x), prod(window.size)), x.dtype),
+        np.empty_like(arrays["w"]),
+    )
+    rest = (case.gain, case.relu, False, threads)
+    kernels.product(y, makes, x, reads, arrays["w"], arrays["b"], window, *rest)
+    none = arrays["b"][:0]
+    back = (window.back, case.gain, False, True, threads)
+    kernels.product(dx, reads, grad, makes, arrays["w"], none, *back)
+    shape = (*dw.shape[:2], -1)
+    kernels.gradient(dw.reshape(shape), flat, makes, x, reads, window, case.gain, threads)
+    whole = np.zeros(out, y.dtype), np.zeros_like(arrays["x"])
+    whole[0][case.makes], whole[1][case.reads] = y.reshape(-1, *out[2:]), dx.reshape(-1, *case.size)
+    return {"out": whole[0], "x": whole[1], "w": dw}
+
+
+def check(case: Case, threads: int = 1) -> None:
+    arrays, expected = by_torch(case)
+    found = by_kernels(case, arrays, threads)
+    # PyTorch has a gradient for the maps that were not read, too.
+    expected["x"] = expected["x"] * case.reads.reshape(*case.reads.shape, *[1] * len(case.size))
+    for name, want in expected.items():
+        limit = ROUNDING[want.dtype] * max(1.0, float(np.abs(want).max(initial=0)))
+        np.testing.assert_allclose(found[name], want, rtol=0, atol=limit, err_msg=name)
+
+
+def bits(samples: int, channels: int, rate: float = 0.5, seed: int = 0) -> Bits:
+    return np.random.default_rng(seed).random((samples, channels)) < rate
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    dims, samples = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    seed, rate = draw(st.integers(0, 99)), draw(st.sampled_from([0.0, 0.3, 0.7, 1.0]))
+
+    def each(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw(st.integers(low, high)) for _ in range(dims))
+
+    kernel, dilation, padding = each(1, 4), each(1, 3), each(0, 4)
+    least = (d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
+    size = tuple(
+        max(1, n - 2 * p) + draw(st.integers(0, 9)) for n, p in zip(least, padding, strict=True)
+    )
+    return Case(
+        bits(samples, draw(st.integers(1, 40)), rate, seed),
+        bits(samples, draw(st.integers(1, 40)), draw(st.sampled_from([0.0, 0.5, 1.0])), seed + 1),
+        size, kernel, padding, dilation, draw(st.sampled_from([1.0, 2.5])), draw(st.booleans()),
+        draw(st.booleans()), draw(st.sampled_from(["float32", "float64"])),
+    )  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases(), st.sampled_from([1, 2]))
+def test_any_convolution_is_torchs(case: Case, threads: int) -> None:
+    check(case, threads)
+
+
+SHARED = bits(1, 64).repeat(4, 0)
+LARGE = {
+    "3 x 3": Case(bits(5, 70), bits(5, 90), (32, 32), (3, 3), (1, 1), (1, 1), 2.0),
+    "all outputs": Case(bits(3, 70), bits(3, 96, 2), (14, 14), (3, 3), (1, 1), (1, 1)),
+    "many steps of the kernel": Case(bits(2, 40), bits(2, 50), (12, 12), (9, 9), (4, 4), (1, 1)),
+    "all inputs": Case(bits(3, 70, 2), bits(3, 90), (14, 14), (3, 3), (1, 1), (1, 1), 2.0),
+    "all inputs, few pixels": Case(bits(4, 33, 2), bits(4, 70), (6, 6), (9, 9), (4, 4), (1, 1)),
+    "all inputs, an axis": Case(bits(2, 17, 2), bits(2, 20), (500,), (5,), (8,), (4,)),
+    "one sample": Case(bits(1, 64), bits(1, 64), (40, 40), (3, 3), (1, 1), (1, 1)),
+    "one mask": Case(SHARED, SHARED, (9, 9), (1, 1), (0, 0), (1, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("case", LARGE.values(), ids=LARGE)
+def test_larger_ones_are_torchs(case: Case, threads: int) -> None:
+    check(case, threads)
+
+
+@pytest.mark.parametrize("case", LARGE.values(), ids=LARGE)
+def test_the_number_of_threads_changes_no_bit(case: Case) -> None:
+    arrays, _ = by_torch(case)
+    one, many = by_kernels(case, arrays, 1), by_kernels(case, arrays, 3)
+    assert all(np.array_equal(one[name], many[name]) for name in one)
+
+
+def test_what_was_not_chosen_is_not_read() -> None:
+    """Weights between maps that no sample has may be anything."""
+    case = LARGE["3 x 3"]
+    reads, makes = (np.repeat(b[:1], len(b), 0) for b in (case.reads, case.makes))
+    case = Case(reads, makes, case.size, case.kernel, case.padding, case.dilation)
+    arrays, _ = by_torch(case)
+    expected = by_kernels(case, arrays)
+    arrays["w"] = arrays["w"].copy()
+    arrays["w"][~makes[0]] = np.nan
+    arrays["w"][:, ~reads[0]] = np.nan
+    found = by_kernels(case, arrays)
+    assert np.isfinite(found["out"]).all()
+    assert all(np.array_equal(expected[name], found[name]) for name in found)
+
+
+@pytest.mark.parametrize("pixels", [(1, 1), (5, 5), (7, 7), (8, 8), (11, 13)], ids=str)
+def test_nothing_beside_the_output_is_written(pixels: tuple[int, int]) -> None:
+    case = Case(bits(2, 9), bits(2, 13), pixels, (3, 3), (1, 1), (1, 1))
+    arrays, _ = by_torch(case)
+    expected = by_kernels(case, arrays)["out"][case.makes].reshape(-1, prod(pixels))
+    held = np.full((len(expected) + 2, expected.shape[1]), 7.0)
+    x = arrays["x"][case.reads].reshape(-1, pixels[0], 1, pixels[1])
+    size = three(pixels, 1)
+    window = kernels.Window(size, size, (3, 1, 3), (1, 0, 1), (1, 1, 1))
+    kernels.product(
+        held[1:-1], maps(case.makes), x, maps(case.reads), arrays["w"], arrays["b"], window, 1.0,
+        False, False, 1,
+    )  # fmt: skip
+    assert np.array_equal(held[1:-1], expected)
+    assert (held[[0, -1]] == 7).all()
+
+
+def test_negative_zero_and_nan_pass_the_relu_as_in_torch() -> None:
+    case = Case(bits(1, 1, 2), bits(1, 1, 2), (4,), (1,), (0,), (1,), relu=True, bias=False)
+    arrays, _ = by_torch(case)
+    arrays["x"][:] = [[[np.nan, -1.0, np.inf, -np.inf]]]
+    arrays["w"][:] = 1
+    found = by_kernels(case, arrays)["out"].reshape(-1)
+    np.testing.assert_array_equal(found, [np.nan, 0, np.inf, 0])
+
+
+OTHER_REGISTERS = """
+from llvmlite import binding
+from numba import njit
+njit(lambda: 1)()  # From here on, Numba knows the processor.
+real = binding.get_host_cpu_features
+wide = real().get("avx512f")
+binding.get_host_cpu_features = lambda: {"avx512f": not wide}
+from mapdrop.kernels.convolution import microkernel
+binding.get_host_cpu_features = real
+from tests.kernels.test_convolution import LARGE, check
+for case in LARGE.values():
+    check(case, 2)
+print(microkernel.ROWS, microkernel.BYTES)
+"""
+
+
+def test_registers_of_the_other_size_give_the_same(tmp_path: Path) -> None:
+    """The tile of processors with 512-bit registers where there are none, or the other one."""
+    from mapdrop.kernels.convolution import microkernel
+
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_REGISTERS],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True,
+        check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    other = {4: "8 64", 8: "4 32"}[microkernel.ROWS]
+    assert done.stdout.strip() == other
+
+
+def test_compiled_code_is_kept_only_as_long_as_all_of_it_is_the_same() -> None:
+    from mapdrop.kernels.convolution.im2col import copy
+
+    assert copy._cache._cache_file._source_stamp == _sources()

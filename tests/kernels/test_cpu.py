@@ -1,0 +1,223 @@
+"""The compiled kernels' keeping: cached on disk, done without where Numba is missing or broken."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mapdrop
+from mapdrop.kernels import float16, jit, parallel
+from tests.conftest import missing
+
+DROP = """
+import numpy as np, mapdrop
+mapdrop.drop(np.ones((4, 512), np.float32), "b c -> b c", 0.5, seed=1)
+from mapdrop.kernels import cpu
+print(sum(cpu._elements.stats.cache_hits.values()), sum(cpu._elements.stats.cache_misses.values()))
+"""
+
+
+def python(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_second_process_loads_what_the_first_compiled(tmp_path: Path) -> None:
+    assert python(DROP, NUMBA_CACHE_DIR=str(tmp_path)) == "0 1"
+    assert python(DROP, NUMBA_CACHE_DIR=str(tmp_path)) == "1 0"
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that has what DROP compiles."""
+    folder = tmp_path_factory.mktemp("cache")
+    assert python(DROP, NUMBA_CACHE_DIR=str(folder)) == "0 1"
+    return folder
+
+
+TORN: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "short of a byte": lambda content: content[:-1],
+    "zeros": lambda content: bytes(len(content)),
+    "half zeros": lambda content: content[: len(content) // 2].ljust(len(content), b"\0"),
+    "foreign": lambda content: b"not a pickle\n",
+}
+
+
+@pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
+@pytest.mark.parametrize("files", ["*.nbi", "*.nbc"], ids=["index", "data"])
+def test_a_torn_cache_is_compiled_anew(
+    files: str, torn: Callable[[bytes], bytes], cached: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cache"
+    shutil.copytree(cached, folder)
+    assert list(folder.rglob(files))
+    for path in folder.rglob(files):
+        path.write_bytes(torn(path.read_bytes()))
+    assert python(DROP, NUMBA_CACHE_DIR=str(folder)) == "0 1"
+    assert python(DROP, NUMBA_CACHE_DIR=str(folder)) == "1 0"
+
+
+UNWRITABLE = {
+    "full disk": "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
+    "no folder": "shutil.rmtree(folder); open(folder, 'x').close()",
+    "a folder where the index is": "os.makedirs(cpu._elements._cache._cache_file._index_path)",
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("change", UNWRITABLE.values(), ids=UNWRITABLE)
+def test_a_cache_that_cannot_be_written_is_done_without(change: str, tmp_path: Path) -> None:
+    before = "import os, resource, shutil\nfrom mapdrop.kernels import cpu\n"
+    before += f"folder = {str(tmp_path / 'cache')!r}\n{change}\n"
+    assert python(before + DROP, NUMBA_CACHE_DIR=str(tmp_path / "cache")) == "0 1"
+    assert not list(tmp_path.rglob("cpu._elements*.nbc"))
+
+
+@pytest.mark.parametrize(
+    ("owner", "attribute"),
+    [("Cache", "_cache_file"), ("IndexDataCacheFile", "_source_stamp")],
+    ids=["_cache_file", "_source_stamp"],
+)
+def test_without_numbas_stamp_nothing_is_cached(owner: str, attribute: str, tmp_path: Path) -> None:
+    """A stamp that is not looked at would let kernels of other sources be loaded."""
+    renamed = f"""
+from numba.core import caching
+begin = caching.{owner}.__init__
+def __init__(self, *args, **kwargs):
+    begin(self, *args, **kwargs)
+    self.renamed = self.__dict__.pop({attribute!r})
+caching.{owner}.__init__ = __init__
+"""
+    assert python(renamed + DROP, NUMBA_CACHE_DIR=str(tmp_path)) == "0 1"
+    assert not list(tmp_path.rglob("*.nb?"))
+
+
+def test_without_numba_everything_works_with_the_same_bits() -> None:
+    code = """
+import sys
+sys.modules["numba"] = None
+import numpy as np, mapdrop, torch
+x = np.ones((4, 512), np.float32)
+y = mapdrop.drop(x, "b c -> b c", 0.5, seed=1)
+z = mapdrop.drop(torch.from_numpy(x), "b c -> b c", 0.5, seed=1)
+assert (z.numpy() == y).all() and "mapdrop.kernels.cpu" not in sys.modules
+print(y.tobytes().hex())
+"""
+    x = np.ones((4, 512), np.float32)
+    assert python(code) == mapdrop.drop(x, "b c -> b c", 0.5, seed=1).tobytes().hex()
+
+
+def test_a_broken_numba_is_told_and_done_without(tmp_path: Path) -> None:
+    (tmp_path / "numba.py").write_text("raise ImportError('needs another NumPy')")
+    code = """
+import warnings
+import numpy as np, mapdrop
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    mapdrop.drop(np.ones(4), "n -> n", 0.5)
+print([str(w.message) for w in caught])
+"""
+    assert "does not import, so mapdrop is slower: needs another NumPy" in python(
+        code, PYTHONPATH=str(tmp_path)
+    )
+
+
+def test_a_place_without_a_cache_compiles_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def no_locator(**options: Any) -> Any:
+        asked.append(bool(options.get("cache")))
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(jit, "njit", no_locator)
+    assert jit.compiled()(len) is len
+    assert asked == [True, False]
+
+
+@pytest.fixture(params=["OpenMP", "pool"])
+def team(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    if request.param == "pool":
+        monkeypatch.setattr(parallel, "_openmp", lambda loaded: None)
+    elif not (Path(torch.__file__).parent / "lib" / "libgomp.so.1").exists():
+        missing("the libgomp of PyTorch's Linux builds")
+
+
+@pytest.mark.usefixtures("team")
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 100, 1000])
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_ranges_cover_each_unit_once(count: int, number: int) -> None:
+    seen: list[tuple[int, int]] = []
+    parallel.spread(lambda low, high: seen.append((low, high)), count, number, 10, 8)
+    units = [unit for low, high in sorted(seen) for unit in range(low, high)]
+    assert units == list(range(count))
+    assert all(low % 8 == 0 for low, _ in seen)
+
+
+@pytest.mark.usefixtures("team")
+def test_the_threads_are_as_many_as_asked_for() -> None:
+    meet = threading.Barrier(3, timeout=30)  # Passed only by three threads at once.
+    idents: set[int] = set()
+
+    def work(low: int, high: int) -> None:
+        if threading.get_ident() not in idents:
+            idents.add(threading.get_ident())
+            meet.wait()
+
+    parallel.spread(work, 1000, 3, 10, 1)
+    assert len(idents) == 3
+
+
+@pytest.mark.usefixtures("team")
+def test_an_error_in_any_thread_is_raised() -> None:
+    def fail_late(low: int, high: int) -> None:
+        if high == 1000:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        parallel.spread(fail_late, 1000, 3, 10, 1)
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    code = """
+import os, signal
+import numpy as np, mapdrop, torch
+x = np.ones((64, 200, 200), np.float32)
+want = mapdrop.drop(x, "... -> ...", 0.5, seed=1)
+torch.ones(1 << 22).add_(1)  # PyTorch's OpenMP has its threads now.
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # A child that waits for its parent's threads waits for ever.
+    os._exit(0 if np.array_equal(mapdrop.drop(x, "... -> ...", 0.5, seed=1), want) else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert python(code, OMP_NUM_THREADS="2") == "0"
+
+
+def test_the_processor_is_asked_once_for_its_float16() -> None:
+    """To ask it takes six times as long as to drop a small array."""
+    mapdrop.drop(np.ones((4, 8), np.float16), "b c -> b c", 0.5, seed=1)
+    asked = float16.float16_in_hardware.cache_info().misses
+    mapdrop.drop(np.ones((8, 4), np.float16), "b c -> b c", 0.5, seed=2)
+    assert float16.float16_in_hardware.cache_info().misses == asked == 1

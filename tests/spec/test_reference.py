@@ -1,0 +1,393 @@
+"""The mask specification: its vectors, and every implementation of it against them and each other.
+
+`tests/reference.py` is the independent reading of docs/mask-v1.md; `mapdrop.spec.reference` the
+definition in NumPy; `mapdrop.kernels.cpu` and `mapdrop.backends.torch.law` make the same bits
+faster or elsewhere.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib.resources
+import itertools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import mapdrop
+from mapdrop import kernels
+from mapdrop.backends import host_shards as boxes
+from mapdrop.spec import reference as spec
+from mapdrop.spec.mask_spec import Plan, plan
+from mapdrop.spec.part import Box
+from tests import reference
+from tests.cases import ALL, Case
+from tests.conftest import framework
+from tests.make_vectors import FILE, text
+
+VECTORS = json.loads(
+    importlib.resources.files("mapdrop").joinpath("vectors.json").read_text(encoding="utf-8")
+)
+Kept = Callable[[Plan, int, int], NDArray[np.bool_]]
+
+
+def cpu_kernels() -> Any:
+    framework("numba")
+    return kernels.for_cpu()
+
+
+def _by_spec(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
+    return spec.kept(asked.law, asked.binding.coins, key, step)
+
+
+def _by_cpu(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
+    made: NDArray[np.bool_] = cpu_kernels().kept(asked.law, asked.binding.coins, key, step, 2)
+    return made
+
+
+def _by_torch(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
+    torch = framework("torch")
+    from mapdrop.backends.torch import law as torch_coins
+
+    made, _ = torch_coins.drawn(asked, torch.cat([_tensor(torch, key), _tensor(torch, step)]), None)
+    return np.asarray(made.numpy())
+
+
+def _one_by_one(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
+    """Each coin asked for alone."""
+    shape = asked.binding.coins
+    alone = [bool(spec.kept_at(asked.law, shape, key, step, index)) for index in np.ndindex(shape)]
+    return np.array(alone, bool).reshape(shape)
+
+
+def _by_box(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
+    """As a part that is the whole."""
+    sizes = asked.binding.coins
+    return boxes.kept(asked.law, Box(sizes, tuple(map(np.arange, sizes))), key, step, 2)
+
+
+def _tensor(torch: Any, number: int) -> Any:
+    return torch.tensor([number - 2**64 * (number >= 2**63)])
+
+
+MAKERS: dict[str, Kept] = {
+    "numpy": _by_spec,
+    "cpu": _by_cpu,
+    "torch": _by_torch,
+    "box": _by_box,
+    "one by one": _one_by_one,
+}
+makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+cases = pytest.mark.parametrize("case", ALL, ids=str)
+
+
+def _plan(case: Case) -> Plan:
+    options = case.options
+    return plan(
+        case.pattern, case.shape, case.p,
+        **{n: options[n] for n in ("exact", "balance", "region", "scale") if n in options},
+        block=tuple(options.get("block", {}).items()),
+        sizes=tuple((n, k) for n, k in options.items() if n not in reference.OPTIONS),
+    )  # fmt: skip
+
+
+# --- The file of vectors.
+
+
+def test_vectors_are_what_the_reference_gives() -> None:
+    assert FILE.read_text(encoding="utf-8") == text(), "run python -m tests.make_vectors"
+
+
+@pytest.mark.parametrize("row", VECTORS["random123"], ids=lambda row: row["counter"][:8])
+def test_random123(row: dict[str, str]) -> None:
+    a, b, c, d = (int(w, 16) for w in row["counter"].split())
+    low, high = (int(w, 16) for w in row["key"].split())
+    assert " ".join(f"{int(w):08x}" for w in spec.philox((a, b, c, d), (low, high))) == row["words"]
+
+
+@pytest.mark.parametrize("row", VECTORS["random123"], ids=lambda row: row["counter"][:8])
+def test_random123_torch(row: dict[str, str]) -> None:
+    torch = framework("torch")
+    from mapdrop.backends.torch import law as torch_coins
+
+    counter = tuple(torch.tensor([int(w, 16)]) for w in row["counter"].split())
+    low, high = (torch.tensor([int(w, 16)]) for w in row["key"].split())
+    words = torch_coins.philox(counter, (low, high))
+    assert " ".join(f"{int(w):08x}" for w in words) == row["words"]
+
+
+def test_counter_1() -> None:
+    """The words that TensorFlow's and Triton's generators were seen to give."""
+    words = spec.philox((1, 0, 0, 0), (0, 0))
+    assert [f"{int(w):08x}" for w in words] == ["f8e4cca4", "5cb200db", "b1a574eb", "097eff67"]
+
+
+@pytest.mark.parametrize("row", VECTORS["keys"], ids=lambda row: f"{row['seed']}-{row['stream']}")
+def test_keys(row: dict[str, str]) -> None:
+    seed, key = int(row["seed"], 16), int(row["key"], 16)
+    assert spec.stream_key(seed, row["stream"]) == key
+    torch = framework("torch")
+    from mapdrop.backends.torch import law as torch_coins
+
+    made = torch_coins.stream_key(_tensor(torch, seed), row["stream"])
+    assert int(made) % 2**64 == key
+
+
+def _word_ids(row: dict[str, str]) -> str:
+    return "-".join(str(row[name]) for name in ("seed", "stream", "step", "coin"))
+
+
+@pytest.mark.parametrize("row", VECTORS["words"], ids=_word_ids)
+def test_words(row: dict[str, str]) -> None:
+    seed, step, coin = (int(row[name], 16) for name in ("seed", "step", "coin"))
+    key = spec.stream_key(seed, row["stream"])
+    wanted = int(row["word"], 16)
+    assert spec.words(np.uint64(coin), key, step) == wanted  # type: ignore[arg-type]
+    assert spec.words(np.array([[coin]], np.uint64), key, step).tolist() == [[wanted]]
+    assert cpu_kernels().words(1, key, step, coin).tolist() == [wanted]
+    if coin < 2**62:
+        assert spec.all_words(1, key, step, coin).tolist() == [wanted]
+
+
+@pytest.mark.parametrize("row", VECTORS["thresholds"], ids=lambda row: str(row["p"]))
+def test_thresholds(row: dict[str, Any]) -> None:
+    assert spec.threshold(row["p"]) == row["T"]
+
+
+@pytest.mark.parametrize("row", VECTORS["masks"], ids=lambda row: str(row["name"]))
+@makers
+def test_masks(row: dict[str, Any], make: Kept) -> None:
+    block, sizes = row.get("block", {}), row.get("sizes", {})
+    options = {n: row[n] for n in ("exact", "balance", "region", "scale") if n in row}
+    asked = plan(
+        row["pattern"], tuple(row["shape"]), row["p"], **options,
+        block=tuple(block.items()), sizes=tuple(sizes.items()),
+    )  # fmt: skip
+    key = spec.stream_key(int(row["seed"], 16), row.get("stream"))
+    bits = make(asked, key, int(row.get("step", "0"), 16))
+    assert bits.dtype == bool
+    assert list(bits.shape) == row["coins"]
+    assert np.packbits(bits).tobytes().hex() == row["kept"]
+    if bits.size:
+        scale = np.ravel(asked.factor(bits))
+        assert [n.tobytes()[::-1].hex() for n in scale.astype("<f8")] == row["scale64"]
+        assert [n.tobytes()[::-1].hex() for n in scale.astype("<f4")] == row["scale32"]
+
+
+def test_every_kind_has_vectors() -> None:
+    rows = VECTORS["masks"]
+    for kind in ("exact", "balance", "block", "stream", "step", "sizes", "region", "scale"):
+        assert any(kind in row for row in rows), kind
+    assert {row["name"] for row in rows} == {case.name for case in ALL}
+
+
+# --- The text.
+
+
+def test_the_document_runs() -> None:
+    page = Path(__file__).parents[2] / "docs" / "mask-v1.md"
+    result = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+# --- Properties: any seed, step, law and shape.
+
+U64S = st.one_of(st.integers(0, 9), st.integers(0, 2**64 - 1), st.sampled_from([2**32, 2**63]))
+RATES = st.one_of(st.floats(0, 1), st.sampled_from([1e-6, 0.001, 0.1, 0.5, 0.9, 0.999]))
+
+
+@st.composite
+def laws(draw: st.DrawFn) -> tuple[spec.Law, tuple[int, ...]]:
+    coins = tuple(draw(st.lists(st.integers(0, 5), max_size=3)))
+    p = draw(RATES)
+    axes = st.integers(0, max(len(coins) - 1, 0))
+    kind = draw(st.sampled_from(["independent", "exact", "balance", "block"])) if coins else ""
+    if kind == "exact":
+        return spec.Law(p, exact=draw(axes)), coins
+    if kind == "balance":
+        return spec.Law(p, balance=draw(axes)), coins
+    if kind == "block":
+        chosen = sorted(draw(st.sets(axes, min_size=1)))
+        block = tuple((axis, draw(st.integers(1, 7))) for axis in chosen)
+        return spec.Law(p, block=block, region=draw(st.sampled_from(["valid", "full"]))), coins
+    return spec.Law(p), coins
+
+
+@given(laws(), U64S, U64S)
+def test_numpy_is_the_reference(
+    case: tuple[spec.Law, tuple[int, ...]], key: int, step: int
+) -> None:
+    law, coins = case
+    wanted = reference.kept(
+        coins, law.p, key, step,
+        exact=law.exact, balance=law.balance, block=dict(law.block), region=law.region,
+    )  # fmt: skip
+    made = spec.kept(law, coins, key, step)
+    assert made.shape == coins
+    assert made.ravel().tolist() == list(wanted.values())
+
+
+@given(laws(), U64S, U64S, st.integers(1, 4))
+def test_cpu_is_numpy(
+    case: tuple[spec.Law, tuple[int, ...]], key: int, step: int, threads: int
+) -> None:
+    law, coins = case
+    made = cpu_kernels().kept(law, coins, key, step, threads)
+    assert made.dtype == bool
+    assert np.array_equal(made, spec.kept(law, coins, key, step))
+
+
+@given(laws(), U64S, U64S)
+def test_one_coin_is_the_whole_s(
+    case: tuple[spec.Law, tuple[int, ...]], key: int, step: int
+) -> None:
+    law, coins = case
+    if 0 in coins:
+        return
+    whole = spec.kept(law, coins, key, step)
+    every = np.indices(coins).reshape(len(coins), math.prod(coins))
+    alone = spec.kept_at(law, coins, key, step, tuple(every))
+    assert np.array_equal(alone.reshape(whole.shape), whole)
+
+
+@given(st.integers(0, 2**62), st.integers(0, 900), U64S, U64S)
+def test_words_from_anywhere(start: int, count: int, key: int, step: int) -> None:
+    whole = spec.all_words(count, key, step, start)
+    assert np.array_equal(cpu_kernels().words(count, key, step, start), whole)
+    index = np.uint64(start) + np.arange(count, dtype=np.uint64)
+    assert np.array_equal(spec.words(index, key, step), whole)
+
+
+@given(RATES, st.lists(st.tuples(st.integers(1, 12), st.integers(1, 14)), min_size=1, max_size=2))
+@pytest.mark.parametrize("region", ["valid", "full"])
+def test_centres_threshold(region: str, p: float, axes: list[tuple[int, int]]) -> None:
+    """The bisection in float64 finds the T that 60 decimal digits find."""
+    sizes, blocks = zip(*axes, strict=True)
+    law = spec.Law(p, block=tuple(enumerate(blocks)), region=region)
+    reach = [len(c) for c in reference.windows(sizes, blocks, region).values()]
+    made = spec.threshold(spec.centre_rate(law, sizes))
+    assert made == reference.centre_threshold(p, reach)
+
+
+# --- Large: where threads share the work, and beyond 32 bits.
+
+LARGE = {
+    "independent": (spec.Law(0.3), (3, 1 << 18)),
+    "independent-odd": (spec.Law(0.3), (786_433,)),
+    "exact": (spec.Law(0.3, exact=1), (300, 1001)),
+    "exact-first": (spec.Law(0.3, exact=0), (300, 1001)),
+    "balance": (spec.Law(0.3, balance=0), (300, 1001)),
+    "block": (spec.Law(0.3, block=((2, 7), (3, 4))), (5, 8, 97, 101)),
+    "block-first": (spec.Law(0.3, block=((0, 50),), region="full"), (601, 1001)),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+@pytest.mark.parametrize(("law", "coins"), LARGE.values(), ids=LARGE)
+def test_threads_do_not_matter(law: spec.Law, coins: tuple[int, ...], threads: int) -> None:
+    key, step = 2**63 + 2**32 + 5, 2**40 + 3
+    made = cpu_kernels().kept(law, coins, key, step, threads)
+    assert np.array_equal(made, spec.kept(law, coins, key, step))
+
+
+@pytest.mark.parametrize("start", [0, 3, 2**32 - 5, 2**34 - 100_001, 2**63 - 7, 2**64 - 300_001])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_words_of_large_numbers(start: int, threads: int) -> None:
+    made = cpu_kernels().words(300_001, 9, 2**64 - 1, start, threads)
+    index = np.uint64(start) + np.arange(300_001, dtype=np.uint64)
+    assert np.array_equal(made, spec.words(index, 9, 2**64 - 1))
+
+
+FAR = {
+    "independent": spec.Law(0.5),
+    "exact": spec.Law(0.5, exact=2),
+    "balance": spec.Law(0.5, balance=2),
+    "block": spec.Law(0.5, block=((0, 3), (2, 3))),
+}
+
+
+@pytest.mark.parametrize("law", FAR.values(), ids=FAR)
+def test_one_coin_far_away(law: spec.Law) -> None:
+    """An index beyond 2**32 costs that coin, not the 2**46 coins before it."""
+    coins = (2**20, 2**22, 16)
+    at = (np.array([2**19, 2**20 - 1]), np.array([5, 2**22 - 1]), np.array([3, 15]))
+    made = spec.kept_at(law, coins, 11, 0, at)
+
+    def word(*index: int) -> int:
+        return reference.word((index[0] * coins[1] + index[1]) * coins[2] + index[2], 11)
+
+    for bit, i, j, k in zip(made, *at, strict=True):
+        place = int(i), int(j), int(k)
+        if law.block:
+            rate = spec.centre_rate(law, coins)
+            near = [range(max(c - 1, 0), min(c + 2, n)) for c, n in zip(place, coins, strict=True)]
+            # A whole block of 3 has its centre nowhere on the border.
+            fit = [[c for c in r if 0 < c < n - 1] for r, n in zip(near, coins, strict=True)]
+            hit = [word(a, place[1], c) for a, c in itertools.product(fit[0], fit[2])]
+            assert bit == (min(hit) >= spec.threshold(rate))
+        elif law.independent:
+            assert bit == (word(*place) >= 2**31)
+        else:
+            line = [word(*place[:2], n) for n in range(16)]
+            t = 8
+            if law.balance is not None:
+                row = place[0] * coins[1] + place[1]
+                t = (2**31 * 16 + reference.word(math.prod(coins) + row, 11)) >> 32
+            assert bit == (sorted(line)[16 - t] <= line[place[2]])
+
+
+@pytest.mark.parametrize("index", [(4, 0), (0, 5), (np.array([0, -1]), np.array([0, 0]))])
+def test_no_such_coin(index: tuple[Any, ...]) -> None:
+    with pytest.raises(IndexError, match=r"there are \(4, 5\) coins"):
+        spec.kept_at(spec.Law(0.5), (4, 5), 0, 0, index)
+
+
+@makers
+@pytest.mark.parametrize("block", [False, True], ids=["independent", "block of 1"])
+def test_a_word_that_is_the_threshold_is_kept(make: Kept, block: bool) -> None:
+    """Dropped is what lies below: the rate is T / 2**32, not one more."""
+    words = [reference.word(coin, 7) for coin in range(9)]
+    for coin, word in enumerate(words):
+        for above in (0, 1):
+            p = (word + above) / 2**32
+            asked = plan("c -> c", (9,), p, block=(("c", 1),) if block else ())
+            assert bool(make(asked, 7, 0)[coin]) == (above == 0)
+            assert make(asked, 7, 0).tolist() == [other >= word + above for other in words]
+
+
+def test_ties_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(count: int, key: int, step: int, start: int) -> NDArray[np.uint32]:
+        return np.array([5, 9, 5, 5, 1, 9], np.uint32)[:count]
+
+    made = spec.kept(spec.Law(0.5, exact=0), (6,), 0, 0, draw)
+    assert made.tolist() == [True, True, False, False, False, True]
+    torch = framework("torch")
+    from mapdrop.backends.torch import law as torch_coins
+
+    words = torch.tensor([5, 9, 5, 5, 1, 9])
+    monkeypatch.setattr(torch_coins, "words", lambda count, *_: words[:count])
+    asked = plan("b -> b", (6,), 0.5, exact="b")
+    coins, _ = torch_coins.drawn(asked, words[:1], None)
+    assert coins.tolist() == made.tolist()
+
+
+# --- Mask and drop follow the same specification.
+
+
+@cases
+def test_mask_has_the_coins(case: Case) -> None:
+    shape, bits, scales = reference.mask(case.pattern, case.shape, case.p, **case.options)
+    made = mapdrop.mask(case.pattern, case.shape, case.p, **case.options)
+    assert made.coins.shape == shape
+    assert made.coins.ravel().tolist() == list(bits.values())
+    each = np.broadcast_to(made.scale, shape)
+    assert each.ravel().tolist() == list(scales.values())

@@ -180,9 +180,16 @@ def mask(
     """
     whole = tuple(seeds.whole(n, "a size of the shape") for n in shape)
     asked = plan(
-        pattern, whole, p, exact, balance, items(block, "block"), region, scale,
+        pattern,
+        whole,
+        p,
+        exact,
+        balance,
+        items(block, "block"),
+        region,
+        scale,
         items(sizes, "sizes"),
-    )  # fmt: skip
+    )
     checked = seeds.check_stream(stream), seeds.whole(step, "step")
     if asked.law.p == 0:
         return Mask(asked.binding, 0.0, np.ones(asked.binding.coins, bool), 1.0)

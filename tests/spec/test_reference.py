@@ -26,7 +26,7 @@ import mapdrop
 from mapdrop import kernels
 from mapdrop.backends import host_shards as boxes
 from mapdrop.spec import reference as spec
-from mapdrop.spec.mask_spec import Plan, plan
+from mapdrop.spec.mask_spec import BoundSpec, plan
 from mapdrop.spec.part import Box
 from tests import reference
 from tests.cases import ALL, Case
@@ -36,7 +36,7 @@ from tests.make_vectors import FILE, text
 VECTORS = json.loads(
     importlib.resources.files("mapdrop").joinpath("vectors.json").read_text(encoding="utf-8")
 )
-Kept = Callable[[Plan, int, int], NDArray[np.bool_]]
+Kept = Callable[[BoundSpec, int, int], NDArray[np.bool_]]
 
 
 def cpu_kernels() -> Any:
@@ -44,16 +44,16 @@ def cpu_kernels() -> Any:
     return kernels.for_cpu()
 
 
-def _by_spec(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
+def _by_spec(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
     return spec.kept(asked.law, asked.binding.coins, key, step)
 
 
-def _by_cpu(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
+def _by_cpu(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
     made: NDArray[np.bool_] = cpu_kernels().kept(asked.law, asked.binding.coins, key, step, 2)
     return made
 
 
-def _by_torch(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
+def _by_torch(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
     torch = framework("torch")
     from mapdrop.backends.torch import law as torch_coins
 
@@ -61,14 +61,14 @@ def _by_torch(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
     return np.asarray(made.numpy())
 
 
-def _one_by_one(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
+def _one_by_one(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
     """Each coin asked for alone."""
     shape = asked.binding.coins
     alone = [bool(spec.kept_at(asked.law, shape, key, step, index)) for index in np.ndindex(shape)]
     return np.array(alone, bool).reshape(shape)
 
 
-def _by_box(asked: Plan, key: int, step: int) -> NDArray[np.bool_]:
+def _by_box(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
     """As a part that is the whole."""
     sizes = asked.binding.coins
     return boxes.kept(asked.law, Box(sizes, tuple(map(np.arange, sizes))), key, step, 2)
@@ -89,7 +89,7 @@ makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 cases = pytest.mark.parametrize("case", ALL, ids=str)
 
 
-def _plan(case: Case) -> Plan:
+def _plan(case: Case) -> BoundSpec:
     options = case.options
     return plan(
         case.pattern, case.shape, case.p,

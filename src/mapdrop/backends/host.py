@@ -14,8 +14,8 @@ from mapdrop import kernels
 from mapdrop.backends import host_shards as boxes
 from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import Binding
-from mapdrop.spec.mask_spec import Plan
-from mapdrop.spec.part import Part
+from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.part import LocalSpec
 
 Loops = tuple[tuple[int, int], ...]
 
@@ -30,16 +30,16 @@ def threads() -> int:
 
 
 def drawn(
-    plan: Plan | Part, key: int, step: int, threads: int
+    plan: BoundSpec | LocalSpec, key: int, step: int, threads: int
 ) -> tuple[spec.Bits, float | NDArray[np.float64]]:
     """The coins as `plan.binding` has them, and what kept values are multiplied by."""
-    if isinstance(plan, Part):
+    if isinstance(plan, LocalSpec):
         return boxes.drawn(plan, key, step, threads)
     made = coins(plan, key, step, threads)
     return made, plan.factor(made)
 
 
-def coins(plan: Plan, key: int, step: int, threads: int) -> spec.Bits:
+def coins(plan: BoundSpec, key: int, step: int, threads: int) -> spec.Bits:
     """The plan's coins, by the fastest maker there is."""
     fast = kernels.for_cpu()
     if fast is None:
@@ -48,7 +48,7 @@ def coins(plan: Plan, key: int, step: int, threads: int) -> spec.Bits:
     return made
 
 
-def compiled(plan: Plan | Part, dtype: str) -> bool:
+def compiled(plan: BoundSpec | LocalSpec, dtype: str) -> bool:
     """Whether `drop_into` can do it: there are kernels for the dtype, and one scale for all."""
     fast = kernels.for_cpu()
     if fast is None or plan.scale == "sample":
@@ -57,7 +57,12 @@ def compiled(plan: Plan | Part, dtype: str) -> bool:
 
 
 def drop_into(
-    out: NDArray[Any], x: NDArray[Any], plan: Plan | Part, key: int, step: int, threads: int
+    out: NDArray[Any],
+    x: NDArray[Any],
+    plan: BoundSpec | LocalSpec,
+    key: int,
+    step: int,
+    threads: int,
 ) -> None:
     """out = x dropped. float16 comes as uint16 and bfloat16 as int16 of the same bits."""
     walk = memory_walk(plan.binding.whole, out.strides, out.itemsize)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from mapdrop import kernels
 from mapdrop.spec import reference as spec
-from mapdrop.spec.part import Box, Part
+from mapdrop.spec.part import Box, LocalSpec
 
 U64 = np.uint64
 
 
 def drawn(
-    part: Part, key: int, step: int, threads: int
+    part: LocalSpec, key: int, step: int, threads: int
 ) -> tuple[spec.Bits, float | NDArray[np.float64]]:
     """The coins as `part.binding` has them, and what kept values are multiplied by."""
     coins = kept(part.law, part.box, key, step, threads)
@@ -41,7 +41,7 @@ def kept(law: spec.Law, box: Box, key: int, step: int, threads: int) -> spec.Bit
     return spec.largest(words, axis, np.expand_dims(spec.quota(law, box.sizes, extra), axis))
 
 
-def taken(coins: NDArray[Any], part: Part) -> NDArray[Any]:
+def taken(coins: NDArray[Any], part: LocalSpec) -> NDArray[Any]:
     """From the box's axes to those of `part.binding`."""
     lined_up = coins.transpose(part.order).reshape(part.merged)
     for axis, take in enumerate(part.takes):

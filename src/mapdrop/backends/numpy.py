@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mapdrop.backends import host
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import seed as seeds
-from mapdrop.spec.mask_spec import Items, Plan, plan
+from mapdrop.spec.mask_spec import BoundSpec, Items, plan
 from mapdrop.spec.pattern import Pattern
 
 # What the compiled kernels take each dtype as; bfloat16 is ml_dtypes', known by its name.
@@ -83,7 +83,7 @@ def traced(_: NDArray[Any]) -> bool:
     return False
 
 
-def _drop_into(out: NDArray[Any], x: NDArray[Any], asked: Plan, key: int, step: int) -> None:
+def _drop_into(out: NDArray[Any], x: NDArray[Any], asked: BoundSpec, key: int, step: int) -> None:
     threads = host.threads()
     if x.dtype.isnative and host.compiled(asked, x.dtype.name):
         carrier = _CARRIERS[x.dtype.name]

@@ -45,10 +45,17 @@ class _DropBlock(Maps):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            f"b {SPACE[self.dims]} c", rate, data_format,
-            block=dict(self._blocks(block_size)), region=region, scale=scale,
-            seed=seed, name=name, dtype=dtype, **layer_only(kwargs),
-        )  # fmt: skip
+            f"b {SPACE[self.dims]} c",
+            rate,
+            data_format,
+            block=dict(self._blocks(block_size)),
+            region=region,
+            scale=scale,
+            seed=seed,
+            name=name,
+            dtype=dtype,
+            **layer_only(kwargs),
+        )
 
     @property
     def block_size(self) -> int | tuple[int, ...]:

@@ -157,9 +157,18 @@ def _elements(
 
 @compiled()
 def _crosswise(
-    x: Any, y: Any, first: Any, key: Any, step: Any, limit: Any, scale: Any, sizes: Any,
-    steps: Any, low: int, high: int,
-) -> None:  # fmt: skip
+    x: Any,
+    y: Any,
+    first: Any,
+    key: Any,
+    step: Any,
+    limit: Any,
+    scale: Any,
+    sizes: Any,
+    steps: Any,
+    low: int,
+    high: int,
+) -> None:
     """A coin for each value, where neighbours in memory are `steps[-1]` coins apart.
 
     The four coins of a Philox block lie in four neighbouring rows, so that blocks are drawn for a
@@ -289,9 +298,19 @@ def kept(law: spec.Law, shape: tuple[int, ...], key: int, step: int, threads: in
         source, coins = coins, np.empty_like(coins)
         grain = max(1, _GRAIN // (n * inner))
         spread(
-            _erode, outer, threads, grain, 1,
-            source.reshape(-1), coins.reshape(-1), n, inner, k, first, last,
-        )  # fmt: skip
+            _erode,
+            outer,
+            threads,
+            grain,
+            1,
+            source.reshape(-1),
+            coins.reshape(-1),
+            n,
+            inner,
+            k,
+            first,
+            last,
+        )
     return coins.view(bool)
 
 
@@ -341,10 +360,19 @@ def apply(
     # Little more than a copy: another thread pays later than where words are drawn.
     grain = max(1, 8 * _GRAIN * units // max(x.size, 1))
     spread(
-        _apply, units, threads, grain, 1,
-        None if x is y else x, y, y.view(f"u{y.itemsize}"), coins.reshape(-1).view(np.uint8), scale,
-        sizes, steps,
-    )  # fmt: skip
+        _apply,
+        units,
+        threads,
+        grain,
+        1,
+        None if x is y else x,
+        y,
+        y.view(f"u{y.itemsize}"),
+        coins.reshape(-1).view(np.uint8),
+        scale,
+        sizes,
+        steps,
+    )
 
 
 def _arrays(loops: Loops) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -114,8 +114,11 @@ def _started() -> subprocess.Popen[bytes]:
     places = json.dumps([place for place in sys.path if place])
     return subprocess.Popen(
         [sys.executable, "-I", "-c", code, places],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
 
 
 def serve() -> None:

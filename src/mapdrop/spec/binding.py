@@ -13,9 +13,21 @@ from mapdrop.spec.pattern import ELLIPSIS, Axis, Pattern, PatternError
 
 # What `drop` and `mask` call their own arguments: a size cannot be given under such a name.
 ARGUMENTS = {
-    "x", "shape", "pattern", "p", "seed", "stream", "step", "exact", "balance", "block", "region",
-    "scale", "inplace", "out",
-}  # fmt: skip
+    "x",
+    "shape",
+    "pattern",
+    "p",
+    "seed",
+    "stream",
+    "step",
+    "exact",
+    "balance",
+    "block",
+    "region",
+    "scale",
+    "inplace",
+    "out",
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ Options = tuple[str | None, str | None, Items, str, str | None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class BoundSpec:
     """A pattern bound to a shape, the law of its coins, and how kept values are scaled."""
 
     binding: Binding
@@ -85,7 +85,7 @@ def plan(
     sizes: Items = (),
     ragged: bool = False,
     partly: bool = False,
-) -> Plan:
+) -> BoundSpec:
     """Check and bind it all; the same arguments give the same plan.
 
     Warns where `exact` makes the rate another one, unless the shape is known `partly`.
@@ -117,7 +117,7 @@ def _plan(
     scale: str | None,
     sizes: Items,
     ragged: bool,
-) -> Plan:
+) -> BoundSpec:
     check_region(region)
     check_scale(scale)
     asked = [n for n, v in (("exact", exact), ("balance", balance), ("block", block)) if v]
@@ -131,7 +131,7 @@ def _plan(
         tuple(sorted((binding.axis(n, "block"), check_block_size(n, size)) for n, size in block)),
         region,
     )
-    return Plan(binding, law, scale, _far(law, binding))
+    return BoundSpec(binding, law, scale, _far(law, binding))
 
 
 def _far(law: Law, binding: Binding) -> str:

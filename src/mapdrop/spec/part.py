@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import Binding
-from mapdrop.spec.mask_spec import Plan
+from mapdrop.spec.mask_spec import BoundSpec
 from mapdrop.spec.sharding import Shard, spans
 
 Places = NDArray[np.int64]
@@ -64,7 +64,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Part:
+class LocalSpec:
     """A plan for a whole array, and what a part of it needs.
 
     Attributes:
@@ -75,7 +75,7 @@ class Part:
         binding: how those meet the part's values.
     """
 
-    whole: Plan
+    whole: BoundSpec
     box: Box
     order: tuple[int, ...]
     merged: tuple[int, ...]
@@ -89,17 +89,17 @@ class Part:
 
     @property
     def scale(self) -> str | None:
-        """See `Plan`."""
+        """See `BoundSpec`."""
         return self.whole.scale
 
     @property
     def expected(self) -> float:
-        """See `Plan`."""
+        """See `BoundSpec`."""
         return self.whole.expected
 
     @property
     def measured(self) -> tuple[int, ...] | None:
-        """See `Plan`."""
+        """See `BoundSpec`."""
         return self.whole.measured
 
     @cached_property
@@ -112,7 +112,7 @@ class Part:
 
 
 @lru_cache(maxsize=1024)
-def part(plan: Plan, shape: tuple[int, ...], shards: tuple[Shard, ...]) -> Part:
+def part(plan: BoundSpec, shape: tuple[int, ...], shards: tuple[Shard, ...]) -> LocalSpec:
     """What an array of `shape` needs of the plan for `whole_shape(shape, shards)`."""
     held = dict(spans(shards, shape))
     axes = [
@@ -139,7 +139,7 @@ def part(plan: Plan, shape: tuple[int, ...], shards: tuple[Shard, ...]) -> Part:
     )
     order = tuple(coin for _, a in sources for coin in axes[a])
     box = Box(plan.binding.coins, places)
-    return Part(plan, box, order, tuple(merged), tuple(takes), binding)
+    return LocalSpec(plan, box, order, tuple(merged), tuple(takes), binding)
 
 
 def whole_shape(shape: tuple[int, ...], shards: tuple[Shard, ...]) -> tuple[int, ...]:
@@ -159,7 +159,7 @@ def _coordinates(factors: tuple[tuple[int, int | None], ...], indices: Places) -
     return dict(reversed(found.items()))
 
 
-def _reach(plan: Plan, coin: int, own: Places) -> Places:
+def _reach(plan: BoundSpec, coin: int, own: Places) -> Places:
     """The places that must be drawn on a coin axis for the law to decide the part's own."""
     size, law = plan.binding.coins[coin], plan.law
     if own.size == 0:

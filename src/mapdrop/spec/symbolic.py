@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from mapdrop.spec.mask_spec import Items, Options, Plan, plan
+from mapdrop.spec.mask_spec import BoundSpec, Items, Options, plan
 from mapdrop.spec.pattern import Axis, Pattern, PatternError
 
 Shape = tuple[int | None, ...]
@@ -16,7 +16,7 @@ Shape = tuple[int | None, ...]
 
 def plan_partly(
     pattern: str | Pattern, shape: Shape, p: float, options: Options, sizes: Items
-) -> Plan:
+) -> BoundSpec:
     """The plan for the least shape. Raises PatternError, which shows the shape that came."""
     parsed = Pattern.parse(pattern)
     parts = list(parts_of(parsed, len(shape)))

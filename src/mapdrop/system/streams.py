@@ -13,10 +13,20 @@ from contextlib import contextmanager, suppress
 from mapdrop.system.printable import printable_lines
 
 _PLAIN = {
-    "≤": "<=", "×": "x", "±": "+-", "µ": "u", "·": ".", "…": "...", "╎": "|",
-    "–": "-", "─": "-", "│": "|", "╱": "/", "╲": "\\",
+    "≤": "<=",
+    "×": "x",
+    "±": "+-",
+    "µ": "u",
+    "·": ".",
+    "…": "...",
+    "╎": "|",
+    "–": "-",
+    "─": "-",
+    "│": "|",
+    "╱": "/",
+    "╲": "\\",
     **dict.fromkeys("█▉▊▋▌▍▎▏▀", "#"),
-}  # fmt: skip
+}
 
 
 def any_code_page() -> None:

@@ -91,9 +91,14 @@ def _start(
     }
     return subprocess.Popen(
         [sys.executable, "-c", program],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment,
-        text=True, encoding="utf-8", errors="replace",
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=environment,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
 
 
 def _message(line: str) -> Message | None:

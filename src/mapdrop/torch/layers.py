@@ -112,9 +112,15 @@ class Drop(Settings, nn.modules.dropout._DropoutNd):
             destination[prefix + STEP] = torch.tensor(self.source.count, device="cpu")
 
     def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool,
-        missing_keys: Any, unexpected_keys: Any, error_msgs: list[str],
-    ) -> None:  # fmt: skip
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: Any,
+        unexpected_keys: Any,
+        error_msgs: list[str],
+    ) -> None:
         """Take the count, 0 where the state dict has none, as an unseeded model's."""
         step = state_dict.pop(prefix + STEP, 0)
         super()._load_from_state_dict(
@@ -302,10 +308,15 @@ class _DropBlock(_Maps):
         inplace: bool = False,
     ) -> None:
         super().__init__(
-            "b", f"b {maps.SPACE[self.dims]} c", p, data_format,
-            block=dict(maps.blocks(self.dims, block_size)), region=region, scale=scale,
+            "b",
+            f"b {maps.SPACE[self.dims]} c",
+            p,
+            data_format,
+            block=dict(maps.blocks(self.dims, block_size)),
+            region=region,
+            scale=scale,
             inplace=inplace,
-        )  # fmt: skip
+        )
 
     @property
     def block_size(self) -> int | tuple[int, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mapdrop.backends.jax import law as plain
 from mapdrop.spec.binding import Binding
-from mapdrop.spec.mask_spec import Items, Plan, plan
+from mapdrop.spec.mask_spec import BoundSpec, Items, plan
 
 
 class Request(NamedTuple):
@@ -30,7 +30,7 @@ class Request(NamedTuple):
     sizes: Items = ()
     ragged: bool = False
 
-    def plan(self, shape: tuple[int, ...]) -> Plan:
+    def plan(self, shape: tuple[int, ...]) -> BoundSpec:
         """The checked plan for an array of the shape."""
         return plan(self.pattern, shape, *self[2:])
 

@@ -23,7 +23,7 @@ from jax import Array, lax
 from numpy.typing import NDArray
 
 from mapdrop.spec import reference as spec
-from mapdrop.spec.mask_spec import Plan
+from mapdrop.spec.mask_spec import BoundSpec
 
 Pair = tuple[Array, Array]
 U32 = np.uint32
@@ -109,7 +109,7 @@ def words(
     return lax.select_n((low & U32(3)).astype(np.int32), *lanes)
 
 
-def kept(plan: Plan, key: Pair, step: Pair) -> Array:
+def kept(plan: BoundSpec, key: Pair, step: Pair) -> Array:
     """The plan's coins: bool, True is kept."""
     law, shape = plan.law, plan.binding.coins
     if math.prod(shape) == 0:
@@ -133,7 +133,7 @@ def kept(plan: Plan, key: Pair, step: Pair) -> Array:
     return _largest(drawn, axis, jnp.expand_dims(quota, axis))
 
 
-def factor(plan: Plan, coins: Array, dtype: np.dtype[Any]) -> Array | NDArray[Any]:
+def factor(plan: BoundSpec, coins: Array, dtype: np.dtype[Any]) -> Array | NDArray[Any]:
     """What kept values are multiplied by: one number, or one for each sample, of the dtype."""
     if plan.measured is None:
         return np.asarray(plan.expected, dtype)

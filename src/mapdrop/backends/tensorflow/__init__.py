@@ -14,8 +14,13 @@ from mapdrop.spec.mask_spec import Items, check_rate
 from mapdrop.spec.pattern import Pattern
 
 _DTYPES = (
-    tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.complex64, tf.complex128,
-)  # fmt: skip
+    tf.float16,
+    tf.bfloat16,
+    tf.float32,
+    tf.float64,
+    tf.complex64,
+    tf.complex128,
+)
 
 
 @tf.autograph.experimental.do_not_convert

@@ -13,7 +13,7 @@ import tensorflow as tf
 from mapdrop.backends.tensorflow.seeds import Source, words
 from mapdrop.backends.tensorflow.sizes import Size, as_shape, product
 from mapdrop.spec import reference as spec
-from mapdrop.spec.mask_spec import Plan
+from mapdrop.spec.mask_spec import BoundSpec
 
 _LOW = 0xFFFF_FFFF
 
@@ -40,7 +40,7 @@ def kept(law: spec.Law, coins: tuple[Size, ...], source: Source) -> tf.Tensor:
     return _largest(tf.reshape(both[:count], as_shape(coins)), axis, n, quota)
 
 
-def factor(plan: Plan, coins: tuple[Size, ...], kept: tf.Tensor) -> float | tf.Tensor:
+def factor(plan: BoundSpec, coins: tuple[Size, ...], kept: tf.Tensor) -> float | tf.Tensor:
     """What kept values are multiplied by; a float64 tensor where it is not known beforehand."""
     if plan.measured is not None:
         count = tf.reduce_sum(tf.cast(kept, tf.int64), list(plan.measured), keepdims=True)

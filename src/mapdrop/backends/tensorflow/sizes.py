@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from mapdrop.spec.binding import Binding
-from mapdrop.spec.mask_spec import Items, Options, Plan, plan
+from mapdrop.spec.mask_spec import BoundSpec, Items, Options, plan
 from mapdrop.spec.pattern import Axis, Pattern, PatternError
 from mapdrop.spec.symbolic import Shape, known_sizes, parts_of, plan_partly
 
@@ -32,7 +32,7 @@ class Fitted:
 
 def fit(
     x: tf.Tensor, pattern: str | Pattern, p: float, options: Options, sizes: Items
-) -> tuple[Plan, Fitted]:
+) -> tuple[BoundSpec, Fitted]:
     """Check and bind it all. Raises PatternError, or in a running graph InvalidArgumentError.
 
     The plan is that of the least shape where sizes are unknown: its law is the real one.

@@ -20,9 +20,14 @@ from mapdrop.spec.part import whole_shape
 from mapdrop.spec.pattern import Pattern
 
 _DTYPES = (
-    torch.float16, torch.bfloat16, torch.float32, torch.float64,
-    torch.complex32, torch.complex64, torch.complex128,
-)  # fmt: skip
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.complex32,
+    torch.complex64,
+    torch.complex128,
+)
 
 
 def drop(
@@ -49,9 +54,20 @@ def drop(
     text = pattern.text if isinstance(pattern, Pattern) else pattern
     if isinstance(x, Proxy) or distributed(x):
         again = partial(
-            drop, pattern=text, p=p, stream=stream, step=step, exact=exact, balance=balance,
-            block=block, region=region, scale=scale, inplace=inplace, sizes=sizes, ragged=ragged,
-        )  # fmt: skip
+            drop,
+            pattern=text,
+            p=p,
+            stream=stream,
+            step=step,
+            exact=exact,
+            balance=balance,
+            block=block,
+            region=region,
+            scale=scale,
+            inplace=inplace,
+            sizes=sizes,
+            ragged=ragged,
+        )
         if isinstance(x, Proxy):  # torch.fx takes down a call.
             given = {**again.keywords, "seed": seed}
             return cast("Tensor", x.tracer.create_proxy("call_function", drop, (x,), given))

@@ -13,8 +13,8 @@ from mapdrop.backends.torch import law as plain
 from mapdrop.backends.torch import triton as device
 from mapdrop.backends.torch.hugepages import huge_pages
 from mapdrop.backends.torch.seeds import read_ticket
-from mapdrop.spec.mask_spec import Items, Plan, plan
-from mapdrop.spec.part import Part, part, whole_shape
+from mapdrop.spec.mask_spec import BoundSpec, Items, plan
+from mapdrop.spec.part import LocalSpec, part, whole_shape
 from mapdrop.spec.sharding import Shard, read, written
 
 # The operation's arguments after x and seed: stream, pattern, p and options.
@@ -22,9 +22,15 @@ Request = tuple[str | None, str, float, str]
 
 
 def options(
-    exact: str | None, balance: str | None, block: Items, region: str, scale: str | None,
-    sizes: Items, ragged: bool, shards: tuple[Shard, ...] = (),
-) -> str:  # fmt: skip
+    exact: str | None,
+    balance: str | None,
+    block: Items,
+    region: str,
+    scale: str | None,
+    sizes: Items,
+    ragged: bool,
+    shards: tuple[Shard, ...] = (),
+) -> str:
     """What differs from the defaults, as text: an operation's call is dear by the argument."""
     given = [f"exact={exact}"] if exact is not None else []
     if balance is not None:
@@ -44,7 +50,7 @@ def options(
 
 
 @lru_cache(maxsize=4096)
-def plan_for(shape: tuple[int, ...], pattern: str, p: float, options: str) -> Plan | Part:
+def plan_for(shape: tuple[int, ...], pattern: str, p: float, options: str) -> BoundSpec | LocalSpec:
     """The checked plan for an array of that shape, or what a part of a larger one needs."""
     given: dict[str, Any] = dict(option.split("=") for option in options.split())
     for kind in ("block", "sizes"):
@@ -59,7 +65,7 @@ def plan_for(shape: tuple[int, ...], pattern: str, p: float, options: str) -> Pl
     return part(plan(pattern, whole_shape(shape, shards), p, **given), shape, shards)
 
 
-def plan_of(x: Tensor, request: Request) -> Plan | Part:
+def plan_of(x: Tensor, request: Request) -> BoundSpec | LocalSpec:
     """The checked plan that a request asks for x."""
     _, pattern, p, options = request
     return plan_for(tuple(x.shape), pattern, p, options)
@@ -90,7 +96,7 @@ def drop_values_in_place(x: Tensor, seed: Tensor, *request: Any) -> None:
         x.copy_(drop_values(x, seed, *request))
 
 
-def _compiled(x: Tensor, asked: Plan | Part) -> bool:
+def _compiled(x: Tensor, asked: BoundSpec | LocalSpec) -> bool:
     name = str(x.dtype).removeprefix("torch.")
     return x.is_cpu and x.numel() > 0 and not x.is_neg() and host.compiled(asked, name)
 
@@ -117,7 +123,9 @@ def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> 
     return torch.empty_like(x).copy_(dropped.reshape(x.shape))
 
 
-def _into(out: Tensor, x: Tensor, seed: Tensor, stream: str | None, asked: Plan | Part) -> None:
+def _into(
+    out: Tensor, x: Tensor, seed: Tensor, stream: str | None, asked: BoundSpec | LocalSpec
+) -> None:
     """out = x dropped, by the compiled kernels; out may be x."""
     key, step = read_ticket(seed, stream)
     source = _numpy(x)

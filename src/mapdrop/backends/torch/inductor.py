@@ -20,8 +20,8 @@ from mapdrop.backends.torch import law as plain
 from mapdrop.backends.torch import triton as device
 from mapdrop.backends.torch.apply import plan_for, plan_of
 from mapdrop.backends.torch.seeds import read_ticket
-from mapdrop.spec.mask_spec import Plan
-from mapdrop.spec.part import Part
+from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.part import LocalSpec
 
 _library = torch.library.Library("mapdrop", "FRAGMENT")
 # Compiled graphs that PyTorch keeps on disk, and finds by `drop`, call it so and expect what it
@@ -87,16 +87,22 @@ def _by_bits(x: Tensor, seed: Tensor, request: Any) -> Tensor:
     return kept
 
 
-def _in_order(asked: Plan | Part, strides: tuple[int, ...]) -> bool:
+def _in_order(asked: BoundSpec | LocalSpec, strides: tuple[int, ...]) -> bool:
     """Whether the coins of values that lie side by side follow one another."""
     walk = memory_walk(asked.binding.whole, strides, 1)
     return walk is not None and walk[1] == ((asked.binding.count, 1),)
 
 
 def _mask(
-    seed: Tensor, stream: str | None, pattern: str, p: float, options: str,
-    shape: list[int], order: list[int], dtype: torch.dtype,
-) -> Tensor:  # fmt: skip
+    seed: Tensor,
+    stream: str | None,
+    pattern: str,
+    p: float,
+    options: str,
+    shape: list[int],
+    order: list[int],
+    dtype: torch.dtype,
+) -> Tensor:
     """1 where x is kept, with x's axes in the order of its memory, or 1 instead of an axis."""
     asked = plan_for(tuple(shape), pattern, p, options)
     made = _lined_up(_coins(seed, stream, asked), asked).to(dtype)
@@ -108,7 +114,7 @@ def _bits(
 ) -> Tensor:
     """Coins in their order, 32 in a number of int32, from the lowest bit on."""
     asked = plan_for(tuple(shape), pattern, p, options)
-    if device.known(seed) and isinstance(asked, Plan):
+    if device.known(seed) and isinstance(asked, BoundSpec):
         return device.bits(seed, stream, asked)
     coins = _coins(seed, stream, asked).flatten().long()
     padded = torch.nn.functional.pad(coins, (0, -coins.numel() % 32)).view(-1, 32)
@@ -119,7 +125,7 @@ def _inverse(order: list[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
-def _coins(seed: Tensor, stream: str | None, asked: Plan | Part) -> Tensor:
+def _coins(seed: Tensor, stream: str | None, asked: BoundSpec | LocalSpec) -> Tensor:
     if device.known(seed):
         return device.coins(seed, stream, asked)
     if not seed.is_cpu:
@@ -128,7 +134,7 @@ def _coins(seed: Tensor, stream: str | None, asked: Plan | Part) -> Tensor:
     return torch.from_numpy(host.drawn(asked, key, step, torch.get_num_threads())[0])
 
 
-def _lined_up(coins: Tensor, asked: Plan | Part) -> Tensor:
+def _lined_up(coins: Tensor, asked: BoundSpec | LocalSpec) -> Tensor:
     """The coins along the array's axes: one for each index, or 1 where an axis has none."""
     whole = asked.binding.whole
     order, factors = whole.lineup
@@ -138,7 +144,7 @@ def _lined_up(coins: Tensor, asked: Plan | Part) -> Tensor:
     return lined_up.reshape(_shape(asked))
 
 
-def _shape(asked: Plan | Part) -> list[int]:
+def _shape(asked: BoundSpec | LocalSpec) -> list[int]:
     whole = asked.binding.whole
     return [
         size if any(coin is not None for _, coin in part) else 1
@@ -147,9 +153,15 @@ def _shape(asked: Plan | Part) -> list[int]:
 
 
 def _pretend(
-    seed: Tensor, stream: str | None, pattern: str, p: float, options: str,
-    shape: list[int], order: list[int], dtype: torch.dtype,
-) -> Tensor:  # fmt: skip
+    seed: Tensor,
+    stream: str | None,
+    pattern: str,
+    p: float,
+    options: str,
+    shape: list[int],
+    order: list[int],
+    dtype: torch.dtype,
+) -> Tensor:
     lasting = _shape(plan_for(tuple(shape), pattern, p, options))
     return seed.new_empty([lasting[axis] for axis in order], dtype=dtype)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import Binding
-from mapdrop.spec.mask_spec import Plan
-from mapdrop.spec.part import Box, Part
+from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.part import Box, LocalSpec
 
 Spans = list[tuple[int, int, int, int, int]]
 _LOW = 0xFFFF_FFFF
@@ -71,14 +71,16 @@ def words_of_runs(starts: Tensor, run: int, key: Tensor, step: Tensor) -> Tensor
     return words.gather(1, own)
 
 
-def drawn(plan: Plan | Part, seed: Tensor, stream: str | None) -> tuple[Tensor, float | Tensor]:
+def drawn(
+    plan: BoundSpec | LocalSpec, seed: Tensor, stream: str | None
+) -> tuple[Tensor, float | Tensor]:
     """The coins as `plan.binding` has them (bool, True is kept), and the kept values' factor.
 
     `seed` is [seed] or [seed, step].
     """
     key = stream_key(seed[:1], stream)
     step = seed[1:] if seed.numel() > 1 else torch.zeros_like(seed)
-    if isinstance(plan, Plan):
+    if isinstance(plan, BoundSpec):
         shape = plan.binding.coins
         coins = _kept(plan.law, shape, shape, spec.spans(plan.law, shape), _all(shape, key, step))
         return coins, _factor(plan, coins)
@@ -145,7 +147,7 @@ def _kept(
     return _largest(drawn, axis, quota)
 
 
-def _taken(coins: Tensor, part: Part) -> Tensor:
+def _taken(coins: Tensor, part: LocalSpec) -> Tensor:
     """From the box's axes to those of `part.binding`."""
     lined_up = coins.permute(part.order).reshape(part.merged)
     for axis, take in enumerate(part.takes):
@@ -154,7 +156,7 @@ def _taken(coins: Tensor, part: Part) -> Tensor:
     return lined_up
 
 
-def _factor(plan: Plan, coins: Tensor) -> float | Tensor:
+def _factor(plan: BoundSpec, coins: Tensor) -> float | Tensor:
     """What kept values are multiplied by; float64 on the coins' device where it is counted."""
     if plan.measured is None:
         return plan.expected

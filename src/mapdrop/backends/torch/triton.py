@@ -10,13 +10,13 @@ from mapdrop import kernels
 from mapdrop.backends.host import Loops, memory_walk
 from mapdrop.backends.torch import law as plain
 from mapdrop.spec import reference as spec
-from mapdrop.spec.mask_spec import Plan
-from mapdrop.spec.part import Part
+from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.part import LocalSpec
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
-def fits(x: Tensor, asked: Plan | Part) -> bool:
+def fits(x: Tensor, asked: BoundSpec | LocalSpec) -> bool:
     """Whether the kernels can do it: a GPU that Triton knows, the dtype, one scale for all."""
     return x.numel() > 0 and x.dtype in _DTYPES and asked.measured is None and known(x)
 
@@ -26,7 +26,9 @@ def known(x: Tensor) -> bool:
     return x.is_cuda and not x.is_neg() and kernels.for_gpu() is not None
 
 
-def drop(x: Tensor, seed: Tensor, stream: str | None, asked: Plan | Part) -> Tensor | None:
+def drop(
+    x: Tensor, seed: Tensor, stream: str | None, asked: BoundSpec | LocalSpec
+) -> Tensor | None:
     """x dropped: a new tensor of the same layout; None where its memory has too many loops."""
     out = torch.empty_like(x)
     path = _path(out, asked)
@@ -39,7 +41,9 @@ def drop(x: Tensor, seed: Tensor, stream: str | None, asked: Plan | Part) -> Ten
     return out
 
 
-def drop_in_place(x: Tensor, seed: Tensor, stream: str | None, asked: Plan | Part) -> bool:
+def drop_in_place(
+    x: Tensor, seed: Tensor, stream: str | None, asked: BoundSpec | LocalSpec
+) -> bool:
     """x dropped, into its own memory; False, and nothing done, where that is not one piece."""
     path = _path(x, asked)
     if path is None:
@@ -48,7 +52,7 @@ def drop_in_place(x: Tensor, seed: Tensor, stream: str | None, asked: Plan | Par
     return True
 
 
-def _path(x: Tensor, asked: Plan | Part) -> Loops | None:
+def _path(x: Tensor, asked: BoundSpec | LocalSpec) -> Loops | None:
     walk = memory_walk(asked.binding.whole, x.stride(), 1)
     fast = kernels.for_gpu()
     assert fast is not None
@@ -56,7 +60,12 @@ def _path(x: Tensor, asked: Plan | Part) -> Loops | None:
 
 
 def _into(
-    out: Tensor, x: Tensor, seed: Tensor, stream: str | None, asked: Plan | Part, path: Loops
+    out: Tensor,
+    x: Tensor,
+    seed: Tensor,
+    stream: str | None,
+    asked: BoundSpec | LocalSpec,
+    path: Loops,
 ) -> None:
     fast = kernels.for_gpu()
     assert fast is not None
@@ -71,10 +80,10 @@ def _into(
         fast.apply(x, out, kept.contiguous(), path, scale)
 
 
-def coins(seed: Tensor, stream: str | None, asked: Plan | Part) -> Tensor:
+def coins(seed: Tensor, stream: str | None, asked: BoundSpec | LocalSpec) -> Tensor:
     """The coins as the binding has them, 1 or True where kept; by plain operations if need be."""
     law, shape = asked.law, asked.binding.coins
-    if isinstance(asked, Plan) and (law.block or law.independent):
+    if isinstance(asked, BoundSpec) and (law.block or law.independent):
         fast = kernels.for_gpu()
         assert fast is not None
         name = None if stream is None else spec.stream_words(stream)
@@ -85,7 +94,7 @@ def coins(seed: Tensor, stream: str | None, asked: Plan | Part) -> Tensor:
     return plain.drawn(asked, seed, stream)[0]
 
 
-def bits(seed: Tensor, stream: str | None, asked: Plan) -> Tensor:
+def bits(seed: Tensor, stream: str | None, asked: BoundSpec) -> Tensor:
     """Independent coins, a bit for each, 32 in a number from the lowest on."""
     fast = kernels.for_gpu()
     assert fast is not None

@@ -26,9 +26,22 @@ _TASKS = 4  # For each thread at least, if there are enough output maps.
 
 @compiled()
 def _product(
-    out: Any, out_first: Any, out_channel: Any, x: Any, x_first: Any, x_channel: Any, weight: Any,
-    steps: Any, bias: Any, window: Any, gain: Any, relu: Any, parts: Any, low: int, high: int,
-) -> None:  # fmt: skip
+    out: Any,
+    out_first: Any,
+    out_channel: Any,
+    x: Any,
+    x_first: Any,
+    x_channel: Any,
+    weight: Any,
+    steps: Any,
+    bias: Any,
+    window: Any,
+    gain: Any,
+    relu: Any,
+    parts: Any,
+    low: int,
+    high: int,
+) -> None:
     """Tasks low to high - 1; each makes one of `parts` parts of a sample's output maps.
 
     `steps`: distances in the weight between outputs, between inputs and between steps of the
@@ -104,9 +117,14 @@ def _accumulate(
                         for j in range(min(width, pixels - at)):
                             spare[i, j] = line[at + j]
                 multiply(
-                    vectors, spare[0, 0], rows.ctypes.data, table.ctypes.data, n,
-                    columns.ctypes.data + at * size, sums.ctypes.data,
-                )  # fmt: skip
+                    vectors,
+                    spare[0, 0],
+                    rows.ctypes.data,
+                    table.ctypes.data,
+                    n,
+                    columns.ctypes.data + at * size,
+                    sums.ctypes.data,
+                )
                 if not whole:
                     for i in range(there):
                         line = out[made[top + i]]
@@ -115,9 +133,18 @@ def _accumulate(
 
 
 def product(
-    out: Any, made: Maps, x: Any, read: Maps, weight: Any, bias: Any, window: Window, gain: float,
-    relu: bool, transposed: bool, threads: int,
-) -> None:  # fmt: skip
+    out: Any,
+    made: Maps,
+    x: Any,
+    read: Maps,
+    weight: Any,
+    bias: Any,
+    window: Window,
+    gain: float,
+    relu: bool,
+    transposed: bool,
+    threads: int,
+) -> None:
     """out = the convolution of gain * x, plus bias; then its negative values become 0.
 
     Args:
@@ -138,7 +165,22 @@ def product(
         most = max(1, len(made.channel) // (samples * ROWS))
         parts = min(most, -(-_TASKS * threads // samples))
     spread(
-        _product, samples * parts, threads, 1, 1,
-        out, made.first, made.channel, x, read.first, read.channel, weight.reshape(-1),
-        np.array(steps, np.int64), bias, window.numbers, x.dtype.type(gain), relu, parts,
-    )  # fmt: skip
+        _product,
+        samples * parts,
+        threads,
+        1,
+        1,
+        out,
+        made.first,
+        made.channel,
+        x,
+        read.first,
+        read.channel,
+        weight.reshape(-1),
+        np.array(steps, np.int64),
+        bias,
+        window.numbers,
+        x.dtype.type(gain),
+        relu,
+        parts,
+    )

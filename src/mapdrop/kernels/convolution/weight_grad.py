@@ -30,9 +30,15 @@ _TASKS = 4  # For each thread at least, if there are enough input maps.
 
 @compiled()
 def _panels(
-    out: Any, first: Any, grad: Any, grad_first: Any, grad_channel: Any, channels: int, low: int,
+    out: Any,
+    first: Any,
+    grad: Any,
+    grad_first: Any,
+    grad_channel: Any,
+    channels: int,
+    low: int,
     high: int,
-) -> None:  # fmt: skip
+) -> None:
     """The samples' gradients with the maps innermost: (panels, pixels, maps of a panel).
 
     Those of sample s begin at panel first[s]; a panel is filled up with zeros.
@@ -61,9 +67,20 @@ def _panels(
 
 @compiled()
 def _gradient(
-    out: Any, panels: Any, panel_first: Any, grad_first: Any, grad_channel: Any, x: Any,
-    x_first: Any, x_channel: Any, window: Any, gain: Any, size: Any, low: int, high: int,
-) -> None:  # fmt: skip
+    out: Any,
+    panels: Any,
+    panel_first: Any,
+    grad_first: Any,
+    grad_channel: Any,
+    x: Any,
+    x_first: Any,
+    x_channel: Any,
+    window: Any,
+    gain: Any,
+    size: Any,
+    low: int,
+    high: int,
+) -> None:
     """out[:, c], for the input maps of tasks low to high - 1, `size` of them in each."""
     outputs, inputs, n = out.shape
     taps, each = distances(window, x), copies(window, x)
@@ -123,10 +140,14 @@ def _add(total: Any, panels: Any, ids: Any, starts: Any, numbers: Any) -> None:
                         for j in range(some):
                             spare[i, j] = line[ids[panel * width + j]]
                 multiply(
-                    vectors, spare[0, 0], rows.ctypes.data, table.ctypes.data,
+                    vectors,
+                    spare[0, 0],
+                    rows.ctypes.data,
+                    table.ctypes.data,
                     min(_PIXELS, pixels - pixel),
-                    panels.ctypes.data + (panel * pixels + pixel) * width * size, sums.ctypes.data,
-                )  # fmt: skip
+                    panels.ctypes.data + (panel * pixels + pixel) * width * size,
+                    sums.ctypes.data,
+                )
                 if not straight:
                     for i in range(there):
                         line = total[numbers[top + i]]
@@ -146,9 +167,16 @@ def _turn(out: Any, total: Any, low: int, high: int) -> None:
 
 
 def gradient(
-    out: Any, grad: Any, made: Maps, x: Any, read: Maps, window: Window, gain: float, threads: int,
+    out: Any,
+    grad: Any,
+    made: Maps,
+    x: Any,
+    read: Maps,
+    window: Window,
+    gain: float,
+    threads: int,
     empty: Callable[[tuple[int, ...]], Any] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """out = the gradient of the weight of the convolution of gain * x.
 
     Args:
@@ -164,9 +192,20 @@ def gradient(
     if _reads_all(read, inputs) and not _reads_all(made, outputs):
         size = max(1, min(size, _WHOLE // (copies(window.numbers, x) * x.itemsize)))
         spread(
-            gradient_of_whole, -(-inputs // size), threads, 1, 1,
-            out, grad, made.first, made.channel, x, window.numbers, x.dtype.type(gain), size,
-        )  # fmt: skip
+            gradient_of_whole,
+            -(-inputs // size),
+            threads,
+            1,
+            1,
+            out,
+            grad,
+            made.first,
+            made.channel,
+            x,
+            window.numbers,
+            x.dtype.type(gain),
+            size,
+        )
         return
     width = VECTORS * BYTES // grad.itemsize
     there = np.concatenate([[0], np.cumsum(made.channel < outputs)])[made.first]
@@ -176,10 +215,23 @@ def gradient(
     samples = len(first) - 1
     spread(_panels, samples, threads, 1, 1, panels, first, grad, made.first, made.channel, outputs)
     spread(
-        _gradient, -(-inputs // size), threads, 1, 1,
-        out, panels, first, made.first, made.channel, x, read.first, read.channel, window.numbers,
-        x.dtype.type(gain), size,
-    )  # fmt: skip
+        _gradient,
+        -(-inputs // size),
+        threads,
+        1,
+        1,
+        out,
+        panels,
+        first,
+        made.first,
+        made.channel,
+        x,
+        read.first,
+        read.channel,
+        window.numbers,
+        x.dtype.type(gain),
+        size,
+    )
 
 
 def _reads_all(maps: Maps, channels: int) -> bool:

@@ -21,9 +21,17 @@ _PIXELS = 144  # Terms of a sum that are done at a time: a tile's columns stay i
 
 @compiled()
 def gradient_of_whole(
-    out: Any, grad: Any, grad_first: Any, grad_channel: Any, x: Any, window: Any, gain: Any,
-    size: Any, low: int, high: int,
-) -> None:  # fmt: skip
+    out: Any,
+    grad: Any,
+    grad_first: Any,
+    grad_channel: Any,
+    x: Any,
+    window: Any,
+    gain: Any,
+    size: Any,
+    low: int,
+    high: int,
+) -> None:
     """out[:, c], for the input maps of tasks low to high - 1, `size` of them in each.
 
     Args are those of `gradient`; the rows of x are its channels, a sample after the other.
@@ -97,6 +105,11 @@ def _add(
                 if i >= there:
                     sums[i] = spare.ctypes.data + i * VECTORS * BYTES
             multiply(
-                vectors, total[0, 0], rows.ctypes.data, table.ctypes.data, terms,
-                turned.ctypes.data + left * size, sums.ctypes.data,
-            )  # fmt: skip
+                vectors,
+                total[0, 0],
+                rows.ctypes.data,
+                table.ctypes.data,
+                terms,
+                turned.ctypes.data + left * size,
+                sums.ctypes.data,
+            )

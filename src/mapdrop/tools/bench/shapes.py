@@ -64,20 +64,29 @@ SHAPES = (
         "tompson",
         "Tompson et al. 2015, Efficient Object Localization: before the 1x1 convolutions, images"
         " of 320x240, pooled by 4",
-        8, 512, (60, 80), ("spatial", "element"),
+        8,
+        512,
+        (60, 80),
+        ("spatial", "element"),
     ),
     Shape(
         "tcn",
         "Bai et al. 2018, Temporal Convolutional Networks: 600 maps, as for words of Penn Treebank",
-        16, 600, (80,), ("spatial", "element"),
+        16,
+        600,
+        (80,),
+        ("spatial", "element"),
     ),
     Shape(
         "vit-b16",
         "Dosovitskiy et al. 2021, ViT-B/16: tokens of a block, images of 224x224",
-        64, 768, (197,), ("element", "path"),
+        64,
+        768,
+        (197,),
+        ("element", "path"),
     ),
     Shape("1000-values", "a vector: what a call costs", 1, 1000, (), ("element",)),
-)  # fmt: skip
+)
 """All of them, by name unique."""
 
 

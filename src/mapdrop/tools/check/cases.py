@@ -78,9 +78,15 @@ def vectors() -> Iterator[Case]:
         mask = Mask(binding, row["p"], bits.astype(bool).reshape(row["coins"]), each)
         ones = np.ones(row["shape"], np.float32)
         yield Case(
-            row["name"], MASKS, row["pattern"], row["p"], options, from_floats(ones, "float32"),
-            from_floats(mask.apply(ones), "float32"), common=common,
-        )  # fmt: skip
+            row["name"],
+            MASKS,
+            row["pattern"],
+            row["p"],
+            options,
+            from_floats(ones, "float32"),
+            from_floats(mask.apply(ones), "float32"),
+            common=common,
+        )
 
 
 def values() -> Iterator[Case]:
@@ -112,9 +118,17 @@ def _worked_out(
     kept = spec.kept(spec.Law(_RATE), binding.coins, _SEED, 0)
     dropped = Mask(binding, _RATE, kept, 1 / (1 - _RATE)).apply(to_floats(x, dtype))
     return Case(
-        name, dtype, pattern, _RATE, {"seed": _SEED}, x, from_floats(dropped, dtype), dtype,
-        memory, common,
-    )  # fmt: skip
+        name,
+        dtype,
+        pattern,
+        _RATE,
+        {"seed": _SEED},
+        x,
+        from_floats(dropped, dtype),
+        dtype,
+        memory,
+        common,
+    )
 
 
 def _numbers(shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -110,9 +110,10 @@ def _notes(outcome: Outcome) -> Iterator[str]:
         yield from _wrapped("", f"{part}: not the same bits everywhere: {who}")
     if any(row.ms is not None for row in rows):
         yield from _wrapped(
-            "ms: ", "a drop of 1,048,576 float32, a coin for each, the median of several;"
-            " own ms: the framework's own dropout"
-        )  # fmt: skip
+            "ms: ",
+            "a drop of 1,048,576 float32, a coin for each, the median of several;"
+            " own ms: the framework's own dropout",
+        )
     compared = [row for row in rows if row.status in (SAME, DIFFERS)]
     if outcome.ok and compared:
         digests = ", ".join(f"{part} {digest[:8]}" for part, digest in common_digests(rows).items())

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import mapdrop
 from mapdrop.mask import Mask
-from mapdrop.spec.mask_spec import Plan, items, plan
+from mapdrop.spec.mask_spec import BoundSpec, items, plan
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Asked:
     block: Mapping[str, int] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
 
-    def plan(self, shape: tuple[int, ...]) -> Plan:
+    def plan(self, shape: tuple[int, ...]) -> BoundSpec:
         """Checked and fitted to a shape. Raises PatternError, ValueError, TypeError."""
         return plan(
             self.pattern,

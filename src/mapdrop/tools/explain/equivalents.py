@@ -138,8 +138,14 @@ def _paddle(ask: _Question) -> list[Equivalent]:
 
 
 _FRAMEWORKS: tuple[Callable[[_Question], list[Equivalent]], ...] = (
-    _torch, _torchvision, _timm, _keras, _tensorflow, _flax, _paddle,
-)  # fmt: skip
+    _torch,
+    _torchvision,
+    _timm,
+    _keras,
+    _tensorflow,
+    _flax,
+    _paddle,
+)
 _OTHER_RATE = "only near: it drops another rate than p, and scales by the batch's count"
 _PATHS = "only paths and blocks"
 

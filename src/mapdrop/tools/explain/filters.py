@@ -12,9 +12,19 @@ from numpy.typing import NDArray
 Maps = NDArray[np.float32]
 
 NAMES = (
-    "edge │", "red–green", "blue–yellow", "edge ─", "bar │", "bar ─",
-    "edge ╱", "edge ╲", "blob", "wide blob", "bar ╱", "bar ╲",
-)  # fmt: skip
+    "edge │",
+    "red–green",
+    "blue–yellow",
+    "edge ─",
+    "bar │",
+    "bar ─",
+    "edge ╱",
+    "edge ╲",
+    "blob",
+    "wide blob",
+    "bar ╱",
+    "bar ╲",
+)
 _ANGLES = {"│": 0.0, "╱": 45.0, "─": 90.0, "╲": 135.0}
 _SIDE = 9
 

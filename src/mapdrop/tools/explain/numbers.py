@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mapdrop.spec.mask_spec import Plan
+from mapdrop.spec.mask_spec import BoundSpec
 from mapdrop.spec.reference import survivors
 from mapdrop.tools.explain.asked import Asked
 
@@ -81,7 +81,7 @@ def numbers(asked: Asked, shape: tuple[int, ...]) -> Numbers:
     )
 
 
-def _expected(plan: Plan) -> float:
+def _expected(plan: BoundSpec) -> float:
     if plan.law.exact is None:
         return plan.law.p
     n = plan.binding.coins[plan.law.exact]

@@ -33,9 +33,13 @@ class Sheet:
     def text(self, x: int, y: int, words: str, size: float = 22, **style: Any) -> None:
         """Words whose baseline is at y; `size` in pixels."""
         self._figure.text(
-            x / self.width, 1 - y / self.height, words, fontsize=size * 72 / _DPI,
-            parse_math=False, **{"color": INK, "va": "baseline", **style},
-        )  # fmt: skip
+            x / self.width,
+            1 - y / self.height,
+            words,
+            fontsize=size * 72 / _DPI,
+            parse_math=False,
+            **{"color": INK, "va": "baseline", **style},
+        )
 
     def code(self, x: int, y: int, words: str, room: int, size: float = 22, **style: Any) -> None:
         """Monospaced words, made smaller where they would take more room than there is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mapdrop.spec.mask_spec import Plan
+from mapdrop.spec.mask_spec import BoundSpec
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Structure:
         return tuple(axis for axis, own in enumerate(self.own) if own is False)
 
 
-def structure(plan: Plan) -> Structure:
+def structure(plan: BoundSpec) -> Structure:
     """The structure of a plan."""
     sides = dict(plan.law.block)
     own: list[bool | None] = []

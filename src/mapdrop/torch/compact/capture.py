@@ -126,16 +126,25 @@ def _generators_kept() -> Iterator[None]:
 
 
 _IN_PLACE = {
-    "add_": operator.iadd, "sub_": operator.isub, "mul_": operator.imul, "div_": operator.itruediv,
-}  # fmt: skip
+    "add_": operator.iadd,
+    "sub_": operator.isub,
+    "mul_": operator.imul,
+    "div_": operator.itruediv,
+}
 _SWAPPED = {
-    "__rsub__": operator.sub, "__rdiv__": operator.truediv, "__rtruediv__": operator.truediv,
-    "__rpow__": operator.pow, "__rfloordiv__": operator.floordiv, "__rmatmul__": operator.matmul,
-}  # fmt: skip
+    "__rsub__": operator.sub,
+    "__rdiv__": operator.truediv,
+    "__rtruediv__": operator.truediv,
+    "__rpow__": operator.pow,
+    "__rfloordiv__": operator.floordiv,
+    "__rmatmul__": operator.matmul,
+}
 _OPERATORS = {
-    "neg": operator.neg, "matmul": operator.matmul, "__getitem__": operator.getitem,
+    "neg": operator.neg,
+    "matmul": operator.matmul,
+    "__getitem__": operator.getitem,
     "__setitem__": operator.setitem,
-}  # fmt: skip
+}
 
 
 class _Recorder(TorchFunctionMode):

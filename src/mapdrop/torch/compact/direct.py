@@ -113,25 +113,47 @@ class _Work:
         return out
 
     def _product(
-        self, out: Tensor, made: Layout, x: Tensor, read: Layout, weight: Tensor, window: Any,
-        bias: Tensor, relu: bool, transposed: bool,
-    ) -> None:  # fmt: skip
+        self,
+        out: Tensor,
+        made: Layout,
+        x: Tensor,
+        read: Layout,
+        weight: Tensor,
+        window: Any,
+        bias: Tensor,
+        relu: bool,
+        transposed: bool,
+    ) -> None:
         fast: Any = kernels.for_convolution()
         fast.product(
-            _pixels(out), _maps(made), _volumes(x, window.size), _maps(read),
-            weight.detach().contiguous().numpy(), bias.numpy(), window, self.job.gain, relu,
-            transposed, torch.get_num_threads(),
-        )  # fmt: skip
+            _pixels(out),
+            _maps(made),
+            _volumes(x, window.size),
+            _maps(read),
+            weight.detach().contiguous().numpy(),
+            bias.numpy(),
+            window,
+            self.job.gain,
+            relu,
+            transposed,
+            torch.get_num_threads(),
+        )
 
     def grad_weight(self, grad: Tensor, x: Tensor) -> Tensor:
         """The gradient of the weight."""
         fast: Any = kernels.for_convolution()
         found = grad.new_empty(self.weight_shape)
         fast.gradient(
-            found.view(*self.weight_shape[:2], -1).numpy(), _pixels(grad.contiguous()),
-            _maps(self.target), _volumes(x, self.window.size), _maps(self.source), self.window,
-            self.job.gain, torch.get_num_threads(), lambda shape: grad.new_empty(shape).numpy(),
-        )  # fmt: skip
+            found.view(*self.weight_shape[:2], -1).numpy(),
+            _pixels(grad.contiguous()),
+            _maps(self.target),
+            _volumes(x, self.window.size),
+            _maps(self.source),
+            self.window,
+            self.job.gain,
+            torch.get_num_threads(),
+            lambda shape: grad.new_empty(shape).numpy(),
+        )
         return found
 
     def grad_bias(self, grad: Tensor) -> Tensor:
@@ -168,6 +190,9 @@ def _window(
         return (sizes[0], *[missing] * (3 - len(sizes)), *sizes[1:])
 
     return fast.Window(
-        three(size, 1), three(out, 1), three(kernel, 1), three(settings.padding, 0),
+        three(size, 1),
+        three(out, 1),
+        three(kernel, 1),
+        three(settings.padding, 0),
         three(settings.dilation, 1),
-    )  # fmt: skip
+    )

@@ -15,8 +15,8 @@ from mapdrop.backends.torch.apply import options, plan_for, plan_of
 from mapdrop.backends.torch.autodiff import dropped
 from mapdrop.backends.torch.seeds import read_ticket, ticket
 from mapdrop.backends.torch.sharding import held
-from mapdrop.spec.mask_spec import Plan
-from mapdrop.spec.part import Part
+from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.part import LocalSpec
 from mapdrop.spec.reference import survivors
 from mapdrop.torch.compact.layout import equal_rows
 from mapdrop.torch.compact.sets import Kept
@@ -83,7 +83,7 @@ class FeatureDropout(Dropping):
 class PatternDrop(Dropping):
     """A `Drop` layer whose coins belong to whole maps, or to whole samples."""
 
-    def __init__(self, layer: Drop, plan: Plan | Part, shape: tuple[int, ...]) -> None:
+    def __init__(self, layer: Drop, plan: BoundSpec | LocalSpec, shape: tuple[int, ...]) -> None:
         self.layer, self.plan, self.shape = layer, plan, shape
         self.gain = plan.expected or 1.0
 
@@ -114,7 +114,7 @@ class PatternDrop(Dropping):
     def _count(self) -> int:
         """How many channels every sample keeps; 0 where that varies."""
         law = self.plan.law
-        if law.exact is None or not isinstance(self.plan, Plan):
+        if law.exact is None or not isinstance(self.plan, BoundSpec):
             return 0
         coins = self.plan.binding.coins[law.exact]
         by_channel = _coins(self.plan, 1)
@@ -158,12 +158,18 @@ class PatternDrop(Dropping):
 
 def _options(layer: Drop, rank: int) -> str:
     return options(
-        layer.exact, layer.balance, layer.block, layer.region, layer.scale, layer.sizes,
-        layer.ragged, held(rank),
-    )  # fmt: skip
+        layer.exact,
+        layer.balance,
+        layer.block,
+        layer.region,
+        layer.scale,
+        layer.sizes,
+        layer.ragged,
+        held(rank),
+    )
 
 
-def _coins(plan: Plan | Part, axis: int) -> int:
+def _coins(plan: BoundSpec | LocalSpec, axis: int) -> int:
     found = [plan.binding.coins[coin] for _, coin in plan.binding.axes[axis] if coin is not None]
     return int(np.prod(found, dtype=np.int64)) if found else 1
 

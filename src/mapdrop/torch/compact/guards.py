@@ -23,13 +23,34 @@ from mapdrop.torch.compact.hooks import hooked
 
 MISSING: Any = enum.Enum("MISSING", "MISSING").MISSING  # type: ignore[attr-defined]
 _VALUES = (
-    int, float, complex, bool, str, bytes, type(None), type(Ellipsis), slice, range, torch.dtype,
-    torch.device, torch.layout, torch.memory_format, CodeType,
-)  # fmt: skip
+    int,
+    float,
+    complex,
+    bool,
+    str,
+    bytes,
+    type(None),
+    type(Ellipsis),
+    slice,
+    range,
+    torch.dtype,
+    torch.device,
+    torch.layout,
+    torch.memory_format,
+    CodeType,
+)
 _CODE = (
-    FunctionType, BuiltinFunctionType, MethodType, ModuleType, type, property, staticmethod,
-    classmethod, torch._ops.OpOverloadPacket, torch._ops.OpOverload,
-)  # fmt: skip
+    FunctionType,
+    BuiltinFunctionType,
+    MethodType,
+    ModuleType,
+    type,
+    property,
+    staticmethod,
+    classmethod,
+    torch._ops.OpOverloadPacket,
+    torch._ops.OpOverload,
+)
 CONTAINERS = (list, dict, OrderedDict, set)
 
 

@@ -135,9 +135,14 @@ def _convolution(site: Site, transposed: bool) -> Rule | None:
     # Under autocast the result's type is not the weight's.
     direct = fits(settings, site.node.meta["val"], weight)
     size = Size(
-        site.out[0], before_shape[1], site.out[1], prod(kernel), prod(before_shape[2:]),
-        prod(site.out[2:]), prod(kernel[1:]) if direct else 0,
-    )  # fmt: skip
+        site.out[0],
+        before_shape[1],
+        site.out[1],
+        prod(kernel),
+        prod(before_shape[2:]),
+        prod(site.out[2:]),
+        prod(kernel[1:]) if direct else 0,
+    )
     return Mixing(site, settings, parameters, size, kernel, before)
 
 
@@ -197,9 +202,16 @@ def _depthwise(
         assert weight is not None
         padded = x if before is None else before(x)
         return torch.convolution(
-            padded, weight, bias, settings.stride, settings.padding, settings.dilation, False,
-            settings.output_padding, len(weight),
-        )  # fmt: skip
+            padded,
+            weight,
+            bias,
+            settings.stride,
+            settings.padding,
+            settings.dilation,
+            False,
+            settings.output_padding,
+            len(weight),
+        )
 
     return PerMapWith(source, work, parameters, zero)
 

@@ -39,9 +39,16 @@ class Convolution:
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Of some maps."""
         y: Tensor = torch.convolution(
-            x, weight, bias, self.stride, self.padding, self.dilation, self.transposed,
-            self.output_padding, 1,
-        )  # fmt: skip
+            x,
+            weight,
+            bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.transposed,
+            self.output_padding,
+            1,
+        )
         return y
 
     def backward(
@@ -49,17 +56,31 @@ class Convolution:
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Gradients of input, weight and bias, where wanted."""
         found: tuple[Tensor | None, ...] = aten.convolution_backward(
-            grad, x, weight, [grad.shape[1]], self.stride, self.padding, self.dilation,
-            self.transposed, self.output_padding, 1, wanted,
-        )  # fmt: skip
+            grad,
+            x,
+            weight,
+            [grad.shape[1]],
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.transposed,
+            self.output_padding,
+            1,
+            wanted,
+        )
         return found[0], found[1], found[2]
 
     def size(self, space: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
         """Of an output map."""
         settings = zip(
-            space, kernel, self.stride, self.padding, self.dilation, self.output_padding,
+            space,
+            kernel,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.output_padding,
             strict=True,
-        )  # fmt: skip
+        )
         if self.transposed:
             return tuple((n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, k, s, p, d, o in settings)
         return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d, _ in settings)

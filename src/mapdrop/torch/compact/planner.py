@@ -222,8 +222,10 @@ class _Writer:
         packed = user in self.choice.packed  # With the same maps: it is all that reads them.
         site = self.analysis.sites[user]
         relu = isinstance(site.module, torch.nn.ReLU) or user.target in (
-            torch.relu, torch.nn.functional.relu, "relu",
-        )  # fmt: skip
+            torch.relu,
+            torch.nn.functional.relu,
+            "relu",
+        )
         return user if packed and relu and isinstance(rule, PerMap) else None
 
     def _dense_drop(self, node: fx.Node, rule: DropRule) -> None:

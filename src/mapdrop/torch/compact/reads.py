@@ -29,10 +29,29 @@ from mapdrop.torch.compact.guards import MISSING, Guards, held, is_value
 
 # Libraries that read nothing of a model's but what they are given.
 _TRUSTED = {
-    "torch", "numpy", "math", "operator", "_operator", "functools", "_functools", "itertools",
-    "contextlib", "collections", "_collections", "typing", "enum", "dataclasses", "abc", "einops",
-    "builtins", "inspect", "types", "numbers", "weakref", "_weakrefset",
-}  # fmt: skip
+    "torch",
+    "numpy",
+    "math",
+    "operator",
+    "_operator",
+    "functools",
+    "_functools",
+    "itertools",
+    "contextlib",
+    "collections",
+    "_collections",
+    "typing",
+    "enum",
+    "dataclasses",
+    "abc",
+    "einops",
+    "builtins",
+    "inspect",
+    "types",
+    "numbers",
+    "weakref",
+    "_weakrefset",
+}
 _APPLICATIONS = ("mapdrop.localize", "mapdrop.study")  # Their models are models like others.
 _EFFECTS = {print, input, open, exec, eval, compile, globals, locals, breakpoint, setattr, delattr}
 _OPERATIONS = (np.ufunc, torch._ops.OpOverload, torch._ops.OpOverloadPacket)

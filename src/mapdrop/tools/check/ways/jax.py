@@ -30,9 +30,15 @@ def ways() -> Iterator[Way]:
         name = "" if device.platform == "cpu" else device.device_kind
         called = "cpu" if device.platform == "cpu" else f"{device.platform}:{device.id}"
         eager = Way(
-            "eager", partial(_array, device), _bits, called, name, own=_own,
-            own_name="where on jax.random.bernoulli", ready=jax.block_until_ready,
-        )  # fmt: skip
+            "eager",
+            partial(_array, device),
+            _bits,
+            called,
+            name,
+            own=_own,
+            own_name="where on jax.random.bernoulli",
+            ready=jax.block_until_ready,
+        )
         yield eager
         yield replace(eager, mode="jit", together=partial(_jitted, device), compiled=True)
 

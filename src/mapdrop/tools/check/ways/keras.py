@@ -25,9 +25,16 @@ def versions() -> dict[str, str]:
 def ways() -> Iterator[Way]:
     """Two, on the device that Keras chooses."""
     eager = Way(
-        "layer", _array, _bits, _device(), step=_layer, own=InTraining(keras.layers.Dropout(0.5)),
-        own_name="keras.layers.Dropout", ready=_ready, layer=True,
-    )  # fmt: skip
+        "layer",
+        _array,
+        _bits,
+        _device(),
+        step=_layer,
+        own=InTraining(keras.layers.Dropout(0.5)),
+        own_name="keras.layers.Dropout",
+        ready=_ready,
+        layer=True,
+    )
     yield eager
     if keras.backend.backend() != "torch":  # There Keras runs a model as it is.
         yield replace(eager, mode="compiled", together=_model, compiled=True)

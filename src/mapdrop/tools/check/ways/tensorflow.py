@@ -26,10 +26,16 @@ def ways() -> Iterator[Way]:
     """Three for each device."""
     for device, name in _devices():
         eager = Way(
-            "eager", partial(_array, device), _bits, device, name,
-            together=partial(_on, device, one_by_one), own=_own,
-            own_name="tf.nn.dropout", ready=partial(_ready, device),
-        )  # fmt: skip
+            "eager",
+            partial(_array, device),
+            _bits,
+            device,
+            name,
+            together=partial(_on, device, one_by_one),
+            own=_own,
+            own_name="tf.nn.dropout",
+            ready=partial(_ready, device),
+        )
         yield eager
         for mode, xla in (("tf.function", False), ("XLA", True)):
             graph = partial(_on, device, partial(_graph, xla))

@@ -31,10 +31,16 @@ def ways() -> Iterator[Way]:
     """Eager and compiled, on each device."""
     for device, name in _devices():
         eager = Way(
-            "eager", partial(_array, device), _bits, device, name, permute=torch.permute,
+            "eager",
+            partial(_array, device),
+            _bits,
+            device,
+            name,
+            permute=torch.permute,
             own=partial(torch.nn.functional.dropout, p=0.5),
-            own_name="torch.nn.functional.dropout", ready=partial(_ready, device),
-        )  # fmt: skip
+            own_name="torch.nn.functional.dropout",
+            ready=partial(_ready, device),
+        )
         yield eager
         yield replace(eager, mode="torch.compile", together=_compiled, compiled=True)
 

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop.backends import host
-from mapdrop.backends.numpy import draw_seed
-from mapdrop.backends.registry import arrays_for, as_written
+from mapdrop.backends.registry import as_written, backend_for
 from mapdrop.spec import seed as seeds
 from mapdrop.spec.binding import Binding, bind
-from mapdrop.spec.mask_spec import check_rate, items, plan
+from mapdrop.spec.mask_spec import as_sizes, check_rate, mask_spec
 from mapdrop.spec.pattern import Pattern
 from mapdrop.spec.reference import VERSION
 
@@ -78,7 +77,7 @@ class Mask:
 
         Raises ValueError where the shape is another.
         """
-        framework, array = arrays_for(x), cast("Any", x)
+        framework, array = backend_for(x), cast("Any", x)
         if tuple(array.shape) != self.shape:
             raise ValueError(
                 f"the mask is for shape {self.shape}, the array has {tuple(array.shape)}"
@@ -178,24 +177,24 @@ def mask(
     █·····██·█··
     █··████·███·
     """
-    whole = tuple(seeds.whole(n, "a size of the shape") for n in shape)
-    asked = plan(
+    whole = tuple(seeds.check_uint64(n, "a size of the shape") for n in shape)
+    spec = mask_spec(
         pattern,
-        whole,
         p,
         exact,
         balance,
-        items(block, "block"),
+        as_sizes(block, "block"),
         region,
         scale,
-        items(sizes, "sizes"),
+        as_sizes(sizes, "sizes"),
     )
-    checked = seeds.check_stream(stream), seeds.whole(step, "step")
-    if asked.law.p == 0:
-        return Mask(asked.binding, 0.0, np.ones(asked.binding.coins, bool), 1.0)
-    key = seeds.key(draw_seed(seed), checked[0])
-    coins = host.coins(asked, key, checked[1], host.threads())
-    return Mask(asked.binding, asked.law.p, coins, asked.factor(coins))
+    bound = spec.bind(whole)
+    checked = seeds.check_stream(stream), seeds.check_uint64(step, "step")
+    if spec.p == 0:
+        return Mask(bound.binding, 0.0, np.ones(bound.binding.coins, bool), 1.0)
+    key = seeds.key(seeds.draw(seed), checked[0])
+    coins = host.coins(bound, key, checked[1], host.threads())
+    return Mask(bound.binding, spec.p, coins, bound.factor(coins))
 
 
 def _read(file: Npz, limit: int) -> Mask:

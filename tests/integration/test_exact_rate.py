@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mapdrop
-from mapdrop.spec.mask_spec import plan
+from mapdrop.spec.mask_spec import mask_spec
 from tests.conftest import framework
 
 FAR = [(1, 0.5, 1), (1, 0.3, 0), (2, 0.1, 0), (3, 0.1, 0), (5, 0.5, 3), (20, 0.99, 20)]
@@ -117,7 +117,7 @@ def test_sizes_that_are_not_known_do_not_warn() -> None:
         came = step(tf.ones((4, 6))).numpy()
     assert ((came == 0).sum(0) == 2).all()
     with pytest.warns(UserWarning, match=MESSAGE.format(1, 1)):  # The size is the least that fits.
-        plan("b c -> b c", (1, 6), 0.5, exact="b")
+        mask_spec("b c -> b c", 0.5, exact="b").bind((1, 6))
 
 
 def test_python_shows_it_once_a_line() -> None:

@@ -26,8 +26,8 @@ import mapdrop
 from mapdrop import kernels
 from mapdrop.backends import host_shards as boxes
 from mapdrop.spec import reference as spec
-from mapdrop.spec.mask_spec import BoundSpec, plan
-from mapdrop.spec.part import Box
+from mapdrop.spec.local_spec import Box
+from mapdrop.spec.mask_spec import BoundSpec, mask_spec
 from tests import reference
 from tests.cases import ALL, Case
 from tests.conftest import framework
@@ -91,12 +91,13 @@ cases = pytest.mark.parametrize("case", ALL, ids=str)
 
 def _plan(case: Case) -> BoundSpec:
     options = case.options
-    return plan(
-        case.pattern, case.shape, case.p,
+    spec = mask_spec(
+        case.pattern, case.p,
         **{n: options[n] for n in ("exact", "balance", "region", "scale") if n in options},
         block=tuple(options.get("block", {}).items()),
         sizes=tuple((n, k) for n, k in options.items() if n not in reference.OPTIONS),
     )  # fmt: skip
+    return spec.bind(case.shape)
 
 
 # --- The file of vectors.
@@ -167,10 +168,10 @@ def test_thresholds(row: dict[str, Any]) -> None:
 def test_masks(row: dict[str, Any], make: Kept) -> None:
     block, sizes = row.get("block", {}), row.get("sizes", {})
     options = {n: row[n] for n in ("exact", "balance", "region", "scale") if n in row}
-    asked = plan(
-        row["pattern"], tuple(row["shape"]), row["p"], **options,
+    asked = mask_spec(
+        row["pattern"], row["p"], **options,
         block=tuple(block.items()), sizes=tuple(sizes.items()),
-    )  # fmt: skip
+    ).bind(tuple(row["shape"]))  # fmt: skip
     key = spec.stream_key(int(row["seed"], 16), row.get("stream"))
     bits = make(asked, key, int(row.get("step", "0"), 16))
     assert bits.dtype == bool
@@ -359,7 +360,7 @@ def test_a_word_that_is_the_threshold_is_kept(make: Kept, block: bool) -> None:
     for coin, word in enumerate(words):
         for above in (0, 1):
             p = (word + above) / 2**32
-            asked = plan("c -> c", (9,), p, block=(("c", 1),) if block else ())
+            asked = mask_spec("c -> c", p, block=(("c", 1),) if block else ()).bind((9,))
             assert bool(make(asked, 7, 0)[coin]) == (above == 0)
             assert make(asked, 7, 0).tolist() == [other >= word + above for other in words]
 
@@ -375,7 +376,7 @@ def test_ties_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch) -> None:
 
     words = torch.tensor([5, 9, 5, 5, 1, 9])
     monkeypatch.setattr(torch_coins, "words", lambda count, *_: words[:count])
-    asked = plan("b -> b", (6,), 0.5, exact="b")
+    asked = mask_spec("b -> b", 0.5, exact="b").bind((6,))
     coins, _ = torch_coins.drawn(asked, words[:1], None)
     assert coins.tolist() == made.tolist()
 

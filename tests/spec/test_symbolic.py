@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mapdrop import PatternError
-from mapdrop.spec.mask_spec import Items
-from mapdrop.spec.symbolic import plan_partly
-
-OPTIONS = (None, None, (), "valid", "expected")
+from mapdrop.spec.mask_spec import Sizes, mask_spec
+from mapdrop.spec.symbolic import bind_symbolic
 
 
 @pytest.mark.parametrize(
@@ -25,11 +23,11 @@ OPTIONS = (None, None, (), "valid", "expected")
 def test_unknown_sizes_are_the_least_that_fit(
     pattern: str,
     shape: tuple[int | None, ...],
-    sizes: Items,
+    sizes: Sizes,
     least: tuple[int, ...],
     coins: tuple[int, ...],
 ) -> None:
-    made = plan_partly(pattern, shape, 0.5, OPTIONS, sizes)
+    made = bind_symbolic(mask_spec(pattern, 0.5, sizes=sizes), shape)
     assert (made.binding.shape, made.binding.coins) == (least, coins)
 
 
@@ -46,8 +44,8 @@ def test_unknown_sizes_are_the_least_that_fit(
     ids=str,
 )
 def test_what_cannot_fit_is_refused_and_the_shape_is_shown_as_it_came(
-    pattern: str, shape: tuple[int | None, ...], sizes: Items, message: str
+    pattern: str, shape: tuple[int | None, ...], sizes: Sizes, message: str
 ) -> None:
     with pytest.raises(PatternError, match=message) as caught:
-        plan_partly(pattern, shape, 0.5, OPTIONS, sizes)
+        bind_symbolic(mask_spec(pattern, 0.5, sizes=sizes), shape)
     assert f"shape: {shape}" in str(caught.value)

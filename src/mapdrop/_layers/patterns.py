@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mapdrop.spec.mask_spec import Items
+from mapdrop.spec.mask_spec import Sizes
 from mapdrop.spec.pattern import PatternError
 
 SPACE = {1: "t", 2: "h w", 3: "d h w"}
@@ -27,7 +27,7 @@ def shared(share: Any) -> tuple[str, str]:
     return ("b", "b") if share == 1 else (f"(m {share})", "m")
 
 
-def blocks(dims: int, block_size: int | tuple[int, ...]) -> Items:
+def blocks(dims: int, block_size: int | tuple[int, ...]) -> Sizes:
     """`block=` for one size, or for one of each axis of space."""
     space = SPACE[dims].split()
     sizes = block_size if isinstance(block_size, tuple) else (block_size,) * dims
@@ -38,7 +38,7 @@ def blocks(dims: int, block_size: int | tuple[int, ...]) -> Items:
     return tuple(zip(space, sizes, strict=True))
 
 
-def block_size(block: Items) -> int | tuple[int, ...]:
+def block_size(block: Sizes) -> int | tuple[int, ...]:
     """What `blocks` was made from: one size, or one of each axis where they differ."""
     sizes = tuple(size for _, size in block)
     return sizes if len(set(sizes)) > 1 else sizes[0]

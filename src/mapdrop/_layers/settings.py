@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from mapdrop.spec.mask_spec import (
-    Items,
+    Sizes,
+    as_sizes,
     check_block_size,
     check_rate,
     check_region,
     check_scale,
-    items,
 )
 from mapdrop.spec.pattern import ELLIPSIS, Pattern
-from mapdrop.spec.seed import whole
+from mapdrop.spec.seed import check_uint64
 
 # What other libraries call the rate, or the fraction kept.
 _RATES = {"p", "rate", "drop_prob", "drop_rate", "dropout_rate", "keep_prob"}
@@ -33,6 +33,29 @@ class Settings:
 
     rate_name: ClassVar[str] = "p"
     fixed: ClassVar[frozenset[str]] = frozenset()
+    pattern: str
+    exact: str | None
+    balance: str | None
+    block: Sizes
+    region: str
+    scale: str | None
+    sizes: Sizes
+    ragged: bool
+
+    @property
+    def _mask_arguments(self) -> tuple[Any, ...]:
+        """The arguments of a backend's `mask_spec`, as the layer has them now."""
+        return (
+            self.pattern,
+            getattr(self, self.rate_name),
+            self.exact,
+            self.balance,
+            self.block,
+            self.region,
+            self.scale,
+            self.sizes,
+            self.ragged,
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(getattr(type(self), name, None), property):
@@ -75,7 +98,7 @@ def _check_coin_axis(pattern: str | None, argument: str, name: Any) -> None:
         parsed.coin_axis(argument, name)
 
 
-def _block(pattern: str | None, value: Any) -> Items:
+def _block(pattern: str | None, value: Any) -> Sizes:
     sizes = _pairs(value, "block")
     for name, size in sizes:
         _check_coin_axis(pattern, "block", name)
@@ -83,11 +106,11 @@ def _block(pattern: str | None, value: Any) -> Items:
     return sizes
 
 
-def _pairs(value: Any, argument: str) -> Items:
+def _pairs(value: Any, argument: str) -> Sizes:
     """Sizes by name, as a mapping or as the pairs that a layer keeps."""
     if isinstance(value, tuple) and all(type(p) is tuple and len(p) == 2 for p in value):
         value = dict(value)
-    return items(value, argument)
+    return as_sizes(value, argument)
 
 
 _CHECKS: Mapping[str, Callable[[str | None, Any], Any]] = {
@@ -97,6 +120,6 @@ _CHECKS: Mapping[str, Callable[[str | None, Any], Any]] = {
     "block": _block,
     "region": lambda _, value: check_region(value),
     "scale": lambda _, value: check_scale(value),
-    "seed": lambda _, value: None if value is None else whole(value, "seed"),
+    "seed": lambda _, value: None if value is None else check_uint64(value, "seed"),
     "sizes": lambda _, value: _pairs(value, "sizes"),
 }

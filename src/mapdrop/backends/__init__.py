@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from mapdrop.backends.registry import arrays_for
-from mapdrop.spec.mask_spec import items
+from mapdrop.backends.registry import as_written, backend_for
+from mapdrop.spec.mask_spec import as_sizes
 from mapdrop.spec.pattern import Pattern
 
 Array = TypeVar("Array")
 
 
+@as_written
 def drop(
     x: Array,
     pattern: str | Pattern,
@@ -84,20 +85,18 @@ def drop(
                [[2., 2., 0., 0.],
                 [2., 2., 0., 0.]]], dtype=float32)
     """
-    result: Array = arrays_for(x).drop(
-        x,
+    backend = backend_for(x)
+    spec = backend.mask_spec(
         pattern,
         p,
-        seed=seed,
-        stream=stream,
-        step=step,
-        exact=exact,
-        balance=balance,
-        block=items(block, "block"),
-        region=region,
-        scale=scale,
-        inplace=inplace,
-        out=out,
-        sizes=items(sizes, "sizes"),
+        exact,
+        balance,
+        as_sizes(block, "block") if block is not None else (),
+        region,
+        scale,
+        tuple(sizes.items()),
+    )
+    result: Array = backend.drop(
+        x, spec, seed=seed, stream=stream, step=step, inplace=inplace, out=out
     )
     return result

@@ -14,8 +14,8 @@ from mapdrop import kernels
 from mapdrop.backends import host_shards as boxes
 from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import Binding
+from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
-from mapdrop.spec.part import LocalSpec
 
 Loops = tuple[tuple[int, int], ...]
 
@@ -83,7 +83,7 @@ def drop_into(
     first = plan.first
     if (
         plan.law.independent
-        and plan.measured is None
+        and plan.counted_axes is None
         and plan.binding.count == x.size
         and first is not None
         and fast.elements(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mapdrop import kernels
 from mapdrop.spec import reference as spec
-from mapdrop.spec.part import Box, LocalSpec
+from mapdrop.spec.local_spec import Box, LocalSpec
 
 U64 = np.uint64
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from mapdrop.backends import host
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import seed as seeds
-from mapdrop.spec.mask_spec import BoundSpec, Items, plan
-from mapdrop.spec.pattern import Pattern
+from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
+from mapdrop.spec.mask_spec import mask_spec as mask_spec
 
 # What the compiled kernels take each dtype as; bfloat16 is ml_dtypes', known by its name.
 _CARRIERS = {"float16": np.uint16, "bfloat16": np.int16, "float32": None, "float64": None}
@@ -21,47 +21,31 @@ _DTYPES = (*_CARRIERS, "complex64", "complex128")
 
 def drop(
     x: NDArray[Any],
-    pattern: str | Pattern,
-    p: float,
+    spec: MaskSpec,
     *,
-    seed: Any,
-    stream: str | None,
-    step: Any,
-    exact: str | None,
-    balance: str | None,
-    block: Items,
-    region: str,
-    scale: str | None,
-    inplace: bool,
-    out: NDArray[Any] | None,
-    sizes: Items,
+    seed: Any = None,
+    stream: str | None = None,
+    step: Any = 0,
+    inplace: bool = False,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """See `mapdrop.drop`."""
     _check_dtype(x)
-    asked = plan(pattern, x.shape, p, exact, balance, block, region, scale, sizes)
+    bound = spec.bind(x.shape)
     target = _target(x, inplace, out)
-    if asked.law.p == 0:
+    if spec.p == 0:
         if target is None or target is x:
             return x
         np.copyto(target, x)
         return target
-    key = seeds.key(draw_seed(seed), seeds.check_stream(stream))
-    number = seeds.whole(step, "step")
+    key = seeds.key(seeds.draw(seed), seeds.check_stream(stream))
+    number = seeds.check_uint64(step, "step")
     made = np.empty_like(x, subok=False) if target is None else target
     # Subclasses have shapes of their own: np.matrix stays flat in two dimensions.
     for out, source in zip(_parts(np.asarray(made)), _parts(np.asarray(x)), strict=True):
         if x.size:
-            _drop_into(out, source, asked, key, number)
+            _drop_into(out, source, bound, key, number)
     return made
-
-
-def draw_seed(seed: Any) -> int:
-    """A checked seed; None and generators of numpy.random are drawn from."""
-    if seed is None:
-        return int(np.random.randint(0, 2**64, dtype=np.uint64))
-    if isinstance(seed, np.random.Generator):
-        return int(seed.integers(0, 2**64, dtype=np.uint64))
-    return seeds.whole(seed, "seed")
 
 
 def apply(x: NDArray[Any], mask: Any) -> NDArray[Any]:
@@ -83,19 +67,19 @@ def traced(_: NDArray[Any]) -> bool:
     return False
 
 
-def _drop_into(out: NDArray[Any], x: NDArray[Any], asked: BoundSpec, key: int, step: int) -> None:
+def _drop_into(out: NDArray[Any], x: NDArray[Any], bound: BoundSpec, key: int, step: int) -> None:
     threads = host.threads()
-    if x.dtype.isnative and host.compiled(asked, x.dtype.name):
+    if x.dtype.isnative and host.compiled(bound, x.dtype.name):
         carrier = _CARRIERS[x.dtype.name]
         if out is not x and np.may_share_memory(x, out):
             np.copyto(out, x)  # The kernels write where they have read, and nowhere else.
             x = out
         target = out if carrier is None else out.view(carrier)
         source = x if carrier is None else x.view(carrier)
-        host.drop_into(target, target if x is out else source, asked, key, step, threads)
+        host.drop_into(target, target if x is out else source, bound, key, step, threads)
         return
-    coins = host.coins(asked, key, step, threads)
-    np.copyto(out, _broadcast(x, asked.binding, coins, asked.factor(coins)))
+    coins = host.coins(bound, key, step, threads)
+    np.copyto(out, _broadcast(x, bound.binding, coins, bound.factor(coins)))
 
 
 def _broadcast(x: NDArray[Any], binding: Any, coins: Any, scale: Any) -> NDArray[Any]:

@@ -56,12 +56,12 @@ def as_written(function: Function) -> Function:
 
 
 @as_written
-def arrays_for(x: Any) -> ModuleType:
-    """The module of `mapdrop.backends` that works on x. Raises TypeError for other things."""
-    kind = type(x)
-    if kind not in _found:
-        _found[kind] = _look(x)
-    return _found[kind]
+def backend_for(x: Any) -> ModuleType:
+    """Return the module of `mapdrop.backends` that works on x. Raises TypeError for others."""
+    backend = _found.get(type(x))
+    if backend is None:
+        backend = _found[type(x)] = _look(x)
+    return backend
 
 
 def _class(module: ModuleType | None, name: str) -> Any:

@@ -13,8 +13,8 @@ import equinox as eqx
 import jax
 
 from mapdrop._layers import patterns as maps
-from mapdrop.backends.jax import drop
-from mapdrop.spec.mask_spec import Items, check_rate, items
+from mapdrop.backends.jax import drop, mask_spec
+from mapdrop.spec.mask_spec import Sizes, as_sizes, check_rate
 from mapdrop.spec.pattern import Pattern
 
 
@@ -46,10 +46,10 @@ class Drop(eqx.Module):
     inference: bool
     exact: str | None = eqx.field(static=True)
     balance: str | None = eqx.field(static=True)
-    block: Items = eqx.field(static=True)
+    block: Sizes = eqx.field(static=True)
     region: str = eqx.field(static=True)
     scale: str | None = eqx.field(static=True)
-    sizes: Items = eqx.field(static=True)
+    sizes: Sizes = eqx.field(static=True)
 
     def __init__(
         self,
@@ -68,9 +68,9 @@ class Drop(eqx.Module):
         self.p = check_rate(p)
         self.inference = inference
         self.exact, self.balance = exact, balance
-        self.block = items(block, "block")
+        self.block = as_sizes(block, "block")
         self.region, self.scale = region, scale
-        self.sizes = items(sizes, "sizes")
+        self.sizes = as_sizes(sizes, "sizes")
 
     def __call__(
         self, x: jax.Array, *, key: jax.Array | None = None, inference: bool | None = None
@@ -85,15 +85,17 @@ class Drop(eqx.Module):
             )
         return drop(
             x,
-            self.pattern,
-            self.p,
+            mask_spec(
+                self.pattern,
+                self.p,
+                self.exact,
+                self.balance,
+                self.block,
+                self.region,
+                self.scale,
+                self.sizes,
+            ),
             seed=key,
-            exact=self.exact,
-            balance=self.balance,
-            block=self.block,
-            region=self.region,
-            scale=self.scale,
-            sizes=self.sizes,
         )
 
 

@@ -10,8 +10,8 @@ from flax import nnx
 
 from mapdrop._layers import patterns as maps
 from mapdrop._layers.settings import Settings
-from mapdrop.backends.jax import drop
-from mapdrop.spec.mask_spec import items
+from mapdrop.backends.jax import drop, mask_spec
+from mapdrop.spec.mask_spec import as_sizes
 from mapdrop.spec.pattern import Pattern
 
 Source = nnx.Rngs | nnx.RngStream | jax.Array
@@ -65,9 +65,9 @@ class Drop(Settings, nnx.Module):
         self.pattern = Pattern.parse(pattern).text
         self.rate = rate
         self.exact, self.balance = exact, balance
-        self.block = items(block, "block")
+        self.block = as_sizes(block, "block")
         self.region, self.scale = region, scale
-        self.sizes = items(sizes, "sizes")
+        self.sizes = as_sizes(sizes, "sizes")
         self.ragged = False
         self.deterministic = deterministic
         self.rng_collection = rng_collection
@@ -82,17 +82,7 @@ class Drop(Settings, nnx.Module):
         if self.deterministic if deterministic is None else deterministic:
             return x
         return drop(
-            x,
-            self.pattern,
-            self.rate,
-            seed=self._key(rngs) if self.rate > 0 else 0,
-            exact=self.exact,
-            balance=self.balance,
-            block=self.block,
-            region=self.region,
-            scale=self.scale,
-            sizes=self.sizes,
-            ragged=self.ragged,
+            x, mask_spec(*self._mask_arguments), seed=self._key(rngs) if self.rate > 0 else 0
         )
 
     def set_view(self, deterministic: bool | None = None) -> None:

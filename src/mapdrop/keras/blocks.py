@@ -10,7 +10,7 @@ import keras
 from mapdrop._layers import patterns as maps
 from mapdrop.keras.drop import layer_only
 from mapdrop.keras.maps import SPACE, Maps
-from mapdrop.spec.mask_spec import Items
+from mapdrop.spec.mask_spec import Sizes
 
 
 class _DropBlock(Maps):
@@ -66,7 +66,7 @@ class _DropBlock(Maps):
     def block_size(self, size: int | Sequence[int]) -> None:
         self.block = self._blocks(size)
 
-    def _blocks(self, size: int | Sequence[int]) -> Items:
+    def _blocks(self, size: int | Sequence[int]) -> Sizes:
         # A list is what JSON makes of a tuple.
         return maps.blocks(self.dims, tuple(size) if isinstance(size, Sequence) else size)
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import keras
 
 from mapdrop._layers.settings import Settings
-from mapdrop.backends import drop
-from mapdrop.backends.registry import arrays_for
-from mapdrop.spec.mask_spec import items
+from mapdrop.backends.registry import backend_for
+from mapdrop.spec.mask_spec import as_sizes, mask_spec
 from mapdrop.spec.pattern import Pattern, PatternError
-from mapdrop.spec.symbolic import plan_partly
+from mapdrop.spec.symbolic import bind_symbolic
 
 _STATE = "seed_and_call"  # The name under which the state of a layer's generator is saved.
 
@@ -72,10 +71,11 @@ class Drop(Settings, keras.layers.Layer):
         self.pattern = Pattern.parse(pattern).text
         self.rate = rate
         self.exact, self.balance = exact, balance
-        self.block = items(block, "block")
+        self.block = as_sizes(block, "block")
         self.region, self.scale = region, scale
         self.seed = seed
-        self.sizes = items(sizes, "sizes")
+        self.sizes = as_sizes(sizes, "sizes")
+        self.ragged = False
         # It counts the calls. Of a seed it keeps 31 bits, so a seed given is taken from here. At
         # rate 0 it is there as well: the rate may change.
         start = None if self.seed is None else self.seed % 2**31
@@ -97,32 +97,22 @@ class Drop(Settings, keras.layers.Layer):
         """The inputs with dropped values +0 and the others scaled (not in training: the inputs)."""
         if not training:
             return inputs
-        if arrays_for(inputs).traced(inputs):
+        backend = backend_for(inputs)
+        if backend.traced(inputs):
             object.__setattr__(self, "_compiled_rate", self.rate)  # Past Keras' tracking of state.
         if self.rate == 0:
             return inputs
         # The state is (seed, number of the call). Keras adds the two on some backends, where seed 1
         # draws at its next call what seed 2 draws now; here they are key and step.
-        state, sizes = self.seed_generator.next(), cast("Any", dict(self.sizes))
-        return drop(
-            inputs,
-            self.pattern,
-            self.rate,
-            seed=state[0] if self.seed is None else self.seed,
-            step=state[1],
-            exact=self.exact,
-            balance=self.balance,
-            block=dict(self.block),
-            region=self.region,
-            scale=self.scale,
-            **sizes,
-        )
+        state = self.seed_generator.next()
+        seed = state[0] if self.seed is None else self.seed
+        spec = backend.mask_spec(*self._mask_arguments)
+        return backend.drop(inputs, spec, seed=seed, step=state[1])
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """The input's shape, which is checked. Raises PatternError where it does not fit."""
         shape = tuple(input_shape)
-        options = self.exact, self.balance, self.block, self.region, self.scale
-        plan_partly(self.pattern, shape, self.rate, options, self.sizes)
+        bind_symbolic(mask_spec(*self._mask_arguments), shape)
         return shape
 
     def compute_output_spec(self, inputs: Any, training: bool | None = False) -> Any:

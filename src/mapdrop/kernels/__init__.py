@@ -52,6 +52,12 @@ def for_convolution() -> ModuleType | None:
 
 
 @cache
+def for_small() -> ModuleType | None:
+    """The compiled kernels for few values, or None where there are no compiled kernels."""
+    return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.small")
+
+
+@cache
 def for_weights() -> ModuleType | None:
     """The compiled choosing of weights, or None where there are no compiled kernels."""
     return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.gather")

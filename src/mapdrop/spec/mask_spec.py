@@ -1,11 +1,14 @@
-"""What is to be dropped from an array of one shape: pattern, law and scale, checked and cached."""
+"""What a mask obeys, whatever the array: a pattern, a rate, a law and a scale, as one value.
+
+A `MaskSpec` is made once and bound to each shape that comes. Bound, it knows its coins.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,26 +17,35 @@ from numpy.typing import NDArray
 from mapdrop.spec.binding import Binding, bind
 from mapdrop.spec.pattern import Pattern
 from mapdrop.spec.reference import Law, survivors
-from mapdrop.system.warn import warn_user
+from mapdrop.spec.warn import warn_user
 
 REGIONS = ("valid", "full")
 SCALES = ("expected", "sample", "batch", None)
-Items = tuple[tuple[str, int], ...]
-# exact, balance, block, region, scale
-Options = tuple[str | None, str | None, Items, str, str | None]
+_MOST = 1024  # Shapes that a spec remembers.
+
+Sizes = tuple[tuple[str, int], ...]
+"""Sizes by name, as pairs, which can be hashed."""
 
 
 @dataclass(frozen=True)
 class BoundSpec:
-    """A pattern bound to a shape, the law of its coins, and how kept values are scaled."""
+    """A spec bound to a shape.
+
+    Attributes:
+        binding: the pattern fitted to the shape.
+        law: how its coins fall.
+        scale: as for `mapdrop.drop`.
+        first: the number of its first coin.
+        warning: what to say where the rate that comes out is far from p.
+    """
 
     binding: Binding
     law: Law
     scale: str | None
-    first = 0  # The number of its first coin.
-    far: str = ""  # What to say where the rate that comes out is far from the one asked for.
+    first = 0
+    warning: str = ""
 
-    @property
+    @cached_property
     def expected(self) -> float:
         """The scale where it is known before any coin falls; 0 where no coin can be kept."""
         if self.scale is None:
@@ -44,98 +56,163 @@ class BoundSpec:
         kept = survivors(self.law.p, n)
         return n / kept if kept else 0.0
 
-    @property
-    def measured(self) -> tuple[int, ...] | None:
+    @cached_property
+    def counted_axes(self) -> tuple[int, ...] | None:
         """The coin axes over which `scale="sample"` and `"batch"` count, or None for the others."""
         if self.scale not in ("sample", "batch"):
             return None
-        return tuple(
-            range(self.scale == "sample" and len(self.binding.coins) > 0, len(self.binding.coins))
-        )
+        axes = len(self.binding.coins)
+        return tuple(range(self.scale == "sample" and axes > 0, axes))
 
     def factor(self, coins: NDArray[np.bool_]) -> float | NDArray[np.float64]:
-        """What kept values are multiplied by: a number, or one for each sample."""
-        if self.measured is None:
+        """Return what kept values are multiplied by: a number, or one for each sample."""
+        if self.counted_axes is None:
             return self.expected
-        kept = coins.sum(axis=self.measured, keepdims=True)
-        drawn = math.prod(coins.shape[axis] for axis in self.measured)
+        kept = coins.sum(axis=self.counted_axes, keepdims=True)
+        drawn = math.prod(coins.shape[axis] for axis in self.counted_axes)
         factor = np.divide(drawn, kept, out=np.zeros(kept.shape), where=kept > 0)
         return float(factor.reshape(())) if factor.size == 1 else factor
 
 
-def check_rate(p: Any, name: str = "p") -> float:
-    """`p` as a float from 0 to 1. Raises TypeError or ValueError with what came."""
-    many = getattr(p, "ndim", 0) > 0
-    if isinstance(p, (bool, np.bool_, str)) or not hasattr(p, "__float__") or many:
-        raise TypeError(f"{name} is the fraction to drop, a number from 0 to 1, not {p!r}")
-    if not 0 <= p <= 1:
-        raise ValueError(f"{name} is the fraction to drop, from 0 to 1, not {p}")
-    return float(p)
+@dataclass(frozen=True)
+class MaskSpec:
+    """The arguments of `mapdrop.drop` that say what a mask is, checked as far as they can be.
+
+    `mask_spec` makes one. Equal arguments give the same object, so that what is worked out for it
+    is worked out once.
+
+    Attributes:
+        ragged: whether the last group of a batch may be smaller.
+        memo: what a backend worked out for this spec, by keys of its own.
+    """
+
+    pattern: Pattern
+    p: float
+    exact: str | None = None
+    balance: str | None = None
+    block: Sizes = ()
+    region: str = "valid"
+    scale: str | None = "expected"
+    sizes: Sizes = ()
+    ragged: bool = False
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _bound: dict[tuple[int, ...], BoundSpec] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def bind(self, shape: tuple[int, ...], warn: bool = True) -> BoundSpec:
+        """Return the spec bound to a shape; the same shape gives the same object.
+
+        Raises PatternError where it does not fit. Warns, if `warn`, where `exact` makes the rate
+        another one.
+        """
+        bound = self._bound.get(shape)
+        if bound is None:
+            bound = self._bind(shape)
+            self.remember(self._bound, bound.binding.shape, bound)
+        if bound.warning and warn:
+            warn_user(bound.warning)
+        return bound
+
+    def _bind(self, shape: tuple[int, ...]) -> BoundSpec:
+        binding = bind(self.pattern, shape, dict(self.sizes), ragged=self.ragged)
+        block = ((binding.axis(n, "block"), check_block_size(n, size)) for n, size in self.block)
+        law = Law(
+            self.p,
+            None if self.exact is None else binding.axis(self.exact, "exact"),
+            None if self.balance is None else binding.axis(self.balance, "balance"),
+            tuple(sorted(block)),
+            self.region,
+        )
+        return BoundSpec(binding, law, self.scale, _warning(law, binding))
+
+    @staticmethod
+    def remember(memo: dict[Any, Any], key: Any, value: Any) -> None:
+        """Store a value in a dictionary that forgets everything before it grows large."""
+        if len(memo) >= _MOST:
+            memo.clear()
+        memo[key] = value
+
+    def over_examples(self) -> MaskSpec:
+        """Return the spec for a stack of such arrays that all have one mask."""
+        return replace(self, pattern=self.pattern.over_examples())
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._arguments)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @property
+    def _arguments(self) -> tuple[Any, ...]:
+        return (
+            self.pattern,
+            self.p,
+            self.exact,
+            self.balance,
+            self.block,
+            self.region,
+            self.scale,
+            self.sizes,
+            self.ragged,
+        )
+
+    def __reduce__(self) -> Any:
+        return mask_spec, self._arguments
 
 
-def plan(
+def mask_spec(
     pattern: str | Pattern,
-    shape: tuple[int, ...],
     p: float,
     exact: str | None = None,
     balance: str | None = None,
-    block: Items = (),
+    block: Sizes = (),
     region: str = "valid",
     scale: str | None = "expected",
-    sizes: Items = (),
+    sizes: Sizes = (),
     ragged: bool = False,
-    partly: bool = False,
-) -> BoundSpec:
-    """Check and bind it all; the same arguments give the same plan.
+) -> MaskSpec:
+    """Return the spec of these arguments, checked; equal ones give the same object.
 
-    Warns where `exact` makes the rate another one, unless the shape is known `partly`.
+    Raises TypeError or ValueError (PatternError among them) with what came.
     """
-    rate = check_rate(p)
-    given = pattern, shape, rate, exact, balance, block, region, scale, sizes, ragged
-    made = None
-    # 2.0 and True would find what was planned for 2 and 1: they are not looked up, but refused.
-    if all(type(size) is int for _, size in block + sizes):
-        try:
-            made = _plan(*given)
-        except TypeError:
-            made = None  # Of a type that cannot be looked up: then the checks say what is wrong.
-    made = made or _plan.__wrapped__(*given)
-    if made.far and not partly:
-        warn_user(made.far)
-    return made
+    given = pattern, p, exact, balance, block, region, scale, sizes, ragged
+    # 2.0 and True equal 2 and 1: looked up, they would be taken for these, and not refused.
+    if (block or sizes) and not all(type(size) is int for _, size in block + sizes):
+        return _checked(*given)
+    try:
+        return _known(*given)
+    except TypeError:
+        return _checked(*given)  # Of a type that cannot be looked up: the checks say what is wrong.
 
 
-@lru_cache(maxsize=4096)
-def _plan(
+def _checked(
     pattern: str | Pattern,
-    shape: tuple[int, ...],
     p: float,
     exact: str | None,
     balance: str | None,
-    block: Items,
+    block: Sizes,
     region: str,
     scale: str | None,
-    sizes: Items,
+    sizes: Sizes,
     ragged: bool,
-) -> BoundSpec:
+) -> MaskSpec:
+    rate = check_rate(p)
     check_region(region)
     check_scale(scale)
-    asked = [n for n, v in (("exact", exact), ("balance", balance), ("block", block)) if v]
-    if len(asked) > 1:
-        raise ValueError(f"{' and '.join(asked)} exclude each other: give one of them")
-    binding = bind(pattern, shape, dict(sizes), ragged=ragged)
-    law = Law(
-        p,
-        None if exact is None else binding.axis(exact, "exact"),
-        None if balance is None else binding.axis(balance, "balance"),
-        tuple(sorted((binding.axis(n, "block"), check_block_size(n, size)) for n, size in block)),
-        region,
-    )
-    return BoundSpec(binding, law, scale, _far(law, binding))
+    given = [n for n, v in (("exact", exact), ("balance", balance), ("block", block)) if v]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other: give one of them")
+    parsed = Pattern.parse(pattern)
+    return MaskSpec(parsed, rate, exact, balance, block, region, scale, sizes, ragged)
 
 
-def _far(law: Law, binding: Binding) -> str:
-    """What to say where `exact` drops another fraction than p, by more than a tenth.
+_known = lru_cache(maxsize=4096, typed=True)(_checked)
+
+
+def _warning(law: Law, binding: Binding) -> str:
+    """Return what to say where `exact` drops another fraction than p, by more than a tenth.
 
     Of p, or of 1 - p where that is less: to drop all is as far from 0.95 as to drop nothing is
     from 0.05.
@@ -153,29 +230,39 @@ def _far(law: Law, binding: Binding) -> str:
     )
 
 
+def check_rate(p: Any, name: str = "p") -> float:
+    """Return `p` as a float from 0 to 1. Raises TypeError or ValueError with what came."""
+    many = getattr(p, "ndim", 0) > 0
+    if isinstance(p, (bool, np.bool_, str)) or not hasattr(p, "__float__") or many:
+        raise TypeError(f"{name} is the fraction to drop, a number from 0 to 1, not {p!r}")
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name} is the fraction to drop, from 0 to 1, not {p}")
+    return float(p)
+
+
 def check_region(region: Any) -> str:
-    """`region`, which says where the centres of blocks may lie. Raises ValueError."""
+    """Return `region`, which says where the centres of blocks may lie. Raises ValueError."""
     if region not in REGIONS:
         raise ValueError(f"region is one of {', '.join(map(repr, REGIONS))}, not {region!r}")
     return str(region)
 
 
 def check_scale(scale: Any) -> str | None:
-    """`scale`, which says what kept values are multiplied by. Raises ValueError."""
+    """Return `scale`, which says what kept values are multiplied by. Raises ValueError."""
     if scale not in SCALES:
         raise ValueError(f"scale is one of {', '.join(map(repr, SCALES))}, not {scale!r}")
     return None if scale is None else str(scale)
 
 
 def check_block_size(name: str, size: Any) -> int:
-    """A block's size along the axis `name`. Raises ValueError."""
+    """Return a block's size along the axis `name`. Raises ValueError."""
     if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
         raise ValueError(f"block={{{name!r}: {size!r}}} is not a size: a whole number from 1 on")
     return int(size)
 
 
-def items(mapping: Mapping[str, int] | None, argument: str) -> Items:
-    """A mapping of axis names to sizes as pairs, which can be hashed."""
+def as_sizes(mapping: Mapping[str, int] | None, argument: str) -> Sizes:
+    """Return a mapping of axis names to sizes as pairs. Raises TypeError for anything else."""
     if mapping is None:
         return ()
     if not isinstance(mapping, Mapping):

@@ -102,6 +102,13 @@ class Pattern:
             if name is not None
         )
 
+    def over_examples(self) -> Pattern:
+        """Return the pattern for a stack of such arrays, along a first axis without coins."""
+        name = "examples"
+        while name in self.names:
+            name += "_"
+        return Pattern.parse(f"{name} {self.text}")
+
     def error(
         self, reason: str, name: str, instead: str = "", shape: tuple[int, ...] | None = None
     ) -> PatternError:

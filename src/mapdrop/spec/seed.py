@@ -6,13 +6,15 @@ import operator
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from mapdrop.spec.reference import stream_key
 
 LIMIT = 2**64
 
 
-def whole(value: Any, name: str) -> int:
-    """An integer from 0 to 2**64 - 1. Raises TypeError or ValueError with what came."""
+def check_uint64(value: Any, name: str) -> int:
+    """Return an integer from 0 to 2**64 - 1. Raises TypeError or ValueError with what came."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(
             f"{name} is a whole number from 0 to 2**64 - 1, not {value!r} "
@@ -25,7 +27,7 @@ def whole(value: Any, name: str) -> int:
 
 
 def check_stream(stream: Any) -> str | None:
-    """A stream's name, or None. Raises TypeError."""
+    """Return a stream's name, or None. Raises TypeError."""
     if stream is not None and not isinstance(stream, str):
         raise TypeError(f"stream is a name (a string) or None, not {stream!r}")
     return stream
@@ -33,5 +35,14 @@ def check_stream(stream: Any) -> str | None:
 
 @lru_cache(maxsize=4096)
 def key(seed: int, stream: str | None) -> int:
-    """The key of a checked seed and stream."""
+    """Return the key of a checked seed and stream."""
     return stream_key(seed, stream)
+
+
+def draw(seed: Any) -> int:
+    """Return a checked seed; None and generators of numpy.random are drawn from."""
+    if seed is None:
+        return int(np.random.randint(0, 2**64, dtype=np.uint64))
+    if isinstance(seed, np.random.Generator):
+        return int(seed.integers(0, 2**64, dtype=np.uint64))
+    return check_uint64(seed, "seed")

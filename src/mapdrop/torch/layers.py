@@ -11,9 +11,9 @@ from torch.fx import Proxy
 
 from mapdrop._layers import patterns as maps
 from mapdrop._layers.settings import Settings
-from mapdrop.backends.torch import drop
+from mapdrop.backends.torch import drop, mask_spec
 from mapdrop.backends.torch.source import Source
-from mapdrop.spec.mask_spec import items
+from mapdrop.spec.mask_spec import as_sizes
 from mapdrop.spec.pattern import Pattern, PatternError
 
 STEP = "mapdrop_step"  # In the state dict of a seeded layer.
@@ -56,10 +56,10 @@ class Drop(Settings, nn.modules.dropout._DropoutNd):
         self.pattern = Pattern.parse(pattern).text
         self.p = p
         self.exact, self.balance = exact, balance
-        self.block = items(block, "block")
+        self.block = as_sizes(block, "block")
         self.region, self.scale = region, scale
         self.inplace = inplace
-        self.sizes = items(sizes, "sizes")
+        self.sizes = as_sizes(sizes, "sizes")
         self.ragged = False
         self.source: Source | None = None  # Set by `seeded`.
 
@@ -79,20 +79,7 @@ class Drop(Settings, nn.modules.dropout._DropoutNd):
             return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})
         if not self.training or self.p == 0:
             return x
-        return drop(
-            x,
-            self.pattern,
-            self.p,
-            seed=self.source,
-            exact=self.exact,
-            balance=self.balance,
-            block=self.block,
-            region=self.region,
-            scale=self.scale,
-            inplace=self.inplace,
-            sizes=self.sizes,
-            ragged=self.ragged,
-        )
+        return drop(x, mask_spec(*self._mask_arguments), seed=self.source, inplace=self.inplace)
 
     def __prepare_scriptable__(self) -> NoReturn:
         """Say to torch.jit.script what it would say in other words."""

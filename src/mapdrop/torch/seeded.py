@@ -63,7 +63,7 @@ def seeded(model: Model, seed: int) -> Model:
     >>> list(net.state_dict())
     ['0.mapdrop_step']
     """
-    number = seeds.whole(seed, "seed")
+    number = seeds.check_uint64(seed, "seed")
     found: dict[Drop, str] = {}
     for name, layer in _layers(model):
         found.setdefault(layer, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 import mapdrop
 from mapdrop import kernels
+from tests import checks
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 LAYOUTS = ["contiguous", "channels-last", "transposed", "sliced", "expanded"]
@@ -38,11 +40,13 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(params=["compiled kernels", "plain operations"])
-def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def kernel(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.param == "plain operations":
-        monkeypatch.setattr(kernels, "for_cpu", lambda: None)
+        with checks.without_kernels():
+            yield
     else:
         assert kernels.for_cpu() is not None
+        yield
 
 
 def laid_out(layout: str, dtype: torch.dtype) -> Tensor:

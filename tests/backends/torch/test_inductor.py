@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 import mapdrop
 from mapdrop.backends.torch import triton as device
-from mapdrop.backends.torch.apply import options
+from mapdrop.backends.torch.text import options
 
 SHAPE, SEED = (6, 8, 9, 5), torch.tensor([5])
 FUSED: dict[str, dict[str, Any]] = {

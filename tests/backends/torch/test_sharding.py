@@ -19,6 +19,7 @@ from mapdrop import kernels
 from mapdrop.backends import host_shards as boxes
 from mapdrop.spec import reference as spec
 from mapdrop.torch import DropBlock2d, Dropout, SpatialDropout2d, compact, seeded, shard
+from tests import checks
 
 SHAPE = (8, 6, 5, 7)
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -42,11 +43,13 @@ GIVEN: dict[str, Any] = {"p": 0.4, "seed": 2**63 + 3, "stream": "a", "step": 5}
 
 
 @pytest.fixture(params=["compiled kernels", "plain operations"])
-def _kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _kernel(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.param == "plain operations":
-        monkeypatch.setattr(kernels, "for_cpu", lambda: None)
+        with checks.without_kernels():
+            yield
     else:
         assert kernels.for_cpu() is not None
+        yield
 
 
 def values(*shape: int) -> Tensor:

@@ -12,14 +12,13 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
 import mapdrop
-from mapdrop import kernels
 from mapdrop.spec import reference as spec
+from tests.checks import without_kernels
 from tests.conftest import framework
 from tests.integration.everywhere.draws import Draw
 
@@ -246,7 +245,7 @@ def keras(draw: Draw) -> Result:
 
 def _without_kernels(run: Run) -> Run:
     def plain(draw: Draw) -> Result:
-        with mock.patch.object(kernels, "for_cpu", return_value=None):
+        with without_kernels():
             return run(draw)
 
     return plain

@@ -9,36 +9,39 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mapdrop.backends.jax.apply import Request, broadcast, wide
+from mapdrop.backends.jax.apply import broadcast, wide
 from mapdrop.backends.jax.autodiff import dropped
-from mapdrop.backends.jax.seeds import ticket
+from mapdrop.backends.jax.seeds import seed_words
 from mapdrop.backends.unsupported import unsupported
+from mapdrop.spec import mask_spec as specs
 from mapdrop.spec import seed as seeds
-from mapdrop.spec.mask_spec import Items
+from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.pattern import Pattern
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
 
+def mask_spec(pattern: str | Pattern, p: float, *options: Any) -> MaskSpec:
+    """Return the spec of these arguments. Raises TypeError for a rate that is traced."""
+    if traced(p):
+        raise TypeError(
+            "p decides what is compiled, so it is a number, and not traced: close over it, or "
+            "name it in jax.jit's static_argnames"
+        )
+    return specs.mask_spec(pattern, p, *options)
+
+
 def drop(
     x: Array,
-    pattern: str | Pattern,
-    p: float,
+    spec: MaskSpec,
     *,
     seed: Any = None,
     stream: str | None = None,
     step: Any = 0,
-    exact: str | None = None,
-    balance: str | None = None,
-    block: Items = (),
-    region: str = "valid",
-    scale: str | None = "expected",
     inplace: bool = False,
     out: Any = None,
-    sizes: Items = (),
-    ragged: bool = False,
 ) -> Array:
-    """See `mapdrop.drop`. `ragged` lets the last group of a batch be smaller."""
+    """See `mapdrop.drop`."""
     if inplace or out is not None:
         raise TypeError("JAX arrays are never written to: leave out inplace= and out=")
     _check_dtype(x)
@@ -47,23 +50,14 @@ def drop(
             f"a mask is drawn for sizes that are known, not for {x.shape}: export a training step "
             "for one batch size; in inference, the layers take any"
         )
-    if traced(p):
-        raise TypeError(
-            "p decides what is compiled, so it is a number, and not traced: close over it, or "
-            "name it in jax.jit's static_argnames"
-        )
-    text = pattern.text if isinstance(pattern, Pattern) else pattern
-    given = exact, balance, block, region, scale, sizes, ragged
-    # Checked as it came: a rate that is True, or a size that is 2.0, equals one that is allowed.
-    checked = Request(seeds.check_stream(stream), text, p, *given)
-    asked = checked.plan(x.shape)
-    if asked.law.p == 0:
+    stream = seeds.check_stream(stream)
+    spec.bind(x.shape)  # For its checks, out of compiled code.
+    if spec.p == 0:
         return x
-    words, left = ticket(x, seed, checked.stream, step)
-    request = checked._replace(stream=left, p=asked.law.p)
+    words, left = seed_words(x, seed, stream, step)
     if not jnp.iscomplexobj(x):
-        return dropped(x, words, request)
-    return jax.lax.complex(*(dropped(part, words, request) for part in (x.real, x.imag)))
+        return dropped(x, words, spec, left)
+    return jax.lax.complex(*(dropped(part, words, spec, left) for part in (x.real, x.imag)))
 
 
 def apply(x: Array, mask: Any) -> Array:

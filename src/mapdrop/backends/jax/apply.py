@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,42 +11,23 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from mapdrop.backends.jax import law as plain
+from mapdrop.backends.jax import law
 from mapdrop.spec.binding import Binding
-from mapdrop.spec.mask_spec import BoundSpec, Items, plan
+from mapdrop.spec.mask_spec import MaskSpec
 
 
-class Request(NamedTuple):
-    """What is asked for beside x, seed and step: static, so compiled code knows all of it."""
+def drop_values(x: Array, words: Array, spec: MaskSpec, stream: str | None) -> Array:
+    """Return x dropped. The words (low, high) are those of the seed and of the step.
 
-    stream: str | None
-    pattern: str
-    p: float
-    exact: str | None = None
-    balance: str | None = None
-    block: Items = ()
-    region: str = "valid"
-    scale: str | None = "expected"
-    sizes: Items = ()
-    ragged: bool = False
-
-    def plan(self, shape: tuple[int, ...]) -> BoundSpec:
-        """The checked plan for an array of the shape."""
-        return plan(self.pattern, shape, *self[2:])
-
-
-def drop_values(x: Array, ticket: Array, request: Request) -> Array:
-    """x dropped. The ticket has the words (low, high) of the seed and of the step.
-
-    A ticket with leading axes has one for each example on the leading axes of x.
+    Words with leading axes are those of each example on the leading axes of x.
     """
-    if ticket.ndim > 1:
-        return jax.vmap(partial(drop_values, request=request))(x, ticket)
-    asked = request.plan(x.shape)
-    low, high, *step = ticket
-    key = plain.stream_key((low, high), request.stream)
-    coins = plain.kept(asked, key, (step[0], step[1]))
-    return broadcast(x, asked.binding, coins, plain.factor(asked, coins, wide(x)))
+    if words.ndim > 1:
+        return jax.vmap(partial(drop_values, spec=spec, stream=stream))(x, words)
+    bound = spec.bind(x.shape, warn=False)
+    low, high, *step = words
+    key = law.stream_key((low, high), stream)
+    coins = law.kept(bound, key, (step[0], step[1]))
+    return broadcast(x, bound.binding, coins, law.factor(bound, coins, wide(x)))
 
 
 def wide(x: Array) -> np.dtype[Any]:

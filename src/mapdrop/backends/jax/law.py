@@ -135,13 +135,13 @@ def kept(plan: BoundSpec, key: Pair, step: Pair) -> Array:
 
 def factor(plan: BoundSpec, coins: Array, dtype: np.dtype[Any]) -> Array | NDArray[Any]:
     """What kept values are multiplied by: one number, or one for each sample, of the dtype."""
-    if plan.measured is None:
+    if plan.counted_axes is None:
         return np.asarray(plan.expected, dtype)
-    drawn = math.prod(coins.shape[axis] for axis in plan.measured)
+    drawn = math.prod(coins.shape[axis] for axis in plan.counted_axes)
     # Found in float64 as everywhere: in float32 a count above 2**24 would be rounded before it
     # divides.
     with jax.enable_x64(True):
-        survived = coins.sum(plan.measured, keepdims=True, dtype=np.int64)
+        survived = coins.sum(plan.counted_axes, keepdims=True, dtype=np.int64)
         counted = jnp.maximum(survived, 1).astype(np.float64)
         return jnp.where(survived > 0, np.float64(drawn) / counted, 0.0).astype(dtype)
 

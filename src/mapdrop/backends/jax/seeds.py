@@ -10,25 +10,24 @@ import numpy as np
 from jax import Array
 
 from mapdrop.backends.jax.law import U32, hashed
-from mapdrop.backends.numpy import draw_seed
 from mapdrop.spec import reference as spec
 from mapdrop.spec import seed as seeds
 
 
-def ticket(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any, str | None]:
+def seed_words(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any, str | None]:
     """The words (low, high) of seed and step, and the stream that is still to be hashed in.
 
     Of a seed whose value is known here, the stream is hashed in already: then layers that differ
     in their names share their compiled code.
     """
     arrays = (Array, np.ndarray)
-    later = step if isinstance(step, arrays) else seeds.whole(step, "step")
+    later = step if isinstance(step, arrays) else seeds.check_uint64(step, "step")
     first: Any
     if isinstance(seed, arrays):
-        first = _seed_words(jnp.asarray(seed))
+        first = _words_of(jnp.asarray(seed))
     else:
         _refuse_tracing(x, seed)
-        first = np.array(spec.split(seeds.key(draw_seed(seed), stream)), U32)
+        first = np.array(spec.split(seeds.key(seeds.draw(seed), stream)), U32)
         stream = None
     if isinstance(later, arrays):
         if later.size != 1 or not jnp.issubdtype(later.dtype, np.integer):
@@ -42,7 +41,7 @@ def ticket(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any, str
     return jnp.concatenate([first, second]), stream
 
 
-def _seed_words(seed: Array) -> Any:
+def _words_of(seed: Array) -> Any:
     """A key's words are the seed's: a threefry key has two, (low, high); others' four are hashed.
 
     So `jax.random.key(7)`, whose words are 0 and 7, is the seed 7 * 2**32, and not the seed 7.

@@ -10,8 +10,8 @@ from mapdrop.backends.tensorflow.apply import broadcast, dropped
 from mapdrop.backends.tensorflow.seeds import source
 from mapdrop.backends.tensorflow.sizes import fit, fixed
 from mapdrop.spec import seed as seeds
-from mapdrop.spec.mask_spec import Items, check_rate
-from mapdrop.spec.pattern import Pattern
+from mapdrop.spec.mask_spec import MaskSpec
+from mapdrop.spec.mask_spec import mask_spec as mask_spec
 
 _DTYPES = (
     tf.float16,
@@ -26,20 +26,13 @@ _DTYPES = (
 @tf.autograph.experimental.do_not_convert
 def drop(
     x: tf.Tensor | tf.Variable,
-    pattern: str | Pattern,
-    p: float,
+    spec: MaskSpec,
     *,
-    seed: Any,
-    stream: str | None,
-    step: Any,
-    exact: str | None,
-    balance: str | None,
-    block: Items,
-    region: str,
-    scale: str | None,
-    inplace: bool,
-    out: Any,
-    sizes: Items,
+    seed: Any = None,
+    stream: str | None = None,
+    step: Any = 0,
+    inplace: bool = False,
+    out: Any = None,
 ) -> tf.Tensor:
     """See `mapdrop.drop`."""
     if inplace or out is not None:
@@ -48,17 +41,15 @@ def drop(
             "take the result; a variable's .assign(result) stores it"
         )
     _check_dtype(x)
-    rate = check_rate(p)
     tensor = tf.convert_to_tensor(x)
-    request = pattern, rate, (exact, balance, block, region, scale), sizes
-    if rate == 0:
-        fit(tensor, *request)  # For its checks.
+    if spec.p == 0:
+        fit(tensor, spec)  # For its checks.
         return x
     origin = source(seed, seeds.check_stream(stream), step)
     if not tensor.dtype.is_complex:
-        return dropped(tensor, origin, request)
+        return dropped(tensor, origin, spec)
     parts = tf.math.real(tensor), tf.math.imag(tensor)
-    return tf.complex(*(dropped(part, origin, request) for part in parts))
+    return tf.complex(*(dropped(part, origin, spec) for part in parts))
 
 
 @tf.autograph.experimental.do_not_convert

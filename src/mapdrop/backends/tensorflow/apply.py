@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mapdrop.backends.tensorflow import law as coins
+from mapdrop.backends.tensorflow import law
 from mapdrop.backends.tensorflow.seeds import Source
 from mapdrop.backends.tensorflow.sizes import Fitted, as_shape, fit
-from mapdrop.spec.mask_spec import Items, Options
-from mapdrop.spec.pattern import Pattern
-
-Request = tuple[str | Pattern, float, Options, Items]  # What is asked beside the shape.
+from mapdrop.spec.mask_spec import MaskSpec
 
 
-def dropped(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:
+def dropped(x: tf.Tensor, source: Source, spec: MaskSpec) -> tf.Tensor:
     """x dropped, differentiable to any order."""
     shape = x.shape  # All that the gradient may know of x.
     held: list[tf.Tensor] = []
@@ -28,7 +25,7 @@ def dropped(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:
     @tf.custom_gradient
     def step(x: tf.Tensor) -> Any:
         # The tape is not to record, and thereby keep, what happens inside.
-        held.append(_values(tf.stop_gradient(x), source, request))
+        held.append(_values(tf.stop_gradient(x), source, spec))
         return held, gradient
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
@@ -37,7 +34,7 @@ def dropped(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:
         # forward to be the same, and keep it until then.
         with tf.control_dependencies([upstream]):
             again = Source(tf.identity(source.key), source.counter)
-        return dropped(upstream, again, request)
+        return dropped(upstream, again, spec)
 
     (result,) = step(x)
     if tf.executing_eagerly():
@@ -83,7 +80,7 @@ def _wide(dtype: tf.DType, scale: Any) -> tf.DType:
     return dtype if exact else tf.float32
 
 
-def _values(x: tf.Tensor, source: Source, request: Request) -> tf.Tensor:
-    plan, fitted = fit(x, *request)
-    kept = coins.kept(plan.law, fitted.coins, source)
-    return broadcast(x, fitted, kept, coins.factor(plan, fitted.coins, kept))
+def _values(x: tf.Tensor, source: Source, spec: MaskSpec) -> tf.Tensor:
+    bound, fitted = fit(x, spec)
+    kept = law.kept(bound.law, fitted.coins, source)
+    return broadcast(x, fitted, kept, law.factor(bound, fitted.coins, kept))

@@ -42,9 +42,9 @@ def kept(law: spec.Law, coins: tuple[Size, ...], source: Source) -> tf.Tensor:
 
 def factor(plan: BoundSpec, coins: tuple[Size, ...], kept: tf.Tensor) -> float | tf.Tensor:
     """What kept values are multiplied by; a float64 tensor where it is not known beforehand."""
-    if plan.measured is not None:
-        count = tf.reduce_sum(tf.cast(kept, tf.int64), list(plan.measured), keepdims=True)
-        return _ratio(product([coins[axis] for axis in plan.measured]), count)
+    if plan.counted_axes is not None:
+        count = tf.reduce_sum(tf.cast(kept, tf.int64), list(plan.counted_axes), keepdims=True)
+        return _ratio(product([coins[axis] for axis in plan.counted_axes]), count)
     if plan.scale is None or plan.law.exact is None:
         return plan.expected
     n = coins[plan.law.exact]

@@ -29,7 +29,7 @@ def source(seed: Any, stream: str | None, step: Any) -> Source:
     """The source for a seed (a number, tensor, generator or None), a stream's name and a step."""
     counter = tf.stack([tf.constant(0, tf.uint64), _bits(step, "step")])
     if not isinstance(seed, (tf.Tensor, tf.Variable, tf.random.Generator)) and seed is not None:
-        number = seeds.key(seeds.whole(seed, "seed"), stream)
+        number = seeds.key(seeds.check_uint64(seed, "seed"), stream)
         return Source(tf.constant([number], tf.uint64), counter)
     key = _fresh(seed) if seed is None or _is_generator(seed) else _bits(seed, "seed")
     key = tf.reshape(key, [1])
@@ -46,7 +46,7 @@ def words(shape: tf.Tensor, source: Source) -> tf.Tensor:
 def _bits(value: Any, name: str) -> tf.Tensor:
     """A whole number, or a tensor of one integer, as uint64 of the same bits and shape ()."""
     if not isinstance(value, (tf.Tensor, tf.Variable)):
-        return tf.constant(seeds.whole(value, name), tf.uint64)
+        return tf.constant(seeds.check_uint64(value, name), tf.uint64)
     tensor = tf.convert_to_tensor(value)
     if not tensor.dtype.is_integer or tensor.shape.num_elements() not in (1, None):
         raise ValueError(

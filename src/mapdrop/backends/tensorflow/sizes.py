@@ -10,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from mapdrop.spec.binding import Binding
-from mapdrop.spec.mask_spec import BoundSpec, Items, Options, plan
+from mapdrop.spec.mask_spec import BoundSpec, MaskSpec, Sizes
 from mapdrop.spec.pattern import Axis, Pattern, PatternError
-from mapdrop.spec.symbolic import Shape, known_sizes, parts_of, plan_partly
+from mapdrop.spec.symbolic import Shape, axes_of, bind_symbolic, known_sizes
 
 Size = Any  # int where it is known, else an int64 tensor of shape ().
 
@@ -30,30 +30,28 @@ class Fitted:
     coins: tuple[Size, ...]
 
 
-def fit(
-    x: tf.Tensor, pattern: str | Pattern, p: float, options: Options, sizes: Items
-) -> tuple[BoundSpec, Fitted]:
-    """Check and bind it all. Raises PatternError, or in a running graph InvalidArgumentError.
+def fit(x: tf.Tensor, spec: MaskSpec) -> tuple[BoundSpec, Fitted]:
+    """Bind a spec to x. Raises PatternError, or in a running graph InvalidArgumentError.
 
-    The plan is that of the least shape where sizes are unknown: its law is the real one.
+    The bound spec is that of the least shape where sizes are unknown: its law is the real one.
     """
     if x.shape.is_fully_defined():
-        asked = plan(pattern, tuple(x.shape), p, *options, sizes)
-        return asked, fixed(asked.binding)
-    parsed = Pattern.parse(pattern)
-    known = _known(x.shape, parsed)
-    asked = plan_partly(parsed, known, p, options, sizes)
+        bound = spec.bind(tuple(x.shape))
+        return bound, fixed(bound.binding)
+    known = _known(x.shape, spec.pattern)
+    bound = bind_symbolic(spec, known)
     running = tf.shape(x, out_type=tf.int64)
     shape = tuple(running[axis] if n is None else n for axis, n in enumerate(known))
     factors: list[Size] = []
-    for part, size, bound in zip(
-        parts_of(parsed, len(shape)), shape, asked.binding.axes, strict=True
+    for axes, size, split in zip(
+        axes_of(spec.pattern, len(shape)), shape, bound.binding.axes, strict=True
     ):
-        factors += [n for n, _ in bound] if isinstance(size, int) else _split(part, size, sizes)
-    owners = [axis for bound in asked.binding.axes for _, axis in bound]
+        known_factors = [n for n, _ in split]
+        factors += known_factors if isinstance(size, int) else _split(axes, size, spec.sizes)
+    owners = [axis for split in bound.binding.axes for _, axis in split]
     size_of = dict(zip(owners, factors, strict=True))
-    coins = tuple(size_of[axis] for axis in range(len(asked.binding.coins)))
-    return asked, Fitted(asked.binding, shape, tuple(factors), coins)
+    coins = tuple(size_of[axis] for axis in range(len(bound.binding.coins)))
+    return bound, Fitted(bound.binding, shape, tuple(factors), coins)
 
 
 def fixed(binding: Binding) -> Fitted:
@@ -87,7 +85,7 @@ def _known(shape: tf.TensorShape, pattern: Pattern) -> Shape:
     return (None,) * len(pattern.left)
 
 
-def _split(part: tuple[Axis, ...], size: tf.Tensor, sizes: Items) -> list[Size]:
+def _split(part: tuple[Axis, ...], size: tf.Tensor, sizes: Sizes) -> list[Size]:
     """The factors of an axis whose size the graph knows: at most one of them is open.
 
     XLA leaves the checks out, as it does all assertions.

@@ -9,14 +9,23 @@ import torch
 from torch import Tensor
 from torch.fx import Proxy
 
-from mapdrop.backends.torch.apply import Request, broadcast, options
+from mapdrop.backends.torch import on_host
+from mapdrop.backends.torch.apply import broadcast
 from mapdrop.backends.torch.autodiff import dropped, dropped_in_place
-from mapdrop.backends.torch.seeds import ticket
+from mapdrop.backends.torch.seeds import seed_words
 from mapdrop.backends.torch.sharding import distributed, drop_local, held
+from mapdrop.backends.torch.text import (
+    TextSpec,
+    arguments,
+    bound_locally,
+    options,
+    read_spec,
+    text_spec,
+)
 from mapdrop.backends.unsupported import unsupported
+from mapdrop.spec import mask_spec as specs
 from mapdrop.spec import seed as seeds
-from mapdrop.spec.mask_spec import Items, check_rate, plan
-from mapdrop.spec.part import whole_shape
+from mapdrop.spec.mask_spec import MaskSpec, Sizes
 from mapdrop.spec.pattern import Pattern
 
 _DTYPES = (
@@ -30,67 +39,80 @@ _DTYPES = (
 )
 
 
-def drop(
-    x: Tensor,
+def mask_spec(
     pattern: str | Pattern,
     p: float,
+    exact: str | None = None,
+    balance: str | None = None,
+    block: Sizes = (),
+    region: str = "valid",
+    scale: str | None = "expected",
+    sizes: Sizes = (),
+    ragged: bool = False,
+) -> MaskSpec | TextSpec:
+    """Return the spec of these arguments; as text in compiled code, where the operation checks."""
+    if torch.compiler.is_compiling():
+        text = pattern.text if isinstance(pattern, Pattern) else pattern
+        return TextSpec(text, p, options(exact, balance, block, region, scale, sizes, ragged))
+    return specs.mask_spec(pattern, p, exact, balance, block, region, scale, sizes, ragged)
+
+
+def drop(
+    x: Tensor,
+    spec: MaskSpec | TextSpec,
     *,
     seed: Any = None,
     stream: str | None = None,
     step: Any = 0,
-    exact: str | None = None,
-    balance: str | None = None,
-    block: Items = (),
-    region: str = "valid",
-    scale: str | None = "expected",
     inplace: bool = False,
     out: Any = None,
-    sizes: Items = (),
-    ragged: bool = False,
 ) -> Tensor:
-    """See `mapdrop.drop`. `ragged` lets the last group of a batch be smaller."""
+    """See `mapdrop.drop`."""
     if out is not None:
         raise TypeError("out= is for NumPy arrays; for a tensor use inplace=True")
-    text = pattern.text if isinstance(pattern, Pattern) else pattern
-    if isinstance(x, Proxy) or distributed(x):
-        again = partial(
-            drop,
-            pattern=text,
-            p=p,
-            stream=stream,
-            step=step,
-            exact=exact,
-            balance=balance,
-            block=block,
-            region=region,
-            scale=scale,
-            inplace=inplace,
-            sizes=sizes,
-            ragged=ragged,
-        )
-        if isinstance(x, Proxy):  # torch.fx takes down a call.
-            given = {**again.keywords, "seed": seed}
-            return cast("Tensor", x.tracer.create_proxy("call_function", drop, (x,), given))
+    if not inplace and isinstance(spec, MaskSpec) and on_host.takes(x):
+        return on_host.drop(x, spec, seed, seeds.check_stream(stream), step)
+    if isinstance(x, Proxy):
+        return _recorded(x, spec, seed, stream=stream, step=step, inplace=inplace)
+    if distributed(x):
+        again = partial(drop, spec=spec, stream=stream, step=step, inplace=inplace)
         local: Tensor = drop_local(x, seed, again)
         return local
+    return _dispatched(x, spec, seed, stream, step, inplace)
+
+
+def _dispatched(
+    x: Tensor, spec: MaskSpec | TextSpec, seed: Any, stream: str | None, step: Any, inplace: bool
+) -> Tensor:
+    """Drop what is not a plain tensor of the host's, or is traced or compiled."""
     _check_dtype(x)
-    compiling = torch.compiler.is_compiling()  # There the operation's own checks run.
-    if not compiling:
-        p = check_rate(p)
     shards = held(x.dim())
-    asked = options(exact, balance, block, region, scale, sizes, ragged, shards)
-    if (asked or p == 0) and not (compiling or torch._C._is_tracing()):
-        whole = whole_shape(tuple(x.shape), shards)
-        plan(text, whole, p, exact, balance, block, region, scale, sizes, ragged)
-    if p == 0:
+    given = arguments(spec, seeds.check_stream(stream), shards)
+    if isinstance(spec, MaskSpec) and (given[-1] or spec.p == 0) and not torch._C._is_tracing():
+        bound_locally(spec, tuple(x.shape), shards)  # For its checks.
+    if spec.p == 0:
         return x
-    request: Request = (seeds.check_stream(stream), text, p, asked)
-    source = ticket(x, seed, step)
+    words = seed_words(x, seed, step)
     operation = dropped_in_place if inplace else dropped
     if not x.is_complex():
-        return operation(x, source, request)
-    parts = [operation(part, source, request) for part in (x.real, x.imag)]
+        return operation(x, words, given)
+    parts = [operation(part, words, given) for part in (x.real, x.imag)]
     return x if inplace else torch.complex(*parts)
+
+
+def _recorded(x: Proxy, spec: MaskSpec | TextSpec, seed: Any, **options: Any) -> Tensor:
+    """Have torch.fx write down a call, whose arguments it can write."""
+    text = text_spec(spec) if isinstance(spec, MaskSpec) else spec
+    given = {"seed": seed, **options}
+    node = x.tracer.create_proxy("call_function", drop_by_text, (x, *text), given)
+    return cast("Tensor", node)
+
+
+def drop_by_text(x: Tensor, pattern: str, p: float, options: str, **given: Any) -> Tensor:
+    """Drop by a spec as text: what torch.fx has in its graphs."""
+    if torch.compiler.is_compiling():
+        return drop(x, TextSpec(pattern, p, options), **given)
+    return drop(x, read_spec(pattern, p, options)[0], **given)
 
 
 def apply(x: Tensor, mask: Any) -> Tensor:

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from mapdrop.backends.host import overlapping
 from mapdrop.backends.torch.apply import (
-    Request,
+    bound_for,
     drop_anywhere,
     drop_values,
     drop_values_in_place,
-    plan_of,
 )
 from mapdrop.backends.torch.generator import fresh
 from mapdrop.backends.torch.inductor import teach_inductor
+from mapdrop.backends.torch.text import Arguments
 from mapdrop.spec.binding import bind
 from mapdrop.spec.mask_spec import check_rate
 from mapdrop.spec.pattern import Pattern
@@ -38,32 +38,32 @@ _library.define(
 _library.define("fresh_seed(Tensor like) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
 
 
-def dropped(x: Tensor, seed: Tensor, request: Request) -> Tensor:
+def dropped(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
     """x dropped, differentiable to any order."""
     if torch.compiler.is_compiling() or not _plain(x):
-        traced: Tensor = torch.ops.mapdrop.drop(x, seed, *request)
+        traced: Tensor = torch.ops.mapdrop.drop(x, seed, *arguments)
         return traced
     if _transformed():
-        transformed: Tensor = _Transformed.apply(x, seed, request)
+        transformed: Tensor = _Transformed.apply(x, seed, arguments)
         return transformed
     if x.requires_grad and torch.is_grad_enabled():
-        tracked: Tensor = _Eager.apply(x, seed, request, False)
+        tracked: Tensor = _Eager.apply(x, seed, arguments, False)
         return tracked
-    return drop_values(x, seed, *request)
+    return drop_values(x, seed, *arguments)
 
 
-def dropped_in_place(x: Tensor, seed: Tensor, request: Request) -> Tensor:
+def dropped_in_place(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
     """x itself, overwritten."""
     if torch.compiler.is_compiling() or not _plain(x) or _transformed():
-        return x.copy_(dropped(x, seed, request))
+        return x.copy_(dropped(x, seed, arguments))
     if not x.is_contiguous() and overlapping(x.shape, x.stride()):
         raise RuntimeError(
             "inplace=True would write one value for several: the tensor was expanded, or its "
             "values share memory in another way; x.clone() has memory of its own"
         )
-    plan_of(x, request)  # For its checks.
-    written: Tensor = _Eager.apply(x, seed, request, True)
-    drop_values_in_place(x.detach(), seed, *request)
+    bound_for(x, arguments)  # For its checks.
+    written: Tensor = _Eager.apply(x, seed, arguments, True)
+    drop_values_in_place(x.detach(), seed, *arguments)
     return written
 
 
@@ -86,83 +86,79 @@ class _Eager(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, seed: Tensor, request: Request, inplace: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, seed: Tensor, arguments: Arguments, inplace: bool) -> Tensor:
         ctx.save_for_backward(seed)
-        ctx.request = request
+        ctx.arguments = arguments
         if not inplace:
-            return drop_values(x, seed, *request)
+            return drop_values(x, seed, *arguments)
         ctx.mark_dirty(x)
         return x
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (seed,) = ctx.saved_tensors
-        return dropped(grad, seed, ctx.request), None, None, None
+        return dropped(grad, seed, ctx.arguments), None, None, None
 
 
 class _Transformed(torch.autograd.Function):
     """Under torch.func and in forward mode, which ask for a class of this shape."""
 
     @staticmethod
-    def forward(x: Tensor, seed: Tensor, request: Request) -> Tensor:
-        dropped: Tensor = torch.ops.mapdrop.drop(x, seed, *request)
+    def forward(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
+        dropped: Tensor = torch.ops.mapdrop.drop(x, seed, *arguments)
         return dropped
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, seed, ctx.request = inputs
+        _, seed, ctx.arguments = inputs
         ctx.save_for_backward(seed)
         ctx.save_for_forward(seed)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _Transformed.apply(grad, *ctx.saved_tensors, ctx.request), None, None
+        return _Transformed.apply(grad, *ctx.saved_tensors, ctx.arguments), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        moved: Tensor = _Transformed.apply(tangent, *ctx.saved_tensors, ctx.request)
+        moved: Tensor = _Transformed.apply(tangent, *ctx.saved_tensors, ctx.arguments)
         return moved
 
     @staticmethod
-    def vmap(info: Any, dims: Any, x: Tensor, seed: Tensor, request: Request) -> tuple[Tensor, int]:
-        return _over_examples(info, dims, x, seed, *request)
+    def vmap(
+        info: Any, dims: Any, x: Tensor, seed: Tensor, arguments: Arguments
+    ) -> tuple[Tensor, int]:
+        return _over_examples(info, dims, x, seed, *arguments)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, seed, *ctx.request = inputs
+    _, seed, *ctx.arguments = inputs
     ctx.save_for_backward(seed)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     (seed,) = ctx.saved_tensors
-    dropped = torch.ops.mapdrop.drop(grad, seed, *ctx.request)
-    return dropped, None, *([None] * len(ctx.request))
+    dropped = torch.ops.mapdrop.drop(grad, seed, *ctx.arguments)
+    return dropped, None, *([None] * len(ctx.arguments))
 
 
 def _over_examples(
-    info: Any, dims: tuple[int | None, ...], x: Tensor, seed: Tensor, *request: Any
+    info: Any, dims: tuple[int | None, ...], x: Tensor, seed: Tensor, *arguments: Any
 ) -> tuple[Tensor, int]:
     """vmap: one seed for all examples shares the mask; a seed for each gives each its own."""
     at, seed_at = dims[:2]
     moved = x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0)
 
-    def operation(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
-        dropped: Tensor = _Transformed.apply(x, seed, request)
+    def operation(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
+        dropped: Tensor = _Transformed.apply(x, seed, arguments)
         return dropped
 
     if seed_at is None:
-        stream, pattern, *rest = request
-        return operation(moved, seed, stream, f"{_unused(pattern)} {pattern}", *rest), 0
+        stream, pattern, *rest = arguments
+        stacked = Pattern.parse(pattern).over_examples().text
+        return operation(moved, seed, stream, stacked, *rest), 0
     each = seed.movedim(seed_at, 0)
     examples = zip(moved.unbind(), each.unbind(), strict=True)
-    return torch.stack([operation(one, own, *request) for one, own in examples]), 0
-
-
-def _unused(pattern: str) -> str:
-    name = "examples"
-    while name in Pattern.parse(pattern).names:
-        name += "_"
-    return name
+    return torch.stack([operation(one, own, *arguments) for one, own in examples]), 0
 
 
 def _fresh_over_examples(info: Any, dims: tuple[int | None, ...], like: Tensor) -> Any:
@@ -175,11 +171,11 @@ def _fresh_over_examples(info: Any, dims: tuple[int | None, ...], like: Tensor) 
     return torch.stack([fresh(like.device) for _ in range(info.batch_size)]), 0
 
 
-def _pretend(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
+def _pretend(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
     """What is known without values: the checks that need no sizes, and the result's layout."""
     if "torch._inductor" in sys.modules:  # Else nobody compiles.
         teach_inductor()
-    _, pattern, p, *_ = request
+    _, pattern, p, *_ = arguments
     check_rate(p)
     parsed = Pattern.parse(pattern)
     if None not in parsed.left and len(parsed.left) != x.dim():

@@ -18,10 +18,11 @@ from mapdrop.backends import host
 from mapdrop.backends.host import memory_walk
 from mapdrop.backends.torch import law as plain
 from mapdrop.backends.torch import triton as device
-from mapdrop.backends.torch.apply import plan_for, plan_of
-from mapdrop.backends.torch.seeds import read_ticket
+from mapdrop.backends.torch.apply import bound_for
+from mapdrop.backends.torch.seeds import read_words
+from mapdrop.backends.torch.text import bound_to
+from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
-from mapdrop.spec.part import LocalSpec
 
 _library = torch.library.Library("mapdrop", "FRAGMENT")
 # Compiled graphs that PyTorch keeps on disk, and finds by `drop`, call it so and expect what it
@@ -44,53 +45,53 @@ def teach_inductor() -> None:
     decomposition.fast_random_decomps.cache_clear()  # Of what was compiled before, a copy.
 
 
-def _apart(x: Tensor, seed: Tensor, *request: Any) -> Tensor:
+def _apart(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
     fixed = all(isinstance(size, int) for size in x.shape) and x.numel() > 0
-    if not fixed or plan_of(x, request).measured is not None:
-        return _whole(x, seed, request)
-    asked, strides = plan_of(x, request), torch.empty_like(x).stride()
+    if not fixed or bound_for(x, arguments).counted_axes is not None:
+        return _whole(x, seed, arguments)
+    bound, strides = bound_for(x, arguments), torch.empty_like(x).stride()
     order = sorted(range(x.dim()), key=lambda axis: -strides[axis])
-    if not (asked.law.independent and asked.binding.count == x.numel()):
-        kept = _by_mask(x, seed, request, order)
-    elif device.known(x) and _in_order(asked, strides):
-        kept = _by_bits(x, seed, request)
+    if not (bound.law.independent and bound.binding.count == x.numel()):
+        kept = _by_mask(x, seed, arguments, order)
+    elif device.known(x) and _in_order(bound, strides):
+        kept = _by_bits(x, seed, arguments)
     else:
-        return _whole(x, seed, request)
+        return _whole(x, seed, arguments)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    scaled = (x.to(wide) * asked.expected).to(x.dtype)
+    scaled = (x.to(wide) * bound.expected).to(x.dtype)
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
     in_memory = kept.reshape([x.shape[axis] for axis in order])
     return torch.where(in_memory.permute(_inverse(order)), scaled, zero)
 
 
-def _whole(x: Tensor, seed: Tensor, request: Any) -> Tensor:
-    whole: Tensor = torch.ops.mapdrop.drop_whole(x, seed, *request)
+def _whole(x: Tensor, seed: Tensor, arguments: Any) -> Tensor:
+    whole: Tensor = torch.ops.mapdrop.drop_whole(x, seed, *arguments)
     return whole
 
 
-def _by_mask(x: Tensor, seed: Tensor, request: Any, order: list[int]) -> Tensor:
+def _by_mask(x: Tensor, seed: Tensor, arguments: Any, order: list[int]) -> Tensor:
     """Which values are kept, of x's axes in the order of its memory."""
     # Code for CPUs takes long to widen bytes; where all values have one, memory takes longer.
-    small = _shape(plan_of(x, request)) != list(x.shape)
+    small = _shape(bound_for(x, arguments)) != list(x.shape)
     dtype = x.dtype if x.is_cpu and small else torch.bool
-    mask = torch.ops.mapdrop.mask(seed, *request, x.shape, order, dtype)
+    mask = torch.ops.mapdrop.mask(seed, *arguments, x.shape, order, dtype)
     # Compared at x's size: else the comparison's result, bytes again, would be what is stored.
     kept: Tensor = mask.expand([x.shape[axis] for axis in order]) != 0
     return kept
 
 
-def _by_bits(x: Tensor, seed: Tensor, request: Any) -> Tensor:
+def _by_bits(x: Tensor, seed: Tensor, arguments: Any) -> Tensor:
     """Which values are kept, in the order of x's memory."""
-    bits = torch.ops.mapdrop.bits(seed, *request, x.shape)
+    bits = torch.ops.mapdrop.bits(seed, *arguments, x.shape)
     places = torch.arange(32, dtype=torch.int32, device=x.device)
     kept: Tensor = ((bits[:, None] >> places) & 1).reshape(-1)[: x.numel()] != 0
     return kept
 
 
-def _in_order(asked: BoundSpec | LocalSpec, strides: tuple[int, ...]) -> bool:
+def _in_order(bound: BoundSpec | LocalSpec, strides: tuple[int, ...]) -> bool:
     """Whether the coins of values that lie side by side follow one another."""
-    walk = memory_walk(asked.binding.whole, strides, 1)
-    return walk is not None and walk[1] == ((asked.binding.count, 1),)
+    walk = memory_walk(bound.binding.whole, strides, 1)
+    return walk is not None and walk[1] == ((bound.binding.count, 1),)
 
 
 def _mask(
@@ -104,8 +105,8 @@ def _mask(
     dtype: torch.dtype,
 ) -> Tensor:
     """1 where x is kept, with x's axes in the order of its memory, or 1 instead of an axis."""
-    asked = plan_for(tuple(shape), pattern, p, options)
-    made = _lined_up(_coins(seed, stream, asked), asked).to(dtype)
+    bound = bound_to(tuple(shape), pattern, p, options)
+    made = _lined_up(_coins(seed, stream, bound), bound).to(dtype)
     return made.permute(order).contiguous()
 
 
@@ -113,10 +114,10 @@ def _bits(
     seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: list[int]
 ) -> Tensor:
     """Coins in their order, 32 in a number of int32, from the lowest bit on."""
-    asked = plan_for(tuple(shape), pattern, p, options)
-    if device.known(seed) and isinstance(asked, BoundSpec):
-        return device.bits(seed, stream, asked)
-    coins = _coins(seed, stream, asked).flatten().long()
+    bound = bound_to(tuple(shape), pattern, p, options)
+    if device.known(seed) and isinstance(bound, BoundSpec):
+        return device.bits(seed, stream, bound)
+    coins = _coins(seed, stream, bound).flatten().long()
     padded = torch.nn.functional.pad(coins, (0, -coins.numel() % 32)).view(-1, 32)
     return (padded << torch.arange(32, device=coins.device)).sum(1).to(torch.int32)
 
@@ -125,27 +126,27 @@ def _inverse(order: list[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
-def _coins(seed: Tensor, stream: str | None, asked: BoundSpec | LocalSpec) -> Tensor:
+def _coins(seed: Tensor, stream: str | None, bound: BoundSpec | LocalSpec) -> Tensor:
     if device.known(seed):
-        return device.coins(seed, stream, asked)
+        return device.coins(seed, stream, bound)
     if not seed.is_cpu:
-        return plain.drawn(asked, seed, stream)[0]
-    key, step = read_ticket(seed, stream)
-    return torch.from_numpy(host.drawn(asked, key, step, torch.get_num_threads())[0])
+        return plain.drawn(bound, seed, stream)[0]
+    key, step = read_words(seed, stream)
+    return torch.from_numpy(host.drawn(bound, key, step, torch.get_num_threads())[0])
 
 
-def _lined_up(coins: Tensor, asked: BoundSpec | LocalSpec) -> Tensor:
+def _lined_up(coins: Tensor, bound: BoundSpec | LocalSpec) -> Tensor:
     """The coins along the array's axes: one for each index, or 1 where an axis has none."""
-    whole = asked.binding.whole
+    whole = bound.binding.whole
     order, factors = whole.lineup
     drawn = [any(coin is not None for _, coin in part) for part in whole.axes]
     spread = [n if has else 1 for part, has in zip(whole.axes, drawn, strict=True) for n, _ in part]
-    lined_up = plain.repeated(coins, asked.binding).permute(order).reshape(factors).expand(spread)
-    return lined_up.reshape(_shape(asked))
+    lined_up = plain.repeated(coins, bound.binding).permute(order).reshape(factors).expand(spread)
+    return lined_up.reshape(_shape(bound))
 
 
-def _shape(asked: BoundSpec | LocalSpec) -> list[int]:
-    whole = asked.binding.whole
+def _shape(bound: BoundSpec | LocalSpec) -> list[int]:
+    whole = bound.binding.whole
     return [
         size if any(coin is not None for _, coin in part) else 1
         for size, part in zip(whole.shape, whole.axes, strict=True)
@@ -162,14 +163,14 @@ def _pretend(
     order: list[int],
     dtype: torch.dtype,
 ) -> Tensor:
-    lasting = _shape(plan_for(tuple(shape), pattern, p, options))
+    lasting = _shape(bound_to(tuple(shape), pattern, p, options))
     return seed.new_empty([lasting[axis] for axis in order], dtype=dtype)
 
 
 def _pretend_bits(
     seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: list[int]
 ) -> Tensor:
-    count = plan_for(tuple(shape), pattern, p, options).binding.count
+    count = bound_to(tuple(shape), pattern, p, options).binding.count
     return seed.new_empty(-(-count // 32), dtype=torch.int32)
 
 

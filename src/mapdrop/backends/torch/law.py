@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import Binding
+from mapdrop.spec.local_spec import Box, LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
-from mapdrop.spec.part import Box, LocalSpec
 
 Spans = list[tuple[int, int, int, int, int]]
 _LOW = 0xFFFF_FFFF
@@ -158,10 +158,10 @@ def _taken(coins: Tensor, part: LocalSpec) -> Tensor:
 
 def _factor(plan: BoundSpec, coins: Tensor) -> float | Tensor:
     """What kept values are multiplied by; float64 on the coins' device where it is counted."""
-    if plan.measured is None:
+    if plan.counted_axes is None:
         return plan.expected
-    kept = coins.sum(plan.measured, keepdim=True) if plan.measured else coins.long()
-    drawn = math.prod(coins.shape[axis] for axis in plan.measured)
+    kept = coins.sum(plan.counted_axes, keepdim=True) if plan.counted_axes else coins.long()
+    drawn = math.prod(coins.shape[axis] for axis in plan.counted_axes)
     counted = kept.to(torch.float64 if coins.device.type != "mps" else torch.float32)
     # Not drawn / counted: PyTorch makes that a reciprocal and a product, with two roundings.
     return torch.where(kept > 0, torch.full_like(counted, drawn) / counted.clamp(min=1), 0.0)

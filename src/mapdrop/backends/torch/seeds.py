@@ -1,10 +1,12 @@
-"""The seed of a tensor's mask, as a tensor: [seed] or [seed, step], int64, where the input is.
+"""The seed of a tensor's mask: two numbers where the host drops, and else a tensor.
 
-It is never read by the host unless the input is there, so a GPU is not waited for.
+The tensor is [seed] or [seed, step], int64, where the input is. The host never reads it unless the
+input is there, so a GPU is not waited for.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -14,19 +16,59 @@ from mapdrop.backends.torch.generator import fresh, recorded
 from mapdrop.backends.torch.source import Source
 from mapdrop.spec import seed as seeds
 
+_LIMIT = 2**64
 
-def ticket(x: Tensor, seed: Any, step: Any) -> Tensor:
-    """Seed and step for dropping x: numbers, tensors of one integer, a generator, or None.
 
-    A seeded layer's source has both.
+def seed_words(x: Tensor, seed: Any, step: Any) -> Tensor:
+    """Return [seed] or [seed, step] for dropping x.
+
+    Args:
+        seed: a number, a tensor of one integer, a generator, a seeded layer's source, which has the
+            step too, or None, for a number from PyTorch's generator for x's device.
+        step: a number, or a tensor of one integer.
     """
     if isinstance(seed, Source):
-        seed, step = seed.ticket(x)
+        seed, step = seed.key_and_step(x)
     made = _seed(x, seed)
     if isinstance(step, Tensor):
         return torch.cat([made, step.reshape(1).to(x.device, torch.int64)])
-    number = seeds.whole(step, "step")
+    number = seeds.check_uint64(step, "step")
     return made if number == 0 else torch.cat([made, _number(number, x.device)])
+
+
+def key_and_step(x: Tensor, seed: Any, stream: str | None, step: Any) -> tuple[int, int]:
+    """Return the same as numbers, with the stream in the key, for x on the CPU."""
+    if isinstance(seed, Source):
+        found = seed.key_and_step(x)
+        if isinstance(found[0], int):
+            return found
+        seed, step = found
+    if seed is None and not recorded():
+        number = _scratch.draw()
+    elif isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < _LIMIT:
+        number = seed
+    else:
+        number = int(_seed(x, seed))
+    if isinstance(step, Tensor):
+        step = int(step) % _LIMIT
+    elif step != 0 or step is False:
+        step = seeds.check_uint64(step, "step")
+    return (number % _LIMIT if stream is None else seeds.key(number % _LIMIT, stream)), step
+
+
+class _Scratch(threading.local):
+    """A thread's own tensor of one number: to make one takes as long as to draw it."""
+
+    def __init__(self) -> None:
+        with torch.inference_mode(False):
+            self.number = torch.empty(1, dtype=torch.int64, device="cpu")
+
+    def draw(self) -> int:
+        """Return 64 bits from PyTorch's generator for the CPU, the same as `fresh` gives."""
+        return int(self.number.random_(-(2**63), 2**63 - 1).item())
+
+
+_scratch = _Scratch()
 
 
 def _seed(x: Tensor, seed: Any) -> Tensor:
@@ -46,12 +88,12 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
             traced: Tensor = torch.ops.mapdrop.fresh_seed(x.new_empty(0))
             return traced
         return fresh(x.device, seed)
-    return _number(seeds.whole(seed, "seed"), x.device)
+    return _number(seeds.check_uint64(seed, "seed"), x.device)
 
 
-def read_ticket(ticket: Tensor, stream: str | None) -> tuple[int, int]:
-    """The key and the step, as numbers; a device is waited for."""
-    number, step = [n % 2**64 for n in (*ticket.tolist(), 0)[:2]]
+def read_words(words: Tensor, stream: str | None) -> tuple[int, int]:
+    """Return the key and the step as numbers; a device is waited for."""
+    number, step = [n % _LIMIT for n in (*words.tolist(), 0)[:2]]
     return seeds.key(number, stream), step
 
 

@@ -47,8 +47,8 @@ class Source:
     def __reduce__(self) -> Any:
         return Source, (self.seed, self.stream, self.count)
 
-    def ticket(self, x: Tensor) -> tuple[Tensor, Tensor] | tuple[int, int]:
-        """The key and the step for dropping x."""
+    def key_and_step(self, x: Tensor) -> tuple[Tensor, Tensor] | tuple[int, int]:
+        """Return the key and the step for dropping x."""
         if self.of_many and not x.is_meta:
             raise RuntimeError(
                 f"layer {self.stream!r} of a seeded model was moved to the meta device and is "
@@ -67,7 +67,7 @@ class Source:
 
     def restart(self, count: int) -> None:
         """Go on after so many calls, of which none is remembered."""
-        number = seeds.whole(count, "count")
+        number = seeds.check_uint64(count, "count")
         with _counting:
             self.count, self.of_many = number, False
             self._numbers.fill(0)

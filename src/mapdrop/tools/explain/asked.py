@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import mapdrop
 from mapdrop.mask import Mask
-from mapdrop.spec.mask_spec import BoundSpec, items, plan
+from mapdrop.spec.mask_spec import BoundSpec, as_sizes, mask_spec
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Asked:
 
     def plan(self, shape: tuple[int, ...]) -> BoundSpec:
         """Checked and fitted to a shape. Raises PatternError, ValueError, TypeError."""
-        return plan(
+        spec = mask_spec(
             self.pattern,
-            shape,
             self.p,
             self.exact,
             self.balance,
-            items(self.block, "block"),
-            sizes=items(self.sizes, "sizes"),
+            as_sizes(self.block, "block"),
+            sizes=as_sizes(self.sizes, "sizes"),
         )
+        return spec.bind(shape)
 
     def mask(self, shape: tuple[int, ...]) -> Mask:
         """The coins that fall for this seed."""

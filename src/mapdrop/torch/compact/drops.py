@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from mapdrop.backends import host
-from mapdrop.backends.torch.apply import options, plan_for, plan_of
+from mapdrop.backends.torch.apply import bound_for
 from mapdrop.backends.torch.autodiff import dropped
-from mapdrop.backends.torch.seeds import read_ticket, ticket
+from mapdrop.backends.torch.seeds import read_words, seed_words
 from mapdrop.backends.torch.sharding import held
-from mapdrop.spec.mask_spec import BoundSpec
-from mapdrop.spec.part import LocalSpec
+from mapdrop.backends.torch.text import Arguments, arguments, bound_to
+from mapdrop.spec.local_spec import LocalSpec
+from mapdrop.spec.mask_spec import BoundSpec, mask_spec
 from mapdrop.spec.reference import survivors
 from mapdrop.torch.compact.layout import equal_rows
 from mapdrop.torch.compact.sets import Kept
@@ -91,11 +92,11 @@ class PatternDrop(Dropping):
     def of(cls, layer: Drop, shape: tuple[int, ...]) -> PatternDrop | None:
         """None where coins differ within a map, or the scale is counted from the mask."""
         of_maps = (*shape[:2], *[1] * (len(shape) - 2))
-        asked = plan_for(of_maps, layer.pattern, layer.p, _options(layer, len(shape)))
-        inside = [axis for part in asked.binding.axes[2:] for _, axis in part]
-        if asked.law.block or asked.measured is not None or any(a is not None for a in inside):
+        bound = bound_to(of_maps, *_arguments(layer, len(shape))[1:])
+        inside = [axis for part in bound.binding.axes[2:] for _, axis in part]
+        if bound.law.block or bound.counted_axes is not None or any(a is not None for a in inside):
             return None
-        return cls(layer, asked, shape)
+        return cls(layer, bound, shape)
 
     def kept(self, number: int) -> Kept:
         """See `Dropping`."""
@@ -128,17 +129,17 @@ class PatternDrop(Dropping):
 
     def draw(self, device: torch.device) -> Drawn:
         """See `Dropping`."""
-        source = self._ticket(device)
-        key, at = read_ticket(source, None)
+        source = self._words(device)
+        key, at = read_words(source, None)
         coins, _ = host.drawn(self.plan, key, at, torch.get_num_threads())
         return Drawn(self._spread(coins), source)
 
-    def _ticket(self, device: torch.device) -> Tensor:
-        return ticket(torch.empty(0, device=device), self.layer.source, 0)
+    def _words(self, device: torch.device) -> Tensor:
+        return seed_words(torch.empty(0, device=device), self.layer.source, 0)
 
     def draw_there(self, device: torch.device) -> Drawn:
         """See `Dropping`: what the layer itself makes of maps of one value each."""
-        source = self._ticket(device)
+        source = self._words(device)
         ones = torch.ones((*self.shape[:2], *[1] * (len(self.shape) - 2)), device=device)
         return Drawn((self.apply(ones, Drawn(None, source)) != 0).flatten(1), source)
 
@@ -150,23 +151,13 @@ class PatternDrop(Dropping):
 
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
         """See `Dropping`."""
-        layer = self.layer
-        request = (None, layer.pattern, layer.p, _options(layer, len(self.shape)))
-        plan_of(x, request)
-        return dropped(x, drawn.source, request)
+        arguments = _arguments(self.layer, len(self.shape))
+        bound_for(x, arguments)  # For its checks.
+        return dropped(x, drawn.source, arguments)
 
 
-def _options(layer: Drop, rank: int) -> str:
-    return options(
-        layer.exact,
-        layer.balance,
-        layer.block,
-        layer.region,
-        layer.scale,
-        layer.sizes,
-        layer.ragged,
-        held(rank),
-    )
+def _arguments(layer: Drop, rank: int) -> Arguments:
+    return arguments(mask_spec(*layer._mask_arguments), None, held(rank))
 
 
 def _coins(plan: BoundSpec | LocalSpec, axis: int) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import mapdrop
 from mapdrop.backends.torch import triton as device
-from mapdrop.backends.torch.apply import plan_for
+from mapdrop.backends.torch.text import bound_to
 from mapdrop.kernels import gpu
 from mapdrop.torch import SpatialDropout2d, seeded, shard
 
@@ -60,7 +60,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which kernels were called; the CPU's tensors stand for a GPU's."""
     made: list[str] = []
     monkeypatch.setattr(
-        device, "fits", lambda x, asked: asked.measured is None and x.numel() and x.dtype in FLOATS
+        device,
+        "fits",
+        lambda x, bound: bound.counted_axes is None and x.numel() and x.dtype in FLOATS,
     )
     for name in ("elements", "drawn", "cleared", "apply"):
         monkeypatch.setattr(gpu, name, watched(name, made))
@@ -225,9 +227,9 @@ def test_the_seed_may_be_a_tensor_of_any_bits() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 1024, 2100])
 def test_coins_as_bits(count: int) -> None:
-    asked = plan_for((count,), "n -> n", 0.3, "")
+    bound = bound_to((count,), "n -> n", 0.3, "")
     seed, stream = torch.tensor([7, 2**40 + 1]), "a"
-    made = device.bits(seed, stream, asked)  # type: ignore[arg-type]
+    made = device.bits(seed, stream, bound)  # type: ignore[arg-type]
     assert made.numel() == -(-count // 32)
     kept = np.unpackbits(made.numpy().view(np.uint8), bitorder="little")[:count]
     wanted = mapdrop.mask("n -> n", (count,), 0.3, seed=7, stream=stream, step=2**40 + 1).coins

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mapdrop.backends.torch import triton as device
-from mapdrop.backends.torch.apply import plan_for
+from mapdrop.backends.torch.text import bound_to
 from mapdrop.kernels import for_gpu
 from tests import process
 
@@ -104,6 +104,6 @@ def test_tensorflow_that_came_first_means_plain_operations(
 
 
 def test_the_cpu_keeps_its_own_kernels() -> None:
-    plan = plan_for((2, 3), "b c -> b c", 0.5, "")
-    assert not device.fits(torch.ones(2, 3), plan)
-    assert not device.fits(torch.ones(2, 3, device="meta"), plan)
+    bound = bound_to((2, 3), "b c -> b c", 0.5, "")
+    assert not device.fits(torch.ones(2, 3), bound)
+    assert not device.fits(torch.ones(2, 3, device="meta"), bound)

@@ -65,10 +65,10 @@ class Box:
 
 @dataclass(frozen=True)
 class LocalSpec:
-    """A plan for a whole array, and what a part of it needs.
+    """A spec bound to a whole array, and what a part of it needs.
 
     Attributes:
-        whole: the plan for the whole array.
+        whole: the spec bound to the whole array.
         box: the coins to draw.
         order: how to transpose the box, `merged` how to reshape it then, and `takes` what to take
             along each of its axes (None: all), to get coins as `binding` has them.
@@ -98,9 +98,9 @@ class LocalSpec:
         return self.whole.expected
 
     @property
-    def measured(self) -> tuple[int, ...] | None:
+    def counted_axes(self) -> tuple[int, ...] | None:
         """See `BoundSpec`."""
-        return self.whole.measured
+        return self.whole.counted_axes
 
     @cached_property
     def first(self) -> int | None:
@@ -112,15 +112,15 @@ class LocalSpec:
 
 
 @lru_cache(maxsize=1024)
-def part(plan: BoundSpec, shape: tuple[int, ...], shards: tuple[Shard, ...]) -> LocalSpec:
-    """What an array of `shape` needs of the plan for `whole_shape(shape, shards)`."""
+def local_spec(bound: BoundSpec, shape: tuple[int, ...], shards: tuple[Shard, ...]) -> LocalSpec:
+    """Return what an array of `shape` needs of the spec bound to `whole_shape(shape, shards)`."""
     held = dict(spans(shards, shape))
     axes = [
         _coordinates(factors, held[a].indices(n) if a in held else np.arange(n))
-        for a, (factors, n) in enumerate(zip(plan.binding.axes, shape, strict=True))
+        for a, (factors, n) in enumerate(zip(bound.binding.axes, shape, strict=True))
     ]
     own = {coin: np.unique(places) for axis in axes for coin, places in axis.items()}
-    places = tuple(_reach(plan, coin, own[coin]) for coin in range(len(own)))
+    places = tuple(_reach(bound, coin, own[coin]) for coin in range(len(own)))
     # The order of the coins, wherever an axis of the array has no more than one of theirs.
     sources = sorted((min(axis), a) for a, axis in enumerate(axes) if axis)
     takes, merged, place = [], [], {}
@@ -130,16 +130,16 @@ def part(plan: BoundSpec, shape: tuple[int, ...], shards: tuple[Shard, ...]) -> 
         merged.append(math.prod(sizes))
         place[a] = number
     binding = replace(
-        plan.binding,
+        bound.binding,
         shape=shape,
         axes=tuple(((n, place.get(a)),) for a, n in enumerate(shape)),
-        names=tuple(plan.binding.names[coin] for coin, _ in sources),
+        names=tuple(bound.binding.names[coin] for coin, _ in sources),
         coins=tuple(shape[a] for _, a in sources),
         ragged=None,
     )
     order = tuple(coin for _, a in sources for coin in axes[a])
-    box = Box(plan.binding.coins, places)
-    return LocalSpec(plan, box, order, tuple(merged), tuple(takes), binding)
+    box = Box(bound.binding.coins, places)
+    return LocalSpec(bound, box, order, tuple(merged), tuple(takes), binding)
 
 
 def whole_shape(shape: tuple[int, ...], shards: tuple[Shard, ...]) -> tuple[int, ...]:
@@ -159,14 +159,14 @@ def _coordinates(factors: tuple[tuple[int, int | None], ...], indices: Places) -
     return dict(reversed(found.items()))
 
 
-def _reach(plan: BoundSpec, coin: int, own: Places) -> Places:
+def _reach(bound: BoundSpec, coin: int, own: Places) -> Places:
     """The places that must be drawn on a coin axis for the law to decide the part's own."""
-    size, law = plan.binding.coins[coin], plan.law
+    size, law = bound.binding.coins[coin], bound.law
     if own.size == 0:
         return own
-    if coin in (law.exact, law.balance) or coin in (plan.measured or ()):
+    if coin in (law.exact, law.balance) or coin in (bound.counted_axes or ()):
         return np.arange(size)
-    for axis, k, *_ in spec.spans(law, plan.binding.coins):
+    for axis, k, *_ in spec.spans(law, bound.binding.coins):
         if axis == coin:
             low, high = int(own[0]) + k // 2 - k + 1, int(own[-1]) + k // 2
             return np.arange(max(low, 0), min(high, size - 1) + 1)

@@ -1,0 +1,111 @@
+"""A spec as text: PyTorch's dispatcher takes strings and numbers, and dear are its arguments.
+
+Only operations that go through the dispatcher need it; compiled graphs know a drop by it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from mapdrop.spec.local_spec import LocalSpec, local_spec, whole_shape
+from mapdrop.spec.mask_spec import BoundSpec, MaskSpec, Sizes, mask_spec
+from mapdrop.spec.sharding import Shard, read, written
+
+
+class TextSpec(NamedTuple):
+    """A spec as code has it that torch.compile reads: nothing is checked or looked up there."""
+
+    pattern: str
+    p: float
+    options: str
+
+
+Arguments = tuple[str | None, str, float, str]
+"""The operation's arguments after x and the words of the seed: stream, pattern, p and options."""
+
+
+def options(
+    exact: str | None,
+    balance: str | None,
+    block: Sizes,
+    region: str,
+    scale: str | None,
+    sizes: Sizes,
+    ragged: bool,
+) -> str:
+    """Return what differs from the defaults, as one string."""
+    given = [f"exact={exact}"] if exact is not None else []
+    if balance is not None:
+        given.append(f"balance={balance}")
+    if region != "valid":
+        given.append(f"region={region}")
+    if scale != "expected":
+        given.append(f"scale={scale}")
+    for kind, pairs in (("block", block), ("sizes", sizes)):
+        if pairs:
+            given.append(f"{kind}=" + ",".join([f"{name}:{size}" for name, size in pairs]))
+    if ragged:
+        given.append("ragged=1")
+    return " ".join(given)
+
+
+def text_spec(spec: MaskSpec) -> TextSpec:
+    """Return a spec as text."""
+    made: TextSpec | None = spec.memo.get(TextSpec)
+    if made is None:
+        made = TextSpec(
+            spec.pattern.text,
+            spec.p,
+            options(
+                spec.exact,
+                spec.balance,
+                spec.block,
+                spec.region,
+                spec.scale,
+                spec.sizes,
+                spec.ragged,
+            ),
+        )
+        spec.remember(spec.memo, TextSpec, made)
+    return made
+
+
+def arguments(
+    spec: MaskSpec | TextSpec, stream: str | None, shards: tuple[Shard, ...]
+) -> Arguments:
+    """Return the operation's arguments."""
+    text = text_spec(spec) if isinstance(spec, MaskSpec) else spec
+    given = text.options
+    if shards:
+        given = f"{given} shards={written(shards)}".lstrip()
+    return stream, text.pattern, text.p, given
+
+
+@lru_cache(maxsize=4096)
+def bound_to(shape: tuple[int, ...], pattern: str, p: float, options: str) -> BoundSpec | LocalSpec:
+    """Return the spec of such text bound to a shape, or what a shard of that shape needs."""
+    spec, shards = read_spec(pattern, p, options)
+    return bound_locally(spec, shape, shards)
+
+
+def read_spec(pattern: str, p: float, options: str) -> tuple[MaskSpec, tuple[Shard, ...]]:
+    """Return the spec of such text, and its shards."""
+    given: dict[str, Any] = dict(option.split("=") for option in options.split())
+    for kind in ("block", "sizes"):
+        pairs = (pair.split(":") for pair in given.get(kind, "").split(",") if pair)
+        given[kind] = tuple((name, int(size)) for name, size in pairs)
+    if given.get("scale") == "None":
+        given["scale"] = None
+    given["ragged"] = "ragged" in given
+    shards = read(given.pop("shards")) if "shards" in given else ()
+    return mask_spec(pattern, p, **given), shards
+
+
+def bound_locally(
+    spec: MaskSpec, shape: tuple[int, ...], shards: tuple[Shard, ...]
+) -> BoundSpec | LocalSpec:
+    """Return the spec bound to a shape, or what a shard of that shape needs of it."""
+    if not shards:
+        return spec.bind(shape)
+    return local_spec(spec.bind(whole_shape(shape, shards)), shape, shards)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop.backends import host
+from mapdrop.backends.small import SmallDrop, small_drop
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import seed as seeds
 from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
@@ -30,6 +31,13 @@ def drop(
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """See `mapdrop.drop`."""
+    if type(x) is np.ndarray and not inplace and out is None and (small := _small(x, spec)):
+        key = seeds.draw_key(seed, stream)
+        number = step if step.__class__ is int and step == 0 else seeds.check_uint64(step, "step")
+        made = np.empty_like(x)
+        data = x.__array_interface__["data"][0], made.__array_interface__["data"][0]
+        small(*data, key, number)
+        return made
     _check_dtype(x)
     bound = spec.bind(x.shape)
     target = _target(x, inplace, out)
@@ -38,7 +46,7 @@ def drop(
             return x
         np.copyto(target, x)
         return target
-    key = seeds.key(seeds.draw(seed), seeds.check_stream(stream))
+    key = seeds.draw_key(seed, stream)
     number = seeds.check_uint64(step, "step")
     made = np.empty_like(x, subok=False) if target is None else target
     # Subclasses have shapes of their own: np.matrix stays flat in two dimensions.
@@ -46,6 +54,17 @@ def drop(
         if x.size:
             _drop_into(out, source, bound, key, number)
     return made
+
+
+def _small(x: NDArray[Any], spec: MaskSpec) -> SmallDrop | None:
+    """Return what drops few values of such an array in one call, where that can be."""
+    layout = x.shape, x.strides, x.dtype
+    found: SmallDrop | None = spec.memo.get(layout)
+    if found is None and layout not in spec.memo:
+        if spec.p > 0 and x.dtype.isnative and x.dtype.name in _CARRIERS:
+            found = small_drop(spec.bind(x.shape, warn=False), x.strides, x.dtype.name)
+        spec.remember(spec.memo, layout, found)
+    return found
 
 
 def apply(x: NDArray[Any], mask: Any) -> NDArray[Any]:

@@ -39,6 +39,12 @@ def key(seed: int, stream: str | None) -> int:
     return stream_key(seed, stream)
 
 
+def draw_key(seed: Any, stream: Any) -> int:
+    """Return the key of a seed, which may have to be drawn, and a stream, which is checked."""
+    drawn = draw(seed)
+    return drawn if stream is None else key(drawn, check_stream(stream))
+
+
 def draw(seed: Any) -> int:
     """Return a checked seed; None and generators of numpy.random are drawn from."""
     if seed is None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mapdrop import kernels
 from mapdrop.backends import host
+from mapdrop.backends.small import small_drop
 from mapdrop.backends.torch import law
 from mapdrop.backends.torch.apply import broadcast, drop_into
 from mapdrop.backends.torch.autodiff import dropped
@@ -21,20 +20,10 @@ from mapdrop.backends.torch.hugepages import huge_pages
 from mapdrop.backends.torch.seeds import key_and_step, seed_words
 from mapdrop.backends.torch.sharding import current, held
 from mapdrop.backends.torch.text import Arguments, arguments, bound_locally
-from mapdrop.spec import reference
-from mapdrop.spec.local_spec import LocalSpec
-from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
+from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.sharding import Shard
 
-# As what the kernels know each dtype.
-_CARRIERS = {
-    torch.float16: np.uint16,
-    torch.bfloat16: np.int16,
-    torch.float32: np.float32,
-    torch.float64: np.float64,
-}
-_SMALL = 1 << 13  # Values up to which one thread that draws and applies is fastest.
-_HALF, _ALL = 1 << 63, 1 << 64
+_DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 
 
 def takes(x: Tensor) -> bool:
@@ -43,7 +32,7 @@ def takes(x: Tensor) -> bool:
     return (
         (kind is Tensor or kind is nn.Parameter)
         and x.is_cpu
-        and x.dtype in _CARRIERS
+        and x.dtype in _DTYPES
         and x.layout is torch.strided
         and not x.is_nested
         and not x.is_neg()
@@ -78,15 +67,13 @@ class Route:
         self.bound = bound_locally(spec, tuple(x.shape), shards)
         name = str(x.dtype).removeprefix("torch.")
         self.compiled = x.numel() > 0 and host.compiled(self.bound, name)
-        self.small = _small(x, self.bound) if self.compiled else None
+        self.small = small_drop(self.bound, tuple(n * x.itemsize for n in x.stride()), name)
 
     def drop(self, x: Tensor, key: int, step: int) -> Tensor:
         """Return x dropped: a new tensor of the same memory layout."""
         out = torch.empty_like(x)
         if self.small is not None and (source := x.data_ptr()):  # Memory that is given back has 0.
-            kernel, *fixed = self.small
-            signed = key if key < _HALF else key - _ALL, step if step < _HALF else step - _ALL
-            kernel(source, out.data_ptr(), *signed, *fixed)
+            self.small(source, out.data_ptr(), key, step)
             return out
         if self.compiled:
             drop_into(huge_pages(out), x, self.bound, key, step)
@@ -103,28 +90,6 @@ def _route(x: Tensor, spec: MaskSpec, shards: tuple[Shard, ...]) -> Route:
     route = Route(x, spec, shards)
     spec.remember(spec.memo, (x.shape, x.stride(), x.dtype, shards), route)
     return route
-
-
-def _small(x: Tensor, bound: BoundSpec | LocalSpec) -> tuple[Any, ...] | None:
-    """Return a kernel for few values, and its arguments after addresses, key and step.
-
-    None where the values are many, or do not lie in memory as runs of equal coins in order.
-    """
-    fast = kernels.for_small()
-    if fast is None or x.numel() > _SMALL or bound.counted_axes is not None or bound.first != 0:
-        return None
-    carrier = np.empty(0, _CARRIERS[x.dtype])
-    strides = tuple(n * carrier.itemsize for n in x.stride())
-    walk = host.memory_walk(bound.binding.whole, strides, carrier.itemsize)
-    count = bound.binding.count
-    if walk is None or not bound.law.independent or bound.binding.whole.count != count:
-        return None
-    run = x.numel() // count
-    if walk[1] not in (((count, 1),), ((count, 1), (run, 0)), ((1, 0), (run, 0)), ((run, 0),)):
-        return None
-    limit = reference.threshold(bound.law.p)
-    wide = np.float64 if x.dtype == torch.float64 else np.float32
-    return fast.drop, count, run, limit, np.array([bound.expected], wide), carrier
 
 
 class _Dropped(torch.autograd.Function):

@@ -1,0 +1,63 @@
+"""Which kernel drops few values, and with which arguments: worked out once for each layout."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mapdrop import kernels
+from mapdrop.backends import host
+from mapdrop.spec import reference
+from mapdrop.spec.local_spec import LocalSpec
+from mapdrop.spec.mask_spec import BoundSpec
+
+MOST = 1 << 13  # Values up to which one thread that draws and applies is fastest.
+
+# As what the kernels know each dtype; bfloat16 is ml_dtypes', known by its name.
+CARRIERS = {
+    "float16": np.dtype(np.uint16),
+    "bfloat16": np.dtype(np.int16),
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+}
+_HALF, _ALL = 1 << 63, 1 << 64
+
+
+class SmallDrop:
+    """A drop of few values that lie in memory as runs of equal coins, in order."""
+
+    def __init__(self, bound: BoundSpec | LocalSpec, run: int, dtype: str) -> None:
+        fast = kernels.for_small()
+        assert fast is not None
+        wide = np.float64 if dtype == "float64" else np.float32
+        self._kernel = fast.drop
+        self._arguments = (
+            bound.binding.count,
+            run,
+            reference.threshold(bound.law.p),
+            np.array([bound.expected], wide),
+            np.empty(0, CARRIERS[dtype]),
+        )
+
+    def __call__(self, source: int, target: int, key: int, step: int) -> None:
+        """Drop the values at one address into another."""
+        if key >= _HALF:
+            key -= _ALL
+        if step >= _HALF:
+            step -= _ALL
+        self._kernel(source, target, key, step, *self._arguments)
+
+
+def small_drop(
+    bound: BoundSpec | LocalSpec, strides: tuple[int, ...], dtype: str
+) -> SmallDrop | None:
+    """Return what drops an array of these strides (in bytes), or None where it is not so simple."""
+    values, count = bound.binding.values, bound.binding.count
+    simple = bound.law.independent and bound.counted_axes is None and bound.first == 0
+    if not simple or not 0 < values <= MOST or not host.compiled(bound, dtype):
+        return None
+    walk = host.memory_walk(bound.binding.whole, strides, CARRIERS[dtype].itemsize)
+    if walk is None or bound.binding.whole.count != count:
+        return None
+    run = values // count
+    in_runs = ((count, 1),), ((count, 1), (run, 0)), ((1, 0), (run, 0)), ((run, 0),)
+    return SmallDrop(bound, run, dtype) if walk[1] in in_runs else None

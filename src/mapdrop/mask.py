@@ -1,4 +1,4 @@
-"""A mask as a thing of its own: made without an array, looked at, saved, applied."""
+"""The `Mask` object: create it without an array, inspect it, save it, apply it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Array = TypeVar("Array")
 _FIELDS = {"version", "pattern", "names", "sizes", "shape", "p", "scale", "coins"}
-# Coins that any file may have, and for each of its bytes: zeros are packed a thousandfold, so that
-# a small file may fill the memory; drawn coins are packed by far less.
+# Coins that any file may have, and coins for each of its bytes: zeros compress a thousandfold, so a
+# small file could fill the memory; random coins compress far less.
 _ALWAYS, _EACH = 1 << 28, 64
 
 
@@ -54,7 +54,7 @@ class Mask:
 
     @property
     def pattern(self) -> Pattern:
-        """The pattern that was asked for."""
+        """The pattern."""
         return self.binding.pattern
 
     @property
@@ -64,7 +64,7 @@ class Mask:
 
     @property
     def kept(self) -> int:
-        """How many coins are kept."""
+        """The number of coins that are kept."""
         return int(self.coins.sum())
 
     @property
@@ -73,7 +73,7 @@ class Mask:
         return 1 - self.kept / self.coins.size if self.coins.size else math.nan
 
     def apply(self, x: Array) -> Array:
-        """x with dropped values +0 and the others scaled: any framework's array of this shape.
+        """Return x, any framework's array of this shape, with dropped values +0 and others scaled.
 
         Raises ValueError where the shape is another.
         """
@@ -115,7 +115,7 @@ class Mask:
 
     @staticmethod
     def load(path: str | os.PathLike[str], *, limit: int | None = None) -> Mask:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         `limit` is the largest number of coins to accept: where it is None, 2**28, or 64 for each
         byte of the file if these are more. Raises ValueError, naming the file, for more coins, for
@@ -125,7 +125,7 @@ class Mask:
         Traceback (most recent call last):
         mapdrop.system.files.IrregularFileError: /dev/null is not a regular file
         """
-        # Here, because zipfile takes long to import.
+        # Imported here because zipfile takes long.
         from mapdrop.system.files import opened
         from mapdrop.system.npz import Npz
 
@@ -144,7 +144,7 @@ class Mask:
         )
 
     def __str__(self) -> str:
-        """A picture: '█' is kept, '·' is dropped; large masks are shown in part."""
+        """Return a picture: '█' is kept, '·' is dropped; large masks are cut."""
         return "\n".join([repr(self), *_picture(self.coins, self.binding.names)])
 
 
@@ -164,7 +164,7 @@ def mask(
     scale: str | None = "expected",
     **sizes: int,
 ) -> Mask:
-    """The mask that `mapdrop.drop` would use for an array of this shape. Arguments as for `drop`.
+    """Return the mask that `mapdrop.drop` uses for an array of this shape. See `drop`.
 
     >>> m = mapdrop.mask("b h w c -> b c", (4, 32, 32, 12), 0.5, seed=7)
     >>> m.coins.shape, m.kept, m.scale
@@ -222,7 +222,7 @@ def _read(file: Npz, limit: int) -> Mask:
 
 
 def _parts(binding: Binding) -> Iterator[tuple[Any, ...]]:
-    """The pattern's part for each axis of the shape (the ellipsis gives unnamed ones)."""
+    """Yield the pattern's part for each axis of the shape; the ellipsis gives unnamed ones."""
     spare = len(binding.shape) - sum(part is not None for part in binding.pattern.left)
     for part in binding.pattern.left:
         if part is None:

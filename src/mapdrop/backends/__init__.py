@@ -1,4 +1,4 @@
-"""`drop` for every framework's arrays; each framework has a module of its own here."""
+"""`drop` for every framework's arrays. Each framework has a module here."""
 
 from __future__ import annotations
 

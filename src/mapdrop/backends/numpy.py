@@ -14,7 +14,7 @@ from mapdrop.spec import seed as seeds
 from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
 from mapdrop.spec.mask_spec import mask_spec as mask_spec
 
-# What the compiled kernels take each dtype as; bfloat16 is ml_dtypes', known by its name.
+# The dtype that the compiled kernels take instead; bfloat16 is from ml_dtypes.
 _CARRIERS = {"float16": np.uint16, "bfloat16": np.int16, "float32": None, "float64": None}
 
 _DTYPES = (*_CARRIERS, "complex64", "complex128")
@@ -49,7 +49,7 @@ def drop(
     key = seeds.draw_key(seed, stream)
     number = seeds.check_uint64(step, "step")
     made = np.empty_like(x, subok=False) if target is None else target
-    # Subclasses have shapes of their own: np.matrix stays flat in two dimensions.
+    # Subclasses have their own rules for shapes: an np.matrix always has two axes.
     for out, source in zip(_parts(np.asarray(made)), _parts(np.asarray(x)), strict=True):
         if x.size:
             _drop_into(out, source, bound, key, number)
@@ -57,7 +57,7 @@ def drop(
 
 
 def _small(x: NDArray[Any], spec: MaskSpec) -> SmallDrop | None:
-    """Return what drops few values of such an array in one call, where that can be."""
+    """Return a drop of few values for arrays of this layout, if there is one."""
     layout = x.shape, x.strides, x.dtype
     found: SmallDrop | None = spec.memo.get(layout)
     if found is None and layout not in spec.memo:
@@ -68,7 +68,7 @@ def _small(x: NDArray[Any], spec: MaskSpec) -> SmallDrop | None:
 
 
 def apply(x: NDArray[Any], mask: Any) -> NDArray[Any]:
-    """A `mapdrop.Mask` applied to x."""
+    """Apply a `mapdrop.Mask` to x."""
     _check_dtype(x)
     made = np.empty_like(x, subok=False)
     for out, source in zip(_parts(made), _parts(np.asarray(x)), strict=True):
@@ -77,12 +77,12 @@ def apply(x: NDArray[Any], mask: Any) -> NDArray[Any]:
 
 
 def _parts(x: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-    """Real and imaginary part, which lie in the memory of a complex array; else the array."""
+    """Return views of the real and the imaginary part, or the array if it is real."""
     return (x.real, x.imag) if x.dtype.kind == "c" else (x,)
 
 
 def traced(_: NDArray[Any]) -> bool:
-    """Whether compiled code keeps what Python said: there is none."""
+    """Whether x is traced: never, NumPy has no compiled code."""
     return False
 
 
@@ -102,7 +102,7 @@ def _drop_into(out: NDArray[Any], x: NDArray[Any], bound: BoundSpec, key: int, s
 
 
 def _broadcast(x: NDArray[Any], binding: Any, coins: Any, scale: Any) -> NDArray[Any]:
-    """x where the coins keep it, times the scale: the definition, by NumPy's broadcasting."""
+    """Return x times the scale where the coins keep it, and 0 elsewhere: the definition."""
     wide = np.float64 if x.dtype == np.float64 else np.float32
     whole = binding.whole
     order, lined_up = whole.lineup

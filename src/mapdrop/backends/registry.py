@@ -1,4 +1,4 @@
-"""Whose array is this? Imports no framework: who holds its array has imported it."""
+"""Find the backend for an array. Imports no framework: whoever has its array has imported it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _tensorflow() -> ModuleType:
     return tensorflow
 
 
-# framework's module: the classes of its arrays, and what imports the module that works on them.
-# Import statements, because torch.compile, which may be the first to come here, follows no others.
+# Framework: the classes of its arrays, and a function that imports its backend. These are import
+# statements because torch.compile, which may run this first, follows no other form.
 FRAMEWORKS = {
     "numpy": (("ndarray",), _numpy),
     "torch": (("Tensor", "fx.Proxy"), _torch),
@@ -47,7 +47,7 @@ _found: dict[type, ModuleType] = {}
 
 
 def as_written(function: Function) -> Function:
-    """Mark it for TensorFlow's AutoGraph, which would rewrite what a tf.function calls.
+    """Keep TensorFlow's AutoGraph from rewriting a function that a tf.function calls.
 
     It warns of what it cannot read, such as the import below.
     """
@@ -65,7 +65,7 @@ def backend_for(x: Any) -> ModuleType:
 
 
 def _class(module: ModuleType | None, name: str) -> Any:
-    """A class of the framework's, or what no array is an instance of."""
+    """Return a class of the framework, or an empty tuple if it has none of that name."""
     for part in name.split("."):
         module = getattr(module, part, None)
     return module or ()
@@ -74,7 +74,7 @@ def _class(module: ModuleType | None, name: str) -> Any:
 def _look(x: Any) -> ModuleType:
     for framework, (arrays, imported) in FRAMEWORKS.items():
         module = sys.modules.get(framework)
-        # A framework that is being imported has no arrays yet.
+        # A framework that is still being imported has no arrays yet.
         if any(isinstance(x, _class(module, array)) for array in arrays):
             return imported()
     raise unsupported(x)

@@ -1,4 +1,4 @@
-"""Which kernel drops few values, and with which arguments: worked out once for each layout."""
+"""Drops of few values: a kernel and its arguments, worked out once for each memory layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mapdrop.spec.mask_spec import BoundSpec
 
 MOST = 1 << 13  # Values up to which one thread that draws and applies is fastest.
 
-# As what the kernels know each dtype; bfloat16 is ml_dtypes', known by its name.
+# The dtype that the kernels take instead of each.
 CARRIERS = {
     "float16": np.dtype(np.uint16),
     "bfloat16": np.dtype(np.int16),
@@ -50,7 +50,7 @@ class SmallDrop:
 def small_drop(
     bound: BoundSpec | LocalSpec, strides: tuple[int, ...], dtype: str
 ) -> SmallDrop | None:
-    """Return what drops an array of these strides (in bytes), or None where it is not so simple."""
+    """Return the drop for an array of these strides in bytes, or None if it takes more."""
     values, count = bound.binding.values, bound.binding.count
     simple = bound.law.independent and bound.counted_axes is None and bound.first == 0
     if not simple or not 0 < values <= MOST or not host.compiled(bound, dtype):

@@ -1,4 +1,4 @@
-"""What mapdrop does not work on: one sentence with the remedy, for every kind."""
+"""Errors for arrays that mapdrop does not work on, each with a remedy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 _KNOWN = "numpy.ndarray, torch.Tensor, jax.Array, tensorflow.Tensor"
 _ARRAYS = "for plain numbers and lists, numpy.asarray(x, dtype=float) makes an array"
 _SPARSE = "drop the array of its values by 'n -> n', and make another with the same indices"
-# What the name of a class, or of one that it is made from, begins with: what to do instead.
+# The beginning of the name of a class, or of one of its bases: the remedy.
 _REMEDIES = {
     "torch.nn.utils.rnn.PackedSequence": (
         "x._replace(data=mapdrop.drop(x.data, 'n c -> n c', p)) drops its values"
@@ -28,7 +28,7 @@ _NESTED = (
 
 
 def unsupported(x: Any) -> TypeError:
-    """Return the error for x, of a type or a layout that is not worked on."""
+    """Return the error for x, whose type or layout is not supported."""
     kind = f"{type(x).__module__}.{type(x).__qualname__}"
     if getattr(x, "is_nested", False):
         return _error("nested tensors", _NESTED)

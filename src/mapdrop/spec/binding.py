@@ -11,7 +11,7 @@ from typing import Any
 
 from mapdrop.spec.pattern import ELLIPSIS, Axis, Pattern, PatternError
 
-# What `drop` and `mask` call their own arguments: a size cannot be given under such a name.
+# The arguments of `drop` and `mask`: a size cannot be passed under one of these names.
 ARGUMENTS = {
     "x",
     "shape",
@@ -48,29 +48,29 @@ class Binding:
 
     @property
     def values(self) -> int:
-        """How many values the array has."""
+        """The number of values in the array."""
         return math.prod(self.shape)
 
     @property
     def count(self) -> int:
-        """How many coins there are."""
+        """The number of coins."""
         return math.prod(self.coins)
 
     @property
     def factors(self) -> tuple[int, ...]:
-        """The array's shape with every axis split into its factors."""
+        """The array's shape, each axis split into its factors."""
         return tuple(size for part in self.axes for size, _ in part)
 
     @cached_property
     def lineup(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """How coins meet values: transpose the coins so, then reshape them so; they broadcast."""
+        """How to transpose the coins, then reshape them, so that they broadcast over `factors`."""
         flat = [factor for part in self.axes for factor in part]
         order = tuple(axis for _, axis in flat if axis is not None)
         return order, tuple(1 if axis is None else size for size, axis in flat)
 
     @property
     def repeats(self) -> tuple[int, int, int] | None:
-        """Where the last group is smaller: (coin axis, members of a group, size of the axis)."""
+        """(coin axis, members of a group, size of the axis) if the last group is smaller."""
         if self.ragged is None:
             return None
         (_, axis), *members = self.axes[self.ragged]
@@ -78,7 +78,7 @@ class Binding:
 
     @cached_property
     def whole(self) -> Binding:
-        """The same with the coins of a smaller last group repeated, one for each of its members."""
+        """The same binding with a coin for each member of a group, if the last is smaller."""
         if self.ragged is None:
             return self
         _, axis = self.axes[self.ragged][0]
@@ -89,7 +89,7 @@ class Binding:
         return replace(self, axes=tuple(axes), coins=coins, ragged=None)
 
     def axis(self, name: str, argument: str) -> int:
-        """Index of the coin axis `name`, which the user gave as `argument`. Raises PatternError."""
+        """Return the index of the coin axis `name`, given as `argument`. Raises PatternError."""
         return self.pattern.coin_axis(argument, name, self.names, self.shape)
 
 
@@ -106,7 +106,7 @@ def bind(
     that the last group of a batch may be smaller. Raises PatternError.
     """
     parsed, whole = Pattern.parse(pattern), tuple(map(operator.index, shape))
-    # Checked before they are looked up: 2.0 and True would find what was bound to 2 and 1.
+    # Checked before the lookup: 2.0 and True would find what was bound to 2 and 1.
     given = tuple((n, _size(parsed, n, size, whole)) for n, size in (sizes or {}).items())
     return _bind(parsed, whole, given, ragged)
 
@@ -182,7 +182,7 @@ def _check_names(pattern: Pattern, given: dict[str, int], shape: tuple[int, ...]
 
 
 def _spread(pattern: Pattern, shape: tuple[int, ...]) -> list[tuple[Axis, ...]]:
-    """One part for each axis of the shape: the ellipsis becomes axes of its own (at = -1)."""
+    """Return one part for each axis of the shape; the ellipsis becomes axes with at = -1."""
     named = sum(part is not None for part in pattern.left)
     rest = len(shape) - named
     open_ended = named < len(pattern.left)
@@ -210,19 +210,23 @@ def _factor(
     shape: tuple[int, ...],
     ragged: bool,
 ) -> tuple[Axis, ...]:
-    """The part's axes with their sizes; at most one of a group may be left to be worked out."""
+    """Return the part's axes with their sizes, of which at most one may be unknown."""
     known = [given.get(a.name, a.size) if a.name else a.size for a in part]
     missing = [i for i, n in enumerate(known) if n is None]
     at = max(part[0].at, 0)
     if len(missing) > 1:
         second = part[missing[1]]
-        taken = f"another name, {str(second)!r} being an argument's,"
-        keyword = taken if second.name in ARGUMENTS else f"{second}=2"
+        remedy = f"pass one of the sizes ({second}=2), or write a number in the pattern"
+        if second.name in ARGUMENTS:
+            remedy = (
+                f"write a number in the pattern, or rename {str(second)!r}, which is an argument "
+                "of drop()"
+            )
         raise PatternError(
             f"the sizes of {', '.join(repr(str(part[i])) for i in missing)} are open",
             pattern.text,
             second.at,
-            f"give all but one: {keyword} as a keyword, or a number in its place",
+            remedy,
             shape,
         )
     product = math.prod(n for n in known if n is not None)

@@ -184,7 +184,8 @@ def mask_spec(
     try:
         return _known(*given)
     except TypeError:
-        return _checked(*given)  # Of a type that cannot be looked up: the checks say what is wrong.
+        pass  # Something cannot be looked up: the checks say what is wrong with it.
+    return _checked(*given)
 
 
 def _checked(

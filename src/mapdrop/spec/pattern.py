@@ -56,7 +56,7 @@ class PatternError(ValueError):
 
 @dataclass(frozen=True)
 class Axis:
-    """One named axis, or a literal size without a name. `at` is its place in the text."""
+    """An axis with a name, or a literal size without one. `at` is its position in the text."""
 
     name: str | None
     size: int | None = None
@@ -68,7 +68,7 @@ class Axis:
 
 @dataclass(frozen=True, repr=False)
 class Pattern:
-    """A parsed pattern: immutable, hashable, equal to another that says the same.
+    """A parsed pattern: immutable, hashable, equal to any other that means the same.
 
     `left` has a tuple of axes for each axis of the array (several where a group splits it) and
     None for the ellipsis; `right` has the names whose order is the order of the coins.
@@ -94,7 +94,7 @@ class Pattern:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name on the left, in order; the ellipsis is '...'."""
+        """All names on the left, in order; the ellipsis is '...'."""
         return tuple(
             name
             for part in self.left
@@ -112,7 +112,7 @@ class Pattern:
     def error(
         self, reason: str, name: str, instead: str = "", shape: tuple[int, ...] | None = None
     ) -> PatternError:
-        """An error about the axis `name` (or about the whole pattern where it has none such)."""
+        """Return an error that points at the axis `name`, or at the start if there is none."""
         at = next((a.at for part in self.left if part for a in part if a.name == name), 0)
         return PatternError(reason, self.text, at, instead, shape)
 
@@ -123,7 +123,7 @@ class Pattern:
         names: tuple[str, ...] | None = None,
         shape: tuple[int, ...] | None = None,
     ) -> int:
-        """Return the place of `name`, given as `argument`, among the coin axes `names`.
+        """Return the index of `name`, given as `argument`, among the coin axes `names`.
 
         Raises PatternError.
         """
@@ -175,7 +175,7 @@ def _parse_left(text: str, tokens: list[tuple[str, int]]) -> tuple[tuple[Axis, .
     opened, seen = 0, set()
     for token, at in tokens:
         if token in seen:
-            raise PatternError(f"{token!r} stands twice on the left", text, at, "another name")
+            raise PatternError(f"{token!r} stands twice on the left", text, at, "use another name")
         if token == "(":
             if group is not None:
                 raise PatternError("a group inside a group", text, at, "one level: (a b c)")
@@ -226,7 +226,7 @@ def _parse_right(
                 "the right side has no groups", text, at, "the names alone: their order counts"
             )
         if token in right:
-            raise PatternError(f"{token!r} stands twice on the right", text, at, "it once")
+            raise PatternError(f"{token!r} stands twice on the right", text, at, "list it once")
         if token not in known:
             names = ", ".join(sorted(name for name in known if name)) or "none"
             what = "a size" if token.isdigit() else "not an axis on the left"

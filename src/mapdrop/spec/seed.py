@@ -40,13 +40,13 @@ def key(seed: int, stream: str | None) -> int:
 
 
 def draw_key(seed: Any, stream: Any) -> int:
-    """Return the key of a seed, which may have to be drawn, and a stream, which is checked."""
+    """Return the key of a seed, as for `draw`, and of a stream."""
     drawn = draw(seed)
     return drawn if stream is None else key(drawn, check_stream(stream))
 
 
 def draw(seed: Any) -> int:
-    """Return a checked seed; None and generators of numpy.random are drawn from."""
+    """Return a checked seed. Draws one from numpy.random for None, or from a generator."""
     if seed is None:
         return int(np.random.randint(0, 2**64, dtype=np.uint64))
     if isinstance(seed, np.random.Generator):

@@ -1,4 +1,4 @@
-"""Warnings that point at the user's own line, below which mapdrop and a framework lie."""
+"""Warnings that point at the user's line, not at mapdrop's or a framework's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _BETWEEN = {"mapdrop", "torch", "jax", "flax", "equinox", "keras", "tensorflow",
 
 
 def warn_user(message: str) -> None:
-    """Warn as from the line that called into mapdrop, through whatever framework."""
+    """Warn as if from the line that called mapdrop, directly or through a framework."""
     level, frame = 1, sys._getframe()
     while frame.f_back and _package(frame.f_globals) in _BETWEEN:
         level, frame = level + 1, frame.f_back

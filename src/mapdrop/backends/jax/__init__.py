@@ -61,7 +61,7 @@ def drop(
 
 
 def apply(x: Array, mask: Any) -> Array:
-    """A `mapdrop.Mask` applied to x."""
+    """Apply a `mapdrop.Mask` to x."""
     _check_dtype(x)
     if jnp.iscomplexobj(x):
         return jax.lax.complex(apply(x.real, mask), apply(x.imag, mask))
@@ -69,7 +69,7 @@ def apply(x: Array, mask: Any) -> Array:
 
 
 def traced(x: Any) -> bool:
-    """Whether x is traced, for a compiled function that keeps what Python said then."""
+    """Whether x is traced, for a compiled function that freezes Python values."""
     return isinstance(x, jax.core.Tracer)
 
 

@@ -1,4 +1,4 @@
-"""What a mask does to an array's values."""
+"""Apply masks to arrays."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def drop_values(x: Array, words: Array, spec: MaskSpec, stream: str | None) -> A
 
 
 def wide(x: Array) -> np.dtype[Any]:
-    """The dtype in which values are multiplied."""
+    """Return the dtype in which values are multiplied."""
     return np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
 
 
 def broadcast(x: Array, binding: Binding, coins: Array, scale: Array | NDArray[Any]) -> Array:
-    """x where the coins keep it, times the scale (of the dtype `wide`)."""
+    """Return x times the scale (of the dtype `wide`) where the coins keep it, and 0 elsewhere."""
     whole = binding.whole
     factor = scale
     if scale.ndim:
@@ -47,7 +47,7 @@ def broadcast(x: Array, binding: Binding, coins: Array, scale: Array | NDArray[A
 
 
 def _lined_up(made: Array, binding: Binding) -> Array:
-    """One for each coin, as it meets the values; a smaller last group's are repeated."""
+    """Return one value for each coin so that it broadcasts over x's factors."""
     if binding.repeats is not None:
         axis, members, size = binding.repeats
         made = jnp.take(made, np.arange(size) // members, axis)

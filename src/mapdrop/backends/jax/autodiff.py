@@ -1,4 +1,4 @@
-"""Dropping as a primitive of JAX's: linear in x, so its own derivative and its own transpose.
+"""The drop as a JAX primitive: linear in x, so its own derivative and its own transpose.
 
 A function with a custom derivative would do for `jax.grad`, but not for forward mode as well; a
 primitive has a rule for each transformation. None of them keeps more than the seed and the step
@@ -17,13 +17,13 @@ from jax.interpreters import ad, batching, mlir
 from mapdrop.backends.jax.apply import drop_values
 from mapdrop.spec.mask_spec import MaskSpec
 
-# By the class of another primitive: the first drop of all may import this within a function that
-# JAX traces, and to import `jax.extend` there has JAX trace the function again (0.12).
+# Made by the class of another primitive: the first drop may import this file inside a function that
+# JAX traces, and importing `jax.extend` there makes JAX trace the function again (0.12).
 _drop_p: Any = type(lax.add_p)("mapdrop_drop")
 
 
 def dropped(x: Array, words: Any, spec: MaskSpec, stream: str | None) -> Array:
-    """x dropped, under every transformation; the words are those of `drop_values`."""
+    """Return x dropped, under every transformation. See `drop_values` for the words."""
     result: Array = _drop_p.bind(x, words, spec=spec, stream=stream)
     return result
 
@@ -43,7 +43,7 @@ def _transpose(cotangent: Any, x: Any, words: Array, **static: Any) -> tuple[Any
 
 
 def _batch(args: Any, dims: Any, **static: Any) -> tuple[Array, int]:
-    """vmap: one seed for all examples shares the mask; a seed for each gives each its own."""
+    """Drop under vmap: one seed gives all examples one mask, a seed for each its own."""
     (x, words), (at, seed_at) = args, dims
     if seed_at is None:
         front = words.ndim - 1  # Behind the examples that have seeds of their own.

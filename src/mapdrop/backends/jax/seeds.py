@@ -15,7 +15,7 @@ from mapdrop.spec import seed as seeds
 
 
 def seed_words(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any, str | None]:
-    """The words (low, high) of seed and step, and the stream that is still to be hashed in.
+    """Return the words (low, high) of seed and step, and the stream if it is not yet hashed in.
 
     Of a seed whose value is known here, the stream is hashed in already: then layers that differ
     in their names share their compiled code.
@@ -42,7 +42,7 @@ def seed_words(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any,
 
 
 def _words_of(seed: Array) -> Any:
-    """A key's words are the seed's: a threefry key has two, (low, high); others' four are hashed.
+    """Return a key's words: a threefry key has two, (low, high); four words are hashed to two.
 
     So `jax.random.key(7)`, whose words are 0 and 7, is the seed 7 * 2**32, and not the seed 7.
     """
@@ -68,7 +68,7 @@ def _key_words(words: Array) -> Array:
 
 @jax.jit
 def _number_words(number: Array) -> Array:
-    """An integer's 64 bits, of whatever width and sign it is."""
+    """Return the 64 bits of an integer of any width and sign."""
     number = number.reshape(())
     if number.dtype.itemsize == 8:
         high = (number >> 32).astype(U32)
@@ -80,7 +80,7 @@ def _number_words(number: Array) -> Array:
 
 
 def _refuse_tracing(x: Array, seed: Any) -> None:
-    """A generator of NumPy's is drawn from once, when a function is traced, and never again."""
+    """Raise for a seed that tracing would draw once and freeze."""
     drawn = seed is None or isinstance(seed, np.random.Generator)
     if drawn and isinstance(x, jax.core.Tracer):
         what = "seed=None" if seed is None else "a numpy.random.Generator"

@@ -54,7 +54,7 @@ def drop(
 
 @tf.autograph.experimental.do_not_convert
 def apply(x: tf.Tensor | tf.Variable, mask: Any) -> tf.Tensor:
-    """A `mapdrop.Mask` applied to x."""
+    """Apply a `mapdrop.Mask` to x."""
     _check_dtype(x)
     tensor, kept = tf.convert_to_tensor(x), tf.constant(mask.coins)
     if tensor.dtype.is_complex:
@@ -63,7 +63,7 @@ def apply(x: tf.Tensor | tf.Variable, mask: Any) -> tf.Tensor:
 
 
 def traced(_: Any) -> bool:
-    """Whether a graph is being made, which keeps what Python said then."""
+    """Whether a graph is being built, which freezes Python values."""
     return not tf.executing_eagerly()
 
 

@@ -1,4 +1,4 @@
-"""What a mask does to a tensor's values: one linear step, which is its own derivative.
+"""Apply masks to tensors: one linear step, which is its own derivative.
 
 Nothing but the seed is kept for backward: the gradient is dropped by the same step, which makes
 the same mask again.
@@ -18,20 +18,20 @@ from mapdrop.spec.mask_spec import MaskSpec
 
 
 def dropped(x: tf.Tensor, source: Source, spec: MaskSpec) -> tf.Tensor:
-    """x dropped, differentiable to any order."""
+    """Return x dropped, differentiable to any order."""
     shape = x.shape  # All that the gradient may know of x.
     held: list[tf.Tensor] = []
 
     @tf.custom_gradient
     def step(x: tf.Tensor) -> Any:
-        # The tape is not to record, and thereby keep, what happens inside.
+        # The tape must not record, and so keep, the operations inside.
         held.append(_values(tf.stop_gradient(x), source, spec))
         return held, gradient
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         upstream = tf.ensure_shape(upstream, shape)
-        # Only when the gradient is there: otherwise a graph's optimizer would find the mask of the
-        # forward to be the same, and keep it until then.
+        # Not before the gradient is there: otherwise the graph's optimiser merges this mask with
+        # the one of the forward pass and keeps it until then.
         with tf.control_dependencies([upstream]):
             again = Source(tf.identity(source.key), source.counter)
         return dropped(upstream, again, spec)
@@ -45,15 +45,15 @@ def dropped(x: tf.Tensor, source: Source, spec: MaskSpec) -> tf.Tensor:
 
 
 def broadcast(x: tf.Tensor, fitted: Fitted, kept: tf.Tensor, scale: Any) -> tf.Tensor:
-    """x where the coins keep it, times the scale (a number, or one for each sample)."""
+    """Return x times the scale where the coins keep it, and 0 elsewhere."""
     wide = _wide(x.dtype, scale)
     binding = fitted.binding
     order, _ = binding.lineup
     owners = [axis for part in binding.axes for _, axis in part]
-    # Through float64, because a number alone would become a float32.
+    # A Python number would become a float32.
     factor = tf.cast(tf.convert_to_tensor(scale, tf.float64), wide)
     if None not in owners and isinstance(scale, float):
-        # As many coins as values: to turn them into factors would take two passes.
+        # As many coins as values: making factors of them would take two passes.
         bits = tf.reshape(tf.transpose(kept, order), [-1])
         values = tf.reshape(tf.cast(x, wide), [-1]) * factor
         product = tf.where(bits, values, tf.zeros([], wide))
@@ -68,7 +68,7 @@ def broadcast(x: tf.Tensor, fitted: Fitted, kept: tf.Tensor, scale: Any) -> tf.T
 
 
 def _wide(dtype: tf.DType, scale: Any) -> tf.DType:
-    """Where values are multiplied: 16-bit ones in 32 bits, unless that gives the same bits.
+    """Return the dtype of the product: float32 for 16 bits, unless 16 bits give the same.
 
     The product of two 16-bit floats fits into 32 bits, so that their own product is what is rounded
     once. Each change of the dtype takes longer than the product.

@@ -1,4 +1,4 @@
-"""Seed and step as TensorFlow's Philox operation takes them: unsigned 64-bit tensors.
+"""Seed and step for TensorFlow's Philox operation: unsigned 64-bit tensors.
 
 They are never read by the host, so that they may be tensors of a graph.
 """
@@ -19,14 +19,14 @@ PHILOX = 1  # The operation's name for the generator.
 
 @dataclass(frozen=True)
 class Source:
-    """Where the words come from: key (uint64, shape (1,)) and counter (uint64, shape (2,))."""
+    """The key (uint64, shape (1,)) and the counter (uint64, shape (2,)) of a mask's words."""
 
     key: tf.Tensor
     counter: tf.Tensor
 
 
 def source(seed: Any, stream: str | None, step: Any) -> Source:
-    """The source for a seed (a number, tensor, generator or None), a stream's name and a step."""
+    """Return the source of a seed (number, tensor, generator or None), a stream and a step."""
     counter = tf.stack([tf.constant(0, tf.uint64), _bits(step, "step")])
     if not isinstance(seed, (tf.Tensor, tf.Variable, tf.random.Generator)) and seed is not None:
         number = seeds.key(seeds.check_uint64(seed, "seed"), stream)
@@ -37,14 +37,14 @@ def source(seed: Any, stream: str | None, step: Any) -> Source:
 
 
 def words(shape: tf.Tensor, source: Source) -> tf.Tensor:
-    """The words of the coins from number 0 on, row-major in the shape: uint32."""
+    """Return the words of the coins from number 0 on, uint32, row-major in the shape."""
     return tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=shape, key=source.key, counter=source.counter, alg=PHILOX, dtype=tf.uint32
     )
 
 
 def _bits(value: Any, name: str) -> tf.Tensor:
-    """A whole number, or a tensor of one integer, as uint64 of the same bits and shape ()."""
+    """Return an integer, or a tensor of one, as uint64 of the same bits and shape ()."""
     if not isinstance(value, (tf.Tensor, tf.Variable)):
         return tf.constant(seeds.check_uint64(value, name), tf.uint64)
     tensor = tf.convert_to_tensor(value)
@@ -62,7 +62,7 @@ def _is_generator(seed: Any) -> bool:
 
 
 def _fresh(generator: tf.random.Generator | None) -> tf.Tensor:
-    """64 bits: of the generator, or of the operations that `tf.random.set_seed` governs."""
+    """Return 64 bits from the generator, or from what `tf.random.set_seed` governs."""
     if generator is not None:
         return generator.uniform_full_int([1], tf.uint64)
     drawn = tf.random.uniform([1], tf.int64.min, tf.int64.max, tf.int64)
@@ -70,9 +70,9 @@ def _fresh(generator: tf.random.Generator | None) -> tf.Tensor:
 
 
 def _hashed(key: tf.Tensor, stream: str) -> tf.Tensor:
-    """The key for a stream's name: two words of Philox, whose counter is the name's hash."""
+    """Return the key of a stream: two words of Philox at the hash of the name."""
     a, b, c, d = stream_words(stream)
-    # Numbers on both sides of 2**63 in one list would be rounded to float64 in a graph.
+    # In a graph, a list with numbers on both sides of 2**63 would be rounded to float64.
     counter = np.array([a | b << 32, c | d << 32], np.uint64)
     return tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=[1],

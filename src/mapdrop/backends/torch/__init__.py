@@ -50,7 +50,7 @@ def mask_spec(
     sizes: Sizes = (),
     ragged: bool = False,
 ) -> MaskSpec | TextSpec:
-    """Return the spec of these arguments; as text in compiled code, where the operation checks."""
+    """Return the spec of these arguments; as text under torch.compile."""
     if torch.compiler.is_compiling():
         text = pattern.text if isinstance(pattern, Pattern) else pattern
         return TextSpec(text, p, options(exact, balance, block, region, scale, sizes, ragged))
@@ -84,7 +84,7 @@ def drop(
 def _dispatched(
     x: Tensor, spec: MaskSpec | TextSpec, seed: Any, stream: str | None, step: Any, inplace: bool
 ) -> Tensor:
-    """Drop what is not a plain tensor of the host's, or is traced or compiled."""
+    """Drop a tensor that is on another device, is a subclass, is traced or compiled."""
     _check_dtype(x)
     shards = held(x.dim())
     given = arguments(spec, seeds.check_stream(stream), shards)
@@ -101,7 +101,7 @@ def _dispatched(
 
 
 def _recorded(x: Proxy, spec: MaskSpec | TextSpec, seed: Any, **options: Any) -> Tensor:
-    """Have torch.fx write down a call, whose arguments it can write."""
+    """Record a call in a torch.fx graph, with arguments that such a graph can hold."""
     text = text_spec(spec) if isinstance(spec, MaskSpec) else spec
     given = {"seed": seed, **options}
     node = x.tracer.create_proxy("call_function", drop_by_text, (x, *text), given)
@@ -109,14 +109,14 @@ def _recorded(x: Proxy, spec: MaskSpec | TextSpec, seed: Any, **options: Any) ->
 
 
 def drop_by_text(x: Tensor, pattern: str, p: float, options: str, **given: Any) -> Tensor:
-    """Drop by a spec as text: what torch.fx has in its graphs."""
+    """Drop by a spec as text: the call in a torch.fx graph."""
     if torch.compiler.is_compiling():
         return drop(x, TextSpec(pattern, p, options), **given)
     return drop(x, read_spec(pattern, p, options)[0], **given)
 
 
 def apply(x: Tensor, mask: Any) -> Tensor:
-    """A `mapdrop.Mask` applied to x."""
+    """Apply a `mapdrop.Mask` to x."""
     _check_dtype(x)
     coins = torch.from_numpy(mask.coins).to(x.device)
     scale = mask.scale if isinstance(mask.scale, float) else torch.from_numpy(mask.scale)
@@ -127,7 +127,7 @@ def apply(x: Tensor, mask: Any) -> Tensor:
 
 
 def traced(_: Tensor) -> bool:
-    """Whether compiled code keeps what Python said: never, for torch.compile guards all of it."""
+    """Whether x is traced and Python values are frozen: never, torch.compile guards them."""
     return False
 
 

@@ -1,4 +1,4 @@
-"""What a mask does to a tensor's values: by compiled kernels, or plain operations."""
+"""Apply masks to tensors, by compiled kernels or by plain operations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bound_for(x: Tensor, arguments: Arguments) -> BoundSpec | LocalSpec:
 
 
 def drop_values(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
-    """x dropped: a new tensor of the same memory layout."""
+    """Return x dropped: a new tensor of the same memory layout."""
     bound = bound_for(x, arguments)
     if device.fits(x, bound):
         made = device.drop(x, seed, arguments[0], bound)
@@ -37,7 +37,7 @@ def drop_values(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
 
 
 def drop_values_in_place(x: Tensor, seed: Tensor, *arguments: Any) -> None:
-    """x dropped, into its own memory."""
+    """Drop x in place."""
     bound = bound_for(x, arguments)
     if device.fits(x, bound) and device.drop_in_place(x, seed, arguments[0], bound):
         return
@@ -53,13 +53,13 @@ def _compiled(x: Tensor, bound: BoundSpec | LocalSpec) -> bool:
 
 
 def drop_anywhere(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
-    """Plain tensor operations on any device."""
+    """Return x dropped by plain tensor operations, on any device."""
     bound = bound_for(x, arguments)
     return broadcast(x, bound.binding, *plain.drawn(bound, seed, arguments[0]))
 
 
 def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> Tensor:
-    """x where the coins keep it, times the scale; a smaller last group's coins are repeated."""
+    """Return x times the scale where the coins keep it, and 0 elsewhere."""
     whole = binding.whole
     order, lined_up = whole.lineup
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -82,7 +82,7 @@ def drop_into(out: Tensor, x: Tensor, bound: BoundSpec | LocalSpec, key: int, st
 
 
 def _numpy(x: Tensor) -> Any:
-    """The tensor's memory, 16-bit floats as the integers that the kernels know them by."""
+    """Return the tensor's memory as NumPy has it; 16-bit floats as integers of the same bits."""
     raw = x.detach()
     if x.dtype == torch.bfloat16:
         return raw.view(torch.int16).numpy()

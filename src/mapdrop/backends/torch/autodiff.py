@@ -39,7 +39,7 @@ _library.define("fresh_seed(Tensor like) -> Tensor", tags=(torch.Tag.nondetermin
 
 
 def dropped(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
-    """x dropped, differentiable to any order."""
+    """Return x dropped, differentiable to any order."""
     if torch.compiler.is_compiling() or not _plain(x):
         traced: Tensor = torch.ops.mapdrop.drop(x, seed, *arguments)
         return traced
@@ -53,7 +53,7 @@ def dropped(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
 
 
 def dropped_in_place(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
-    """x itself, overwritten."""
+    """Drop x in place and return it."""
     if torch.compiler.is_compiling() or not _plain(x) or _transformed():
         return x.copy_(dropped(x, seed, arguments))
     if not x.is_contiguous() and overlapping(x.shape, x.stride()):
@@ -80,7 +80,7 @@ def _transformed() -> bool:
 
 
 class _Eager(torch.autograd.Function):
-    """Eager code, by the shortest way.
+    """Eager code, past the dispatcher.
 
     In place it only marks x as changed: PyTorch refuses what must not be, before it is written.
     """
@@ -101,7 +101,7 @@ class _Eager(torch.autograd.Function):
 
 
 class _Transformed(torch.autograd.Function):
-    """Under torch.func and in forward mode, which ask for a class of this shape."""
+    """For torch.func and forward mode, which need `setup_context`, `jvp` and `vmap`."""
 
     @staticmethod
     def forward(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
@@ -144,7 +144,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 def _over_examples(
     info: Any, dims: tuple[int | None, ...], x: Tensor, seed: Tensor, *arguments: Any
 ) -> tuple[Tensor, int]:
-    """vmap: one seed for all examples shares the mask; a seed for each gives each its own."""
+    """Drop under vmap: one seed gives all examples one mask, a seed for each its own."""
     at, seed_at = dims[:2]
     moved = x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0)
 
@@ -172,7 +172,7 @@ def _fresh_over_examples(info: Any, dims: tuple[int | None, ...], like: Tensor) 
 
 
 def _pretend(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
-    """What is known without values: the checks that need no sizes, and the result's layout."""
+    """Check what needs no values, and return an empty result of the right layout."""
     if "torch._inductor" in sys.modules:  # Else nobody compiles.
         teach_inductor()
     _, pattern, p, *_ = arguments

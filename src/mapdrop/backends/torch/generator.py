@@ -1,4 +1,4 @@
-"""Numbers from PyTorch's own generators, eager and recorded."""
+"""Random numbers from PyTorch's generators, and what PyTorch is doing at the moment."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def fresh(device: torch.device, generator: torch.Generator | None = None) -> Tensor:
-    """64 bits from the framework's own generator for the device."""
+    """Return 64 bits from PyTorch's generator for the device, or from the one given."""
     return torch.randint(-(2**63), 2**63 - 1, (1,), device=device, generator=generator)
 
 
 def recorded() -> bool:
-    """Whether operations are written down by PyTorch rather than done."""
+    """Whether PyTorch records operations instead of running them."""
     return (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack() > 0
@@ -21,5 +21,5 @@ def recorded() -> bool:
 
 
 def in_backward() -> bool:
-    """Whether autograd runs, so that a layer that is called is recomputed."""
+    """Whether autograd is running backward, so that a layer that is called is recomputed."""
     return torch._C._current_graph_task_id() >= 0

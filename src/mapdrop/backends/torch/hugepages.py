@@ -1,4 +1,4 @@
-"""Large results in large pages: most of the time that a fresh result takes is its page faults.
+"""Huge pages for large results: most of the time to write new memory is page faults.
 
 NumPy asks the kernel for huge pages for its large arrays; PyTorch does not, so we ask for it.
 """
@@ -13,8 +13,8 @@ from functools import cache
 
 from torch import Tensor
 
-# Bytes. What is larger, the C library gives back to the system each time; what is smaller comes
-# from memory that was used before, whose pages are there.
+# Bytes. The C library returns larger blocks to the system each time; smaller ones are reused, and
+# their pages are mapped already.
 _LARGE = 32 << 20
 _ADVICE = getattr(mmap, "MADV_HUGEPAGE", None)
 
@@ -29,7 +29,7 @@ def _madvise() -> Callable[[int, int, int], int] | None:
 
 
 def huge_pages(fresh: Tensor) -> Tensor:
-    """The same tensor; a hint only, which the system may ignore."""
+    """Ask for huge pages for a new tensor and return it. The system may ignore the hint."""
     size = fresh.untyped_storage().nbytes()
     if size >= _LARGE and (advise := _madvise()) is not None:
         start = -(-fresh.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE

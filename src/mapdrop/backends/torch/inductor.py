@@ -1,9 +1,9 @@
-"""How a compiled graph sees a drop: a mask, then plain operations that fuse with their neighbours.
+"""Decompose a drop for Inductor: a mask, then operations that fuse with their neighbours.
 
 PyTorch's compiler, Inductor, takes the operation apart after autograd: it reads a small mask where
 it computes the values anyway, and keeps it for backward. Where every value has a coin of its own
-that mask is a bit for each on a GPU. On a CPU, whose compiled code takes longer over bits than over
-memory, the operation stays whole: it draws and applies the coins on one way through memory.
+that mask is a bit for each on a GPU. On a CPU unpacking bits costs more than memory traffic, so the
+operation is not decomposed, and one kernel draws and applies the mask.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
 
 _library = torch.library.Library("mapdrop", "FRAGMENT")
-# Compiled graphs that PyTorch keeps on disk, and finds by `drop`, call it so and expect what it
-# returns: to change either takes new names for both.
+# Compiled graphs that PyTorch caches on disk under the name `drop` call these operations: whoever
+# changes their arguments or results must rename both.
 _library.define(
     "mask(Tensor seed, str? stream, str pattern, float p, str options, int[] shape, int[] order,"
     " ScalarType dtype) -> Tensor"
@@ -38,7 +38,7 @@ _library.define(
 
 @cache
 def teach_inductor() -> None:
-    """Tell Inductor how to take the operation apart. It is imported by who compiles."""
+    """Register the decomposition with Inductor, which only compiling imports."""
     from torch._inductor import decomposition
 
     decomposition.register_decomposition([torch.ops.mapdrop.drop.default])(_apart)
@@ -70,18 +70,18 @@ def _whole(x: Tensor, seed: Tensor, arguments: Any) -> Tensor:
 
 
 def _by_mask(x: Tensor, seed: Tensor, arguments: Any, order: list[int]) -> Tensor:
-    """Which values are kept, of x's axes in the order of its memory."""
-    # Code for CPUs takes long to widen bytes; where all values have one, memory takes longer.
+    """Return which values are kept, with x's axes in the order of its memory."""
+    # CPU code takes long to widen bytes; if each value has one, memory takes longer.
     small = _shape(bound_for(x, arguments)) != list(x.shape)
     dtype = x.dtype if x.is_cpu and small else torch.bool
     mask = torch.ops.mapdrop.mask(seed, *arguments, x.shape, order, dtype)
-    # Compared at x's size: else the comparison's result, bytes again, would be what is stored.
+    # Compared at x's size: otherwise the result of the comparison would be stored.
     kept: Tensor = mask.expand([x.shape[axis] for axis in order]) != 0
     return kept
 
 
 def _by_bits(x: Tensor, seed: Tensor, arguments: Any) -> Tensor:
-    """Which values are kept, in the order of x's memory."""
+    """Return which values are kept, in the order of x's memory."""
     bits = torch.ops.mapdrop.bits(seed, *arguments, x.shape)
     places = torch.arange(32, dtype=torch.int32, device=x.device)
     kept: Tensor = ((bits[:, None] >> places) & 1).reshape(-1)[: x.numel()] != 0
@@ -89,7 +89,7 @@ def _by_bits(x: Tensor, seed: Tensor, arguments: Any) -> Tensor:
 
 
 def _in_order(bound: BoundSpec | LocalSpec, strides: tuple[int, ...]) -> bool:
-    """Whether the coins of values that lie side by side follow one another."""
+    """Whether neighbours in memory have consecutive coins."""
     walk = memory_walk(bound.binding.whole, strides, 1)
     return walk is not None and walk[1] == ((bound.binding.count, 1),)
 
@@ -104,7 +104,7 @@ def _mask(
     order: list[int],
     dtype: torch.dtype,
 ) -> Tensor:
-    """1 where x is kept, with x's axes in the order of its memory, or 1 instead of an axis."""
+    """Return 1 where x is kept, with x's axes in the order of its memory."""
     bound = bound_to(tuple(shape), pattern, p, options)
     made = _lined_up(_coins(seed, stream, bound), bound).to(dtype)
     return made.permute(order).contiguous()
@@ -113,7 +113,7 @@ def _mask(
 def _bits(
     seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: list[int]
 ) -> Tensor:
-    """Coins in their order, 32 in a number of int32, from the lowest bit on."""
+    """Return the coins in order, 32 in each int32, from the lowest bit on."""
     bound = bound_to(tuple(shape), pattern, p, options)
     if device.known(seed) and isinstance(bound, BoundSpec):
         return device.bits(seed, stream, bound)
@@ -136,7 +136,7 @@ def _coins(seed: Tensor, stream: str | None, bound: BoundSpec | LocalSpec) -> Te
 
 
 def _lined_up(coins: Tensor, bound: BoundSpec | LocalSpec) -> Tensor:
-    """The coins along the array's axes: one for each index, or 1 where an axis has none."""
+    """Return the coins along the array's axes; axes without coins have size 1."""
     whole = bound.binding.whole
     order, factors = whole.lineup
     drawn = [any(coin is not None for _, coin in part) for part in whole.axes]

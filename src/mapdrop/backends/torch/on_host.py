@@ -27,7 +27,7 @@ _DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
 def takes(x: Tensor) -> bool:
-    """Whether x is a plain tensor on the CPU, and nobody watches or transforms what is done."""
+    """Whether x is a plain tensor on the CPU and no mode or transform is active."""
     kind = type(x)
     return (
         (kind is Tensor or kind is nn.Parameter)
@@ -82,7 +82,7 @@ class Route:
         return broadcast(x, self.bound.binding, *law.drawn(self.bound, words, None))
 
     def arguments(self) -> Arguments:
-        """Return the operation's arguments, for what goes through the dispatcher after all."""
+        """Return the same drop as arguments of the dispatcher's operation."""
         return arguments(self.spec, None, self.shards)
 
 
@@ -93,7 +93,7 @@ def _route(x: Tensor, spec: MaskSpec, shards: tuple[Shard, ...]) -> Route:
 
 
 class _Dropped(torch.autograd.Function):
-    """Keeps two numbers: the gradient is dropped by the same mask, which is drawn again."""
+    """Save two numbers; backward draws the mask again from them and drops the gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, route: Route, key: int, step: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The seed of a tensor's mask: two numbers where the host drops, and else a tensor.
+"""The seed and the step of a tensor's mask: two numbers on the host, elsewhere a tensor.
 
 The tensor is [seed] or [seed, step], int64, where the input is. The host never reads it unless the
 input is there, so a GPU is not waited for.
@@ -57,7 +57,7 @@ def key_and_step(x: Tensor, seed: Any, stream: str | None, step: Any) -> tuple[i
 
 
 class _Scratch(threading.local):
-    """A thread's own tensor of one number: to make one takes as long as to draw it."""
+    """A tensor of one number for each thread: making one takes as long as drawing it."""
 
     def __init__(self) -> None:
         with torch.inference_mode(False):
@@ -82,7 +82,7 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
     if seed is None or isinstance(seed, torch.Generator):
         compiling = torch.compiler.is_compiling()
         if not compiling and torch._C._is_tracing():
-            # An operation that TorchScript knows to be random, so that it never merges two of them.
+            # TorchScript knows that this operation is random and never merges two of them.
             return x.new_empty(1, dtype=torch.int64).random_(-(2**63), None)
         if compiling or (seed is None and recorded()):
             traced: Tensor = torch.ops.mapdrop.fresh_seed(x.new_empty(0))
@@ -92,12 +92,12 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
 
 
 def read_words(words: Tensor, stream: str | None) -> tuple[int, int]:
-    """Return the key and the step as numbers; a device is waited for."""
+    """Return the key and the step as numbers. Waits for a device."""
     number, step = [n % _LIMIT for n in (*words.tolist(), 0)[:2]]
     return seeds.key(number, stream), step
 
 
 def _number(number: int, device: torch.device) -> Tensor:
-    """An unsigned 64-bit number as an int64 of the same bits."""
+    """Return an unsigned 64-bit number as an int64 tensor of the same bits."""
     signed = number - 2**64 if number >= 2**63 else number
     return torch.full((1,), signed, dtype=torch.int64, device=device)

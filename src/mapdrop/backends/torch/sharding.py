@@ -1,4 +1,4 @@
-"""Which part of the whole array a tensor is: what a context says, or a DTensor's placements."""
+"""Which part of a whole array a tensor is, by a context or by a DTensor's placements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY = "mapdrop_shards"
 
 
 class _Held(threading.local):
-    """A thread's own shards. Compiled code is guarded by an attribute that an instance has."""
+    """The shards of each thread. torch.compile guards an attribute of an instance."""
 
     def __init__(self) -> None:
         self.shards: tuple[Shard, ...] = ()
@@ -28,7 +28,7 @@ _held = _Held()
 
 
 def current() -> tuple[Shard, ...]:
-    """The shards that this thread's tensors are at present, the whole's first.
+    """Return the active shards of this thread, outermost first.
 
     In backward, which PyTorch may run in threads of its own, those of the thread that called it.
     """
@@ -41,13 +41,13 @@ def current() -> tuple[Shard, ...]:
 
 
 def held(rank: int) -> tuple[Shard, ...]:
-    """The shards that tensors of `rank` axes are, their axes counted from the last."""
+    """Return the active shards for tensors of `rank` axes, their axes counted from the last."""
     return tuple([shard.from_the_last(rank) for shard in current()])
 
 
 @contextmanager
 def holding(shards: tuple[Shard, ...]) -> Iterator[None]:
-    """Tensors are these parts of what they were parts of before."""
+    """Nest these shards inside the active ones."""
     before = current()
     _hold(before + shards)
     try:
@@ -118,17 +118,17 @@ def _checked(dim: Any, rank: Any, ranks: Any, size: Any, strided: bool) -> Shard
 
 
 def distributed(x: Tensor) -> bool:
-    """Whether x is a DTensor. Nobody has one who has not imported them."""
+    """Whether x is a DTensor, which takes its module imported."""
     module = sys.modules.get("torch.distributed.tensor")
     return isinstance(x, getattr(module, "DTensor", ()))
 
 
 def drop_local(x: Any, seed: Any, drop: Callable[..., Tensor]) -> Any:
-    """`drop(local, seed=seed)` for each process's part of a DTensor."""
+    """Call `drop(local, seed=seed)` on this process's part of a DTensor."""
     from torch.distributed.tensor import DTensor, Replicate
 
     mesh, placements = x.device_mesh, x.placements
-    # A sum that is still open has the whole gradient on every process.
+    # An unreduced sum has the whole gradient on every process.
     back = [Replicate() if place.is_partial() else place for place in placements]
     local = x.to_local(grad_placements=back)
     if seed is None or isinstance(seed, torch.Generator):
@@ -158,7 +158,7 @@ def _placed(shape: torch.Size, mesh: Any, placements: Any) -> tuple[Shard, ...]:
 
 
 def _agreed(seed: Tensor, mesh: Any) -> Tensor:
-    """The first process's seed, everywhere in the mesh."""
+    """Return the first process's seed, on every process of the mesh."""
     for axis in range(mesh.ndim):
         torch.distributed.broadcast(seed, group=mesh.get_group(axis), group_src=0)
     return seed

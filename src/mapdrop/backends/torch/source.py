@@ -32,14 +32,14 @@ _replaying: ContextVar[bool] = ContextVar("mapdrop_replaying", default=False)
 
 
 class Source:
-    """A layer's seed and stream, and its calls so far; a copy goes on by itself."""
+    """A layer's seed, stream and number of calls so far. A copy counts by itself."""
 
     def __init__(self, seed: int, stream: str, count: int = 0) -> None:
         self.seed, self.stream, self.count = seed, stream, count
         self.of_many = False  # Whether its layer stands for those of several models.
         self._numbers = np.zeros(REMEMBERED, np.int64)  # Of step n at n % REMEMBERED.
         self._shards: list[tuple[Shard, ...]] = [()] * REMEMBERED
-        # How compiled graphs name it: a tensor, which unlike a number is no constant of theirs.
+        # Compiled graphs refer to it by a tensor, which unlike a number is not a constant.
         name = secrets.randbits(62)
         self.handle = torch.tensor(name, device=_CPU)
         _sources[name] = self
@@ -66,7 +66,7 @@ class Source:
         return drawn[:1], drawn[1:]
 
     def restart(self, count: int) -> None:
-        """Go on after so many calls, of which none is remembered."""
+        """Set the number of calls and forget all of them."""
         number = seeds.check_uint64(count, "count")
         with _counting:
             self.count, self.of_many = number, False
@@ -74,11 +74,11 @@ class Source:
 
     @property
     def key(self) -> int:
-        """The seed and the stream in one number."""
+        """The key of seed and stream."""
         return seeds.key(self.seed, self.stream)
 
     def step(self, number: int) -> int:
-        """The next step, remembered by that number; what is recomputed gets its own again."""
+        """Return the next step and remember it by the number; a recomputation gets its own."""
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
             raise RuntimeError(
                 f"layer {self.stream!r} of a seeded model counts its steps on the host, so a CUDA "
@@ -123,7 +123,7 @@ _sources: WeakValueDictionary[int, Source] = WeakValueDictionary()
 
 @contextmanager
 def replay() -> Iterator[None]:
-    """Within it, a seeded layer repeats the mask of the call that the generator is set back to.
+    """Let seeded layers repeat the mask of the call that the generator is set back to.
 
     For code that runs a forward twice on purpose, as GradCache does: keep the generator's state
     (`torch.get_rng_state`) before the first, restore it before the second. Without the context a
@@ -164,7 +164,7 @@ def _ticket(number: Tensor, handle: Tensor) -> Tensor:
 def _over_examples(
     info: Any, dims: tuple[int | None, ...], number: Tensor, handle: Tensor
 ) -> tuple[Tensor, int]:
-    """vmap: a step for each example that has a number of its own."""
+    """Return a step for each example under vmap."""
     each = number.movedim(dims[0] or 0, 0).unbind()
     return torch.stack([torch.ops.mapdrop.ticket(one, handle) for one in each]), 0
 

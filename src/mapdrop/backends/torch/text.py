@@ -1,6 +1,7 @@
-"""A spec as text: PyTorch's dispatcher takes strings and numbers, and dear are its arguments.
+"""A spec as text, for PyTorch's dispatcher.
 
-Only operations that go through the dispatcher need it; compiled graphs know a drop by it.
+An operation takes strings and numbers, and each argument adds to the cost of a call, so all
+options are one string.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from mapdrop.spec.sharding import Shard, read, written
 
 
 class TextSpec(NamedTuple):
-    """A spec as code has it that torch.compile reads: nothing is checked or looked up there."""
+    """A spec under torch.compile. The operation checks it; nothing is looked up in a cache."""
 
     pattern: str
     p: float
@@ -34,7 +35,7 @@ def options(
     sizes: Sizes,
     ragged: bool,
 ) -> str:
-    """Return what differs from the defaults, as one string."""
+    """Return the options that are not the defaults as one string."""
     given = [f"exact={exact}"] if exact is not None else []
     if balance is not None:
         given.append(f"balance={balance}")
@@ -84,7 +85,7 @@ def arguments(
 
 @lru_cache(maxsize=4096)
 def bound_to(shape: tuple[int, ...], pattern: str, p: float, options: str) -> BoundSpec | LocalSpec:
-    """Return the spec of such text bound to a shape, or what a shard of that shape needs."""
+    """Return the spec of such text, bound to a shape or, with shards, to a part of that shape."""
     spec, shards = read_spec(pattern, p, options)
     return bound_locally(spec, shape, shards)
 
@@ -105,7 +106,7 @@ def read_spec(pattern: str, p: float, options: str) -> tuple[MaskSpec, tuple[Sha
 def bound_locally(
     spec: MaskSpec, shape: tuple[int, ...], shards: tuple[Shard, ...]
 ) -> BoundSpec | LocalSpec:
-    """Return the spec bound to a shape, or what a shard of that shape needs of it."""
+    """Return the spec bound to a shape or, with shards, to a part of that shape."""
     if not shards:
         return spec.bind(shape)
     return local_spec(spec.bind(whole_shape(shape, shards)), shape, shards)

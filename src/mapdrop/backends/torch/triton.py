@@ -1,4 +1,4 @@
-"""Dropping in a GPU's memory by the compiled kernels; the host is never waited for."""
+"""Drops on a GPU by Triton's kernels. The host never waits."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
 from mapdrop.study.runner import Inputs, Settings, build, guess, run, shown
 from mapdrop.study.timing import WARM_UP, step_times, steps_timed
-from mapdrop.torch.compact import Costs, planner
+from mapdrop.torch.compact import Costs, lowering
 
 SETTINGS = Settings(width=2, banks=1, recipe=Recipe(steps=4, batch=2))
 CONDITIONS = [Condition(drop, kind.rate or 0.0, 3) for drop, kind in KINDS.items()]
@@ -210,7 +210,7 @@ def test_a_compact_condition_is_trained_and_timed_compact(
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine's on which skipping pays; this one may be busy while it is measured."""
-    monkeypatch.setattr(planner, "measured", lambda: Costs(own=1e12, least=0.0))
+    monkeypatch.setattr(lowering, "measured", lambda: Costs(own=1e12, least=0.0))
 
 
 @pytest.mark.usefixtures("costs")
@@ -244,7 +244,7 @@ def test_a_run_is_decided_by_the_study_s_costs(
     def measured() -> Costs:
         raise AssertionError("measured by itself")
 
-    monkeypatch.setattr(planner, "measured", measured)
+    monkeypatch.setattr(lowering, "measured", measured)
     savings = []
     for costs in (Costs(own=1e12, least=0.0), Costs(own=1e3, flops=1e15)):
         settings = Settings(costs=costs)

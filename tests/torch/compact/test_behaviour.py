@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from mapdrop.torch import Drop, Dropout, SpatialDropout2d, compact, seeded
 from mapdrop.torch.compact import Costs
 from tests.torch.compact.agreement import ALWAYS
-from tests.torch.compact.equal import check_close, check_same, check_step, skips, step
+from tests.torch.compact.training_step import check_close, check_same, check_step, skips, step
 
 
 class Net(nn.Module):

@@ -10,7 +10,7 @@ from benchmarks.models import MODELS, Model, find
 from mapdrop.torch.compact import Costs
 from tests.conftest import framework
 from tests.torch.compact.agreement import ALWAYS
-from tests.torch.compact.equal import check_same, skips
+from tests.torch.compact.training_step import check_same, skips
 
 SPATIAL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 WHOLE = {"enet", "vnet"}

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
 import mapdrop.torch as md
-from tests.torch.compact.equal import check_same, check_step, skips, step
+from tests.torch.compact.training_step import check_same, check_step, skips, step
 
 EXAMPLES = 300
 SIDE = 6

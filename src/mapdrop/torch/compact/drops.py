@@ -19,8 +19,8 @@ from mapdrop.backends.torch.text import Arguments, arguments, bound_to
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec, mask_spec
 from mapdrop.spec.reference import survivors
-from mapdrop.torch.compact.layout import equal_rows
-from mapdrop.torch.compact.sets import Kept
+from mapdrop.torch.compact.lattice import Kept
+from mapdrop.torch.compact.packing.layout import equal_rows
 from mapdrop.torch.layers import Drop
 
 

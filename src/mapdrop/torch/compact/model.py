@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from mapdrop.backends.torch import sharding as shards
-from mapdrop.torch.compact.backend import Compiled
-from mapdrop.torch.compact.capture import CaptureError, capture, tensors_of
-from mapdrop.torch.compact.cost import Costs
+from mapdrop.torch.compact.capture.capture import CaptureError, capture, tensors_of
+from mapdrop.torch.compact.capture.guards import Guards, is_value
+from mapdrop.torch.compact.capture.hooks import all_hooked
+from mapdrop.torch.compact.capture.snapshot import settings
+from mapdrop.torch.compact.cost_model import Costs
 from mapdrop.torch.compact.drops import drops_maps
-from mapdrop.torch.compact.guards import Guards, is_value
-from mapdrop.torch.compact.hooks import all_hooked
-from mapdrop.torch.compact.planner import Schedule, plan
+from mapdrop.torch.compact.dynamo import Compiled
+from mapdrop.torch.compact.lowering import Schedule, plan
 from mapdrop.torch.compact.report import Report, report
-from mapdrop.torch.compact.snapshot import settings
-from mapdrop.torch.compact.tracing import VIEWS, followable, traceable, traced
+from mapdrop.torch.compact.under_compile import VIEWS, followable, traceable, traced
 
 Model = TypeVar("Model", bound=nn.Module)
 _CALLS = 64  # Kinds of calls whose schedules are kept: those that were met last.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from mapdrop.torch.compact.analysis import Analysis
-from mapdrop.torch.compact.cost import Operation
-from mapdrop.torch.compact.measure import measure
-from mapdrop.torch.compact.planner import Schedule
-from mapdrop.torch.compact.sets import Maps, Whole
+from mapdrop.torch.compact.cost_model import Operation
+from mapdrop.torch.compact.dataflow import Analysis
+from mapdrop.torch.compact.lattice import Maps, Whole
+from mapdrop.torch.compact.lowering import Schedule
+from mapdrop.torch.compact.profile import measure
 
 
 @dataclass(frozen=True)

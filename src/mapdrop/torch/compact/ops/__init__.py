@@ -1,0 +1,1 @@
+"""What compact knows of each operation, and the registry of all of them."""

@@ -1,0 +1,1 @@
+"""Convolutions and Linear layers on packed arrays."""

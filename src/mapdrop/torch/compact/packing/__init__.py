@@ -1,0 +1,1 @@
+"""Where kept maps lie in memory, and how they get there."""

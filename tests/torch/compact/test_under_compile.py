@@ -1,0 +1,365 @@
+"""compact() inside one graph of torch.compile: exact drops skip there, and results are the model's."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch._aot_autograd.utils import make_boxed_func
+
+from mapdrop.torch import Drop, Dropout, SpatialDropout2d, compact, seeded
+from mapdrop.torch.compact.drops import PatternDrop, dropping
+from mapdrop.torch.compact.packing.gather import convert
+from mapdrop.torch.compact.packing.layout import Layout
+from mapdrop.torch.compact.packing.static import EqualLayout
+from tests.torch.compact.agreement import ALWAYS, check, outcome, pixels, skips
+
+CPU = torch.device("cpu")
+# Not by an import statement, which would find the function compact.
+ENGINES = import_module("mapdrop.torch.compact.model")
+
+
+def exact(share: int = 1, p: float = 0.5) -> Drop:
+    return Drop("(b s) c h w -> b c", p, exact="c", s=share)
+
+
+def stack(share: int = 1, p: float = 0.5) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 40, 3), nn.ReLU(), exact(share, p),
+        nn.Conv2d(40, 24, 3, stride=2), nn.PReLU(24), exact(share, p), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(96, 5),
+    )  # fmt: skip
+
+
+class Mixed(nn.Module):
+    """Whatever the traced plan cannot have packed stands beside what it can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1)
+        self.third, self.last = nn.Conv2d(64, 32, 1), nn.Conv2d(16, 4, 1, bias=False)
+        self.drops = nn.ModuleList([exact() for _ in range(4)])
+        self.groups = Drop("b (g k) h w -> b g", 0.5, exact="g", k=4)
+        self.values, self.theirs, self.ours = Dropout(0.3), nn.Dropout2d(0.3), SpatialDropout2d(0.3)
+
+    def forward(self, x: Tensor, factor: float = 1.0) -> Tensor:
+        x = self.drops[0](torch.sigmoid(self.first(x)))
+        y = self.drops[1](x + self.groups(self.second(self.values(x))))
+        z = self.drops[2](torch.cat([x, self.theirs(y)], 1)) * factor
+        low, high = self.drops[3](self.ours(self.third(z))).chunk(2, 1)
+        out: Tensor = self.last(low * high)
+        return out
+
+
+def batch_norm() -> nn.Module:
+    """One mask for the batch, so that BatchNorm need not see what is dropped after it."""
+    return nn.Sequential(
+        nn.Conv2d(3, 20, 3), nn.BatchNorm2d(20), nn.ReLU(), exact(4), nn.Conv2d(20, 6, 3)
+    )
+
+
+class Nested(nn.Module):
+    """What both drops keep is not as many maps in every sample; one's is read alone, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.outer, self.inner = nn.Conv2d(3, 32, 3), exact(), exact(2, 0.25)
+        self.one, self.other = nn.Conv2d(32, 6, 3), nn.Conv2d(32, 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.outer(self.first(x))
+        out: Tensor = self.one(self.inner(torch.relu(y))) + self.other(y)
+        return out
+
+
+def transposed() -> nn.Module:
+    return nn.Sequential(
+        nn.ConvTranspose2d(3, 32, 2, stride=2), nn.GELU(), exact(2), nn.Conv2d(32, 32, 3, padding=1, groups=32),
+        nn.MaxPool2d(2), nn.Conv2d(32, 5, 3, padding="same", padding_mode="reflect"),
+    )  # fmt: skip
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "a mask for each sample": stack,
+    "a mask for two": lambda: stack(2),
+    "a mask for the batch": lambda: stack(4),
+    "few": lambda: stack(2, 0.9),
+    "everything dropped": lambda: stack(2, 1.0),
+    "nothing dropped": lambda: stack(2, 0.0),
+    "seeded": lambda: seeded(stack(2), 5),
+    "mixed": Mixed,
+    "batch norm": batch_norm,
+    "nested": Nested,
+    "transposed": transposed,
+}
+WHOLE = {"everything dropped", "nothing dropped"}
+
+
+def made(name: str) -> nn.Module:
+    torch.manual_seed(3)
+    return MODELS[name]().double()
+
+
+def convolved(found: list[tuple[int, ...]]) -> Any:
+    """A backend that notes the weights' shapes of the convolutions it is given, and runs them."""
+
+    def forward(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        for node in graph.graph.nodes:
+            if node.target is torch.ops.aten.convolution.default:
+                found.append(tuple(node.args[1].meta["val"].shape))
+        return make_boxed_func(graph.forward)
+
+    return aot_autograd(
+        fw_compiler=forward, bw_compiler=lambda graph, inputs: make_boxed_func(graph.forward)
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_graph_has_the_models_results(name: str) -> None:
+    torch._dynamo.reset()
+    model = made(name)
+    fast = compact(copy.deepcopy(model), ALWAYS)
+    compiled = torch.compile(fast, backend="aot_eager", fullgraph=True)
+    for seed in range(3):
+        want, have = Stepped(model), Stepped(compiled)
+        check(want, have, (pixels(4, 3, 9, 9),), seed)
+    assert skips(fast) == (name not in WHOLE)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_on_a_device_no_mask_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not compiled, where the host would wait; the CPU stands for the device."""
+    model = made(name)
+    monkeypatch.setattr(ENGINES, "_far", lambda tensors: True)
+    monkeypatch.setattr(PatternDrop, "draw", _never)
+    fast = compact(copy.deepcopy(model), ALWAYS)
+    for seed in range(3):
+        check(model, fast, (pixels(4, 3, 9, 9),), seed)
+    assert skips(fast) == (name not in WHOLE)
+    lines = fast.report(measured=True).lines  # type: ignore[operator]
+    assert any(line.measured for line in lines) == (name not in WHOLE)
+
+
+def test_on_a_device_masks_that_vary_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ENGINES, "_far", lambda tensors: True)
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Conv2d(3, 40, 3), SpatialDropout2d(0.5), nn.Conv2d(40, 5, 3)).double()
+    fast = compact(copy.deepcopy(model), ALWAYS)
+    check(model, fast, (pixels(4, 3, 9, 9),), 0)
+    assert skips(fast)
+
+
+def _never(*_: Any) -> None:
+    raise AssertionError("the host read a mask")
+
+
+class Stepped(nn.Module):
+    """A model, or its compiled form, under the same parameter names."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.inner = getattr(model, "_orig_mod", model)
+        self.call = (model,)
+
+    def forward(self, *x: Tensor) -> Tensor:
+        y: Tensor = self.call[0](*x)
+        return y
+
+
+def test_what_is_dropped_is_not_computed() -> None:
+    torch._dynamo.reset()
+    shapes: list[tuple[int, ...]] = []
+    compiled = torch.compile(
+        compact(made("a mask for two"), ALWAYS), backend=convolved(shapes), fullgraph=True
+    )
+    compiled(pixels(4, 3, 9, 9)).sum().backward()
+    # 20 of 40 maps and 12 of 24, filled up to multiples of 16; two runs of samples.
+    assert shapes == [(32, 3, 3, 3), (32, 3, 3, 3), (16, 32, 3, 3), (16, 32, 3, 3)]
+    shapes.clear()
+    torch.compile(made("a mask for two"), backend=convolved(shapes))(pixels(4, 3, 9, 9))
+    assert shapes == [(40, 3, 3, 3), (24, 40, 3, 3)]
+
+
+SETTINGS: dict[str, Callable[[Any], object]] = {
+    "p": lambda net: setattr(net[2], "p", 0.25),
+    "p behind the layer's back": lambda net: net[2].__dict__.update(p=0.2),
+    "a drop in eval mode": lambda net: net[2].eval(),
+    "padding": lambda net: setattr(net[3], "padding", (1, 1)),
+    "stride": lambda net: setattr(net[3], "stride", (1, 1)),
+    "a layer replaced": lambda net: net.__setitem__(1, nn.Tanh()),
+    "another kind of mask": lambda net: setattr(net[2], "exact", None),
+}
+
+
+@pytest.mark.parametrize("change", SETTINGS.values(), ids=SETTINGS)
+def test_what_changes_after_the_first_call_is_followed(change: Callable[[Any], object]) -> None:
+    torch._dynamo.reset()
+    net = made("a mask for two")
+    compiled = Stepped(torch.compile(compact(net, ALWAYS), backend="aot_eager", fullgraph=True))
+    x, dense = pixels(4, 3, 11, 11), Stepped(net)
+    check(dense, compiled, (x,))
+    before = outcome(dense, (x,), 1)["output"]
+    change(net)
+    assert not torch.equal(outcome(dense, (x,), 1)["output"], before)
+    for seed in range(2):
+        check(dense, compiled, (x,), seed)
+
+
+def test_norms_in_eval_mode_are_followed() -> None:
+    torch._dynamo.reset()
+    net = made("batch norm")
+    compiled = Stepped(torch.compile(compact(net, ALWAYS), backend="aot_eager", fullgraph=True))
+    for _ in range(2):
+        check(Stepped(net), compiled, (pixels(4, 3, 6, 6),))
+        net[1].eval()  # type: ignore[index]
+
+
+class Reads(nn.Module):
+    """Its forward reads a number, in a place that a compiled graph follows or not."""
+
+    kind_factor = 1.0
+
+    def __init__(self, read: Callable[[Any], float]) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.a, self.drop, self.b = nn.Conv2d(3, 40, 3), exact(2), nn.Conv2d(40, 4, 3)
+        self.state, self.read, self.factor = {"factors": [1.0]}, read, 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.drop(self.a(x))) * self.read(self)  # type: ignore[no-any-return]
+
+
+READS: dict[str, tuple[Callable[[Any], float], Callable[[Any], object], bool]] = {
+    "an attribute": (lambda m: m.factor, lambda m: setattr(m, "factor", 3.0), True),
+    "a list in a dict": (
+        lambda m: m.state["factors"][0], lambda m: m.state["factors"].__setitem__(0, 3.0), True,
+    ),
+    "a class's": (lambda m: m.kind_factor, lambda m: setattr(Reads, "kind_factor", 3.0), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", READS.values(), ids=READS)
+def test_what_a_forward_reads_is_followed_or_breaks_the_graph(case: Any) -> None:
+    torch._dynamo.reset()
+    read, change, followed = case
+    net = Reads(read).double()
+    fast = compact(net, ALWAYS)
+    compiled = Stepped(torch.compile(fast, backend="aot_eager", fullgraph=followed))
+    x = pixels(4, 3, 6, 6)
+    try:
+        check(Stepped(net), compiled, (x,))
+        assert skips(fast)
+        change(net)
+        check(Stepped(net), compiled, (x,))
+    finally:
+        Reads.kind_factor = 1.0
+
+
+def test_another_batch_is_traced_anew() -> None:
+    torch._dynamo.reset()
+    model = made("a mask for two")
+    fast = compact(copy.deepcopy(model), ALWAYS)
+    compiled = torch.compile(fast, backend="aot_eager", fullgraph=True)
+    for samples in (4, 2, 6):
+        check(Stepped(model), Stepped(compiled), (pixels(samples, 3, 9, 9),))
+        assert skips(fast)
+
+
+def test_arguments_are_passed_on() -> None:
+    torch._dynamo.reset()
+    model = made("mixed")
+    compiled = torch.compile(
+        compact(copy.deepcopy(model), ALWAYS), backend="aot_eager", fullgraph=True
+    )
+    for factor in (1.0, 3.0):
+        torch.manual_seed(1)
+        want = model(pixels(4, 3, 9, 9), factor=factor)
+        torch.manual_seed(1)
+        torch.testing.assert_close(compiled(pixels(4, 3, 9, 9), factor=factor), want)
+
+
+def test_inductor() -> None:
+    torch._dynamo.reset()
+    model = made("a mask for two")
+    fast = compact(copy.deepcopy(model), ALWAYS)
+    check(Stepped(model), Stepped(torch.compile(fast, fullgraph=True)), (pixels(4, 3, 9, 9),))
+    assert skips(fast)
+
+
+def test_autocast() -> None:
+    torch._dynamo.reset()
+    model = made("a mask for two").float()
+    fast = compact(copy.deepcopy(model), ALWAYS)
+    compiled = torch.compile(fast, backend="aot_eager", fullgraph=True)
+    x = pixels(4, 3, 9, 9).float()
+    found = []
+    for one in (model, compiled):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(one(x))
+    assert found[0].dtype is found[1].dtype is torch.bfloat16
+    torch.testing.assert_close(found[1], found[0], rtol=0.05, atol=0.02)
+    assert skips(fast)
+
+
+def test_batch_norm_keeps_the_statistics_of_maps_that_nobody_needs() -> None:
+    torch._dynamo.reset()
+    model = made("batch norm")
+    fast: Any = compact(copy.deepcopy(model), ALWAYS)
+    torch.manual_seed(0)
+    model(pixels(4, 3, 9, 9))
+    torch.manual_seed(0)
+    compiled: Any = torch.compile(fast, backend="aot_eager", fullgraph=True)
+    compiled(pixels(4, 3, 9, 9))
+    there, full = fast[1].running_mean, model[1].running_mean  # type: ignore[index]
+    needed = there != 0
+    assert int(needed.sum()) == 10
+    torch.testing.assert_close(there[needed], full[needed])
+
+
+@pytest.mark.parametrize("channels", [40, 48, 7])
+@pytest.mark.parametrize("share", [1, 2, 6])
+def test_equal_layouts_lie_as_others(channels: int, share: int) -> None:
+    shape = (6, channels, 3, 2)
+    drop = dropping(exact(share), shape, torch.float64)
+    assert isinstance(drop, PatternDrop)
+    torch.manual_seed(4)
+    ahead = drop.draw(CPU).bits
+    torch.manual_seed(4)
+    there = drop.draw_there(CPU).bits
+    assert there.numpy().tolist() == ahead.tolist()
+    kept = drop.kept(0)
+    assert set(ahead.sum(axis=1).tolist()) == {kept.count}
+    assert len(kept.edges) == 6 // share
+    equal, plain = EqualLayout.of(kept, there, 16), Layout.of(ahead, 16)
+    x = pixels(*shape)
+    packed = equal.pack(x)
+    torch.testing.assert_close(packed, convert(x, None, plain, None), rtol=0, atol=0)
+    whole = equal.unpack(packed)
+    torch.testing.assert_close(whole, convert(packed, plain, None, shape), rtol=0, atol=0)
+    torch.testing.assert_close(whole, x * there[..., None, None], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "count"),
+    [
+        (Drop("b c h w -> b c", 0.5, exact="c"), 6),
+        (Drop("b c h w -> c", 0.25, exact="c"), 9),
+        (Drop("b (g k) h w -> b g", 0.5, exact="g", k=3), 6),
+        (Drop("b c h w -> b c", 0.5), 0),
+        (Drop("b c h w -> b c", 0.5, exact="b"), 0),
+        (SpatialDropout2d(0.5, balance=True), 0),
+    ],
+)
+def test_only_an_exact_number_of_maps_is_known_ahead(layer: Drop, count: int) -> None:
+    drop = dropping(layer, (4, 12, 3, 2), torch.float64)
+    assert drop is not None
+    assert drop.kept(0).count == count
+    if count:
+        assert set(drop.draw(CPU).bits.sum(axis=1).tolist()) == {count}

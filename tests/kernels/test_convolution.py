@@ -1,4 +1,4 @@
-"""Convolutions of chosen maps: PyTorch's on masked arrays, and nothing beyond what was chosen."""
+"""Convolutions of chosen maps equal PyTorch's on masked arrays, and touch no other maps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROUNDING = {np.dtype("float32"): 2e-5, np.dtype("float64"): 1e-12}
 
 @dataclass(frozen=True)
 class Case:
-    """A convolution: what each sample reads and makes, sizes, settings and a factor."""
+    """A convolution: the maps that each sample reads and makes, sizes, settings and a factor."""
 
     reads: Bits
     makes: Bits
@@ -40,10 +40,10 @@ class Case:
     dtype: str = "float64"
 
 
-def maps(bits: Bits) -> kernels.Maps:
+def row_index(bits: Bits) -> kernels.RowIndex:
     channels = [np.flatnonzero(row) for row in bits]
     first = np.concatenate([[0], np.cumsum([len(ids) for ids in channels], dtype=np.int64)])
-    return kernels.Maps(first.astype(np.int64), np.concatenate(channels).astype(np.int64))
+    return kernels.RowIndex(first.astype(np.int64), np.concatenate(channels).astype(np.int64))
 
 
 def three(sizes: tuple[int, ...], missing: int) -> Any:
@@ -51,7 +51,7 @@ def three(sizes: tuple[int, ...], missing: int) -> Any:
 
 
 def by_torch(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arrays of a case, and what PyTorch makes of them: output and gradients."""
+    """Return the arrays of a case, and PyTorch's output and gradients."""
     torch = framework("torch")
     own = torch.Generator().manual_seed(0)
 
@@ -77,28 +77,31 @@ def by_torch(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def by_kernels(case: Case, arrays: dict[str, Any], threads: int = 1) -> dict[str, Any]:
-    """The same of packed arrays, whole again."""
+    """Return output and gradients by the kernels, unpacked."""
     out = arrays["grad"].shape
-    window = kernels.Window(
-        three(case.size, 1), three(out[2:], 1), three(case.kernel, 1), three(case.padding, 0),
+    geometry = kernels.Geometry(
+        three(case.size, 1),
+        three(out[2:], 1),
+        three(case.kernel, 1),
+        three(case.padding, 0),
         three(case.dilation, 1),
-    )  # fmt: skip
-    reads, makes = maps(case.reads), maps(case.makes)
-    x = arrays["x"][case.reads].reshape(-1, *window.size)
-    grad = arrays["grad"][case.makes].reshape(-1, *window.out)
-    flat = grad.reshape(len(grad), prod(window.out))
+    )
+    reads, makes = row_index(case.reads), row_index(case.makes)
+    x = arrays["x"][case.reads].reshape(-1, *geometry.size)
+    grad = arrays["grad"][case.makes].reshape(-1, *geometry.out)
+    flat = grad.reshape(len(grad), prod(geometry.out))
     y, dx, dw = (
         np.empty_like(flat),
-        np.empty((len(x), prod(window.size)), x.dtype),
+        np.empty((len(x), prod(geometry.size)), x.dtype),
         np.empty_like(arrays["w"]),
     )
     rest = (case.gain, case.relu, False, threads)
-    kernels.product(y, makes, x, reads, arrays["w"], arrays["b"], window, *rest)
+    kernels.convolve(y, makes, x, reads, arrays["w"], arrays["b"], geometry, *rest)
     none = arrays["b"][:0]
-    back = (window.back, case.gain, False, True, threads)
-    kernels.product(dx, reads, grad, makes, arrays["w"], none, *back)
+    back = (geometry.of_input_gradient, case.gain, False, True, threads)
+    kernels.convolve(dx, reads, grad, makes, arrays["w"], none, *back)
     shape = (*dw.shape[:2], -1)
-    kernels.gradient(dw.reshape(shape), flat, makes, x, reads, window, case.gain, threads)
+    kernels.weight_grad(dw.reshape(shape), flat, makes, x, reads, geometry, case.gain, threads)
     whole = np.zeros(out, y.dtype), np.zeros_like(arrays["x"])
     whole[0][case.makes], whole[1][case.reads] = y.reshape(-1, *out[2:]), dx.reshape(-1, *case.size)
     return {"out": whole[0], "x": whole[1], "w": dw}
@@ -107,7 +110,7 @@ def by_kernels(case: Case, arrays: dict[str, Any], threads: int = 1) -> dict[str
 def check(case: Case, threads: int = 1) -> None:
     arrays, expected = by_torch(case)
     found = by_kernels(case, arrays, threads)
-    # PyTorch has a gradient for the maps that were not read, too.
+    # PyTorch also has a gradient of the maps that were not read.
     expected["x"] = expected["x"] * case.reads.reshape(*case.reads.shape, *[1] * len(case.size))
     for name, want in expected.items():
         limit = ROUNDING[want.dtype] * max(1.0, float(np.abs(want).max(initial=0)))
@@ -134,14 +137,20 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(
         bits(samples, draw(st.integers(1, 40)), rate, seed),
         bits(samples, draw(st.integers(1, 40)), draw(st.sampled_from([0.0, 0.5, 1.0])), seed + 1),
-        size, kernel, padding, dilation, draw(st.sampled_from([1.0, 2.5])), draw(st.booleans()),
-        draw(st.booleans()), draw(st.sampled_from(["float32", "float64"])),
-    )  # fmt: skip
+        size,
+        kernel,
+        padding,
+        dilation,
+        draw(st.sampled_from([1.0, 2.5])),
+        draw(st.booleans()),
+        draw(st.booleans()),
+        draw(st.sampled_from(["float32", "float64"])),
+    )
 
 
 @settings(max_examples=300, deadline=None)
 @given(cases(), st.sampled_from([1, 2]))
-def test_any_convolution_is_torchs(case: Case, threads: int) -> None:
+def test_any_convolution_equals_pytorchs(case: Case, threads: int) -> None:
     check(case, threads)
 
 
@@ -149,18 +158,18 @@ SHARED = bits(1, 64).repeat(4, 0)
 LARGE = {
     "3 x 3": Case(bits(5, 70), bits(5, 90), (32, 32), (3, 3), (1, 1), (1, 1), 2.0),
     "all outputs": Case(bits(3, 70), bits(3, 96, 2), (14, 14), (3, 3), (1, 1), (1, 1)),
-    "many steps of the kernel": Case(bits(2, 40), bits(2, 50), (12, 12), (9, 9), (4, 4), (1, 1)),
+    "a large kernel": Case(bits(2, 40), bits(2, 50), (12, 12), (9, 9), (4, 4), (1, 1)),
     "all inputs": Case(bits(3, 70, 2), bits(3, 90), (14, 14), (3, 3), (1, 1), (1, 1), 2.0),
     "all inputs, few pixels": Case(bits(4, 33, 2), bits(4, 70), (6, 6), (9, 9), (4, 4), (1, 1)),
     "all inputs, an axis": Case(bits(2, 17, 2), bits(2, 20), (500,), (5,), (8,), (4,)),
     "one sample": Case(bits(1, 64), bits(1, 64), (40, 40), (3, 3), (1, 1), (1, 1)),
     "one mask": Case(SHARED, SHARED, (9, 9), (1, 1), (0, 0), (1, 1)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("case", LARGE.values(), ids=LARGE)
-def test_larger_ones_are_torchs(case: Case, threads: int) -> None:
+def test_larger_ones_equal_pytorchs(case: Case, threads: int) -> None:
     check(case, threads)
 
 
@@ -171,8 +180,8 @@ def test_the_number_of_threads_changes_no_bit(case: Case) -> None:
     assert all(np.array_equal(one[name], many[name]) for name in one)
 
 
-def test_what_was_not_chosen_is_not_read() -> None:
-    """Weights between maps that no sample has may be anything."""
+def test_weights_of_maps_that_are_not_chosen_are_not_read() -> None:
+    """They may be NaN."""
     case = LARGE["3 x 3"]
     reads, makes = (np.repeat(b[:1], len(b), 0) for b in (case.reads, case.makes))
     case = Case(reads, makes, case.size, case.kernel, case.padding, case.dilation)
@@ -187,18 +196,27 @@ def test_what_was_not_chosen_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("pixels", [(1, 1), (5, 5), (7, 7), (8, 8), (11, 13)], ids=str)
-def test_nothing_beside_the_output_is_written(pixels: tuple[int, int]) -> None:
+def test_nothing_but_the_output_is_written(pixels: tuple[int, int]) -> None:
     case = Case(bits(2, 9), bits(2, 13), pixels, (3, 3), (1, 1), (1, 1))
     arrays, _ = by_torch(case)
     expected = by_kernels(case, arrays)["out"][case.makes].reshape(-1, prod(pixels))
     held = np.full((len(expected) + 2, expected.shape[1]), 7.0)
     x = arrays["x"][case.reads].reshape(-1, pixels[0], 1, pixels[1])
     size = three(pixels, 1)
-    window = kernels.Window(size, size, (3, 1, 3), (1, 0, 1), (1, 1, 1))
-    kernels.product(
-        held[1:-1], maps(case.makes), x, maps(case.reads), arrays["w"], arrays["b"], window, 1.0,
-        False, False, 1,
-    )  # fmt: skip
+    geometry = kernels.Geometry(size, size, (3, 1, 3), (1, 0, 1), (1, 1, 1))
+    kernels.convolve(
+        held[1:-1],
+        row_index(case.makes),
+        x,
+        row_index(case.reads),
+        arrays["w"],
+        arrays["b"],
+        geometry,
+        1.0,
+        False,
+        False,
+        1,
+    )
     assert np.array_equal(held[1:-1], expected)
     assert (held[[0, -1]] == 7).all()
 
@@ -228,21 +246,24 @@ print(microkernel.ROWS, microkernel.BYTES)
 """
 
 
-def test_registers_of_the_other_size_give_the_same(tmp_path: Path) -> None:
-    """The tile of processors with 512-bit registers where there are none, or the other one."""
+def test_registers_of_another_size_give_the_same(tmp_path: Path) -> None:
+    """Use the tile of processors with 512-bit registers on one without, or the reverse."""
     from mapdrop.kernels.convolution import microkernel
 
     done = subprocess.run(
         [sys.executable, "-c", OTHER_REGISTERS],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True,
-        check=False, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
     assert done.returncode == 0, done.stderr
     other = {4: "8 64", 8: "4 32"}[microkernel.ROWS]
     assert done.stdout.strip() == other
 
 
-def test_compiled_code_is_kept_only_as_long_as_all_of_it_is_the_same() -> None:
-    from mapdrop.kernels.convolution.im2col import copy
+def test_cached_code_is_stale_once_any_source_changed() -> None:
+    from mapdrop.kernels.convolution.im2col import copy_map
 
-    assert copy._cache._cache_file._source_stamp == _sources()
+    assert copy_map._cache._cache_file._source_stamp == _sources()

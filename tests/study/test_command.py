@@ -139,7 +139,7 @@ def test_compact_costs_are_measured_once_for_a_study(
 ) -> None:
     """Each worker's own would make a study that is stopped and goes on another one."""
     from mapdrop.study import workers
-    from mapdrop.torch.compact import measured
+    from mapdrop.torch.compact import calibrate
 
     given: list[Any] = []
     processes = workers.processes
@@ -151,10 +151,10 @@ def test_compact_costs_are_measured_once_for_a_study(
     def other() -> Any:
         """Another busy moment, with other figures."""
         assert torch.get_num_threads() == 1
-        return replace(measured(), call=1e-4 * (2 + len(given)))
+        return replace(calibrate(), call=1e-4 * (2 + len(given)))
 
     monkeypatch.setattr(workers, "processes", watched)
-    monkeypatch.setattr("mapdrop.study.study.measured", other)
+    monkeypatch.setattr("mapdrop.study.study.calibrate", other)
     arguments = [*SMALL, "--drops", "none,spatial+compact", "--out", str(tmp_path / "out")]
     for seeds in (1, 2):
         assert call("scenes", *arguments, f"--seeds={seeds}").exit_code == 0

@@ -210,7 +210,7 @@ def test_a_compact_condition_is_trained_and_timed_compact(
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine's on which skipping pays; this one may be busy while it is measured."""
-    monkeypatch.setattr(lowering, "measured", lambda: Costs(own=1e12, least=0.0))
+    monkeypatch.setattr(lowering, "calibrate", lambda: Costs(own=1e12, least=0.0))
 
 
 @pytest.mark.usefixtures("costs")
@@ -244,7 +244,7 @@ def test_a_run_is_decided_by_the_study_s_costs(
     def measured() -> Costs:
         raise AssertionError("measured by itself")
 
-    monkeypatch.setattr(lowering, "measured", measured)
+    monkeypatch.setattr(lowering, "calibrate", measured)
     savings = []
     for costs in (Costs(own=1e12, least=0.0), Costs(own=1e3, flops=1e15)):
         settings = Settings(costs=costs)

@@ -1,4 +1,4 @@
-"""Fast makers of the specification's bits. Nothing above this floor knows how they are made."""
+"""Compiled kernels for masks and convolutions. Callers do not know which compiler made them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import ModuleType
 
 @cache
 def for_cpu() -> ModuleType | None:
-    """The compiled CPU kernels, or None where Numba is not installed (or does not import)."""
+    """Return the compiled CPU kernels; None if Numba is not installed or does not import."""
     if importlib.util.find_spec("numba") is None:
         return None
     try:
@@ -29,12 +29,12 @@ def for_cpu() -> ModuleType | None:
 
 @cache
 def for_gpu() -> ModuleType | None:
-    """The compiled GPU kernels, or None where Triton is not installed, or came too late."""
+    """Return the compiled GPU kernels; None if Triton is missing, or TensorFlow came first."""
     if importlib.util.find_spec("triton") is None:
         return None
     if "tensorflow" in sys.modules and "triton" not in sys.modules:
-        # Both bring an LLVM, and Triton's ends the process if it finds the other's options there
-        # (Triton 3.9, TensorFlow 2.21); in the other order they get along.
+        # Both contain an LLVM. Triton's ends the process if it finds the options of TensorFlow's
+        # (Triton 3.9, TensorFlow 2.21); in the other order they work together.
         warnings.warn(
             "TensorFlow was imported before Triton, which would end this process, so mapdrop drops"
             " by plain operations on GPUs. To have its kernels, import triton first.",
@@ -47,17 +47,17 @@ def for_gpu() -> ModuleType | None:
 
 @cache
 def for_convolution() -> ModuleType | None:
-    """The compiled convolutions, or None where there are no compiled kernels."""
+    """Return the compiled convolutions; None if there are no compiled kernels."""
     return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.convolution")
 
 
 @cache
 def for_small() -> ModuleType | None:
-    """The compiled kernels for few values, or None where there are no compiled kernels."""
+    """Return the compiled kernels for few values; None if there are no compiled kernels."""
     return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.small")
 
 
 @cache
-def for_weights() -> ModuleType | None:
-    """The compiled choosing of weights, or None where there are no compiled kernels."""
+def for_gather() -> ModuleType | None:
+    """Return the compiled gather of weights; None if there are no compiled kernels."""
     return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.gather")

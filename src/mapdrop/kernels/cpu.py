@@ -1,7 +1,7 @@
 """The specification's coins and their use, compiled for the CPU by Numba.
 
-Compiled on first use and cached on disk. The loops are written for the vectoriser: ten rounds
-unrolled by hand, a small tile of words, and contiguous runs for each thread.
+They are compiled on first use and cached on disk. The loops are written for the vectoriser: ten
+rounds unrolled by hand, a small tile of words, and contiguous runs for each thread.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Loops = tuple[tuple[int, int], ...]  # (size, step of the coin's number), outerm
 U32, U64 = np.uint32, np.uint64
 _M0, _M1, _W0, _W1 = U64(0xD251_1F53), U64(0xCD9E_8D57), U32(0x9E37_79B9), U32(0xBB67_AE85)
 _S = U64(32)
-_BLOCKS = 64  # Philox blocks in a tile: 1 KiB of words, which stays in the first cache.
+_BLOCKS = 64  # Philox blocks in a tile: 1 KiB of words, which stays in the L1 cache.
 _TILE = 4 * _BLOCKS
 _GRAIN = 1 << 17  # Values below which another thread costs more than it saves.
-_SHORT = 256  # Values of a row up to which a branch for it costs more than it saves.
-_PIECE = 1 << 14  # Words of a run that are one unit of work.
-_FEW = _TILE // 4  # Words up to which drawing just their blocks beats drawing a whole tile.
+_SHORT = 256  # A row of up to so many values is masked: a branch would cost more than it saves.
+_PIECE = 1 << 14  # Words in a unit of work, which is a run or a piece of one.
+_FEW = _TILE // 4  # For up to so many words, drawing their blocks beats drawing a whole tile.
 _ROWS = 64  # Rows, and columns, of the tile in which a transposed mask is read.
 
 
@@ -66,8 +66,8 @@ def _draw(tile: Any, block: Any, key: Any, step: Any) -> None:
 
 
 @compiled()
-def _draw_apart(tile: Any, block: Any, gap: Any, key: Any, step: Any) -> None:
-    """Fill the tile's quarters with the four words each of the blocks `gap` apart."""
+def _draw_strided(tile: Any, block: Any, gap: Any, key: Any, step: Any) -> None:
+    """Draw blocks `gap` apart: the i-th quarter of the tile gets the i-th word of each."""
     k, m = U32(key), U32(key >> _S)
     c, d = U32(step), U32(step >> _S)
     for j in range(_BLOCKS):
@@ -94,7 +94,7 @@ def _words(out: Any, start: Any, key: Any, step: Any, low: int, high: int) -> No
 
 @compiled()
 def _runs(out: Any, starts: Any, run: int, key: Any, step: Any, low: int, high: int) -> None:
-    """The words of runs of consecutive coins. A unit of work is a piece of a run."""
+    """Write the words of runs of consecutive coins. A unit of work is a piece of a run."""
     tile = np.empty(_TILE, U32)
     k, m = U32(key), U32(key >> _S)
     c, d = U32(step), U32(step >> _S)
@@ -123,7 +123,7 @@ def _runs(out: Any, starts: Any, run: int, key: Any, step: Any, low: int, high: 
 
 @compiled()
 def _coins(out: Any, key: Any, step: Any, limit: Any, low: int, high: int) -> None:
-    """1 where the word is `limit` or more. `low` is a multiple of the tile."""
+    """Write 1 where the word is at least `limit`. `low` is a multiple of the tile."""
     tile = np.empty(_TILE, U32)
     for at in range(low, high, _TILE):
         _draw(tile, U64(at >> 2), key, step)
@@ -132,15 +132,15 @@ def _coins(out: Any, key: Any, step: Any, limit: Any, low: int, high: int) -> No
             part[j] = tile[j] >= limit
 
 
-# In place, x is None below and the kernel is compiled for one array: with two that may be the same,
-# the compiler would not vectorise.
+# In place, x is None below, and the kernel is compiled for one array. With two that may overlap the
+# compiler would not vectorise.
 
 
 @compiled()
 def _elements(
     x: Any, y: Any, first: Any, key: Any, step: Any, limit: Any, scale: Any, low: int, high: int
 ) -> None:
-    """A coin for each value, in the order of memory: the mask itself is never stored.
+    """Drop with a coin for each value, in the order of memory. The mask is never stored.
 
     `first` is the number of the Philox block of the first four coins, here and below.
     """
@@ -156,7 +156,7 @@ def _elements(
 
 
 @compiled()
-def _crosswise(
+def _elements_transposed(
     x: Any,
     y: Any,
     first: Any,
@@ -169,10 +169,10 @@ def _crosswise(
     low: int,
     high: int,
 ) -> None:
-    """A coin for each value, where neighbours in memory are `steps[-1]` coins apart.
+    """Drop with a coin for each value, of which neighbours in memory are `steps[-1]` coins apart.
 
-    The four coins of a Philox block lie in four neighbouring rows, so that blocks are drawn for a
-    run of four rows at once. A unit of work is four rows; loops are as for `_apply`.
+    The four coins of a Philox block belong to four neighbouring rows, so that blocks are drawn for
+    four rows at once. A unit of work is four rows. The loops are as for `_apply`.
     """
     tile = np.empty(_TILE, U32)
     zero = y.dtype.type(0)
@@ -185,7 +185,7 @@ def _crosswise(
             rest //= sizes[axis]
         for left in range(0, inner, _BLOCKS):
             n = min(_BLOCKS, inner - left)
-            _draw_apart(tile, first + U64(base) + U64(left) * gap, gap, key, step)
+            _draw_strided(tile, first + U64(base) + U64(left) * gap, gap, key, step)
             for lane in range(4):
                 at = (unit * 4 + lane) * inner + left
                 words = tile[lane * _BLOCKS : lane * _BLOCKS + n]
@@ -200,11 +200,11 @@ def _crosswise(
 def _apply(
     x: Any, y: Any, raw: Any, coins: Any, scale: Any, sizes: Any, steps: Any, low: int, high: int
 ) -> None:
-    """Coins that values share, or whose order differs from the memory's.
+    """Drop with coins that values share, or whose order is not that of memory.
 
     Memory is walked in order: `sizes` are the loops from the outermost to the innermost, `steps`
-    the coin number's step along each. A unit of work is a tile of up to 64 rows. `raw` is y as
-    unsigned integers.
+    the step of the coin's number along each. A unit of work is a tile of up to 64 rows. `raw` is y
+    as unsigned integers.
     """
     zero = y.dtype.type(0)
     inner, step = sizes[-1], steps[-1]
@@ -218,7 +218,7 @@ def _apply(
             base += rest % sizes[axis] * steps[axis]
             rest //= sizes[axis]
         if x is not None and step == 0 and inner <= _SHORT:
-            # A mask for the row's bits: to branch for each row takes longer than its values do.
+            # The coin masks the row's bits: a branch would take longer than its values.
             for row in range(first, min(first + _ROWS, rows)):
                 mask = raw.dtype.type(0) - raw.dtype.type(coins[base + row * row_step])
                 at = (outer * rows + row) * inner
@@ -254,7 +254,7 @@ def _apply(
 def _erode(
     source: Any, target: Any, n: int, inner: int, k: int, first: int, last: int, low: int, high: int
 ) -> None:
-    """A place stays kept where no centre between `first` and `last` has it in its block of k."""
+    """Keep a place unless a dropped centre from `first` to `last` has it in its block of k."""
     for outer in range(low, high):
         base = outer * n * inner
         target[base : base + n * inner] = 1
@@ -269,14 +269,14 @@ def _erode(
 
 
 def words(count: int, key: int, step: int, start: int = 0, threads: int = 1) -> spec.Words:
-    """The same as `coins.all_words`."""
+    """Return the words of `count` coins from number `start` on."""
     out = np.empty(count, U32)
     spread(_words, count, threads, _GRAIN, _TILE, out, U64(start), U64(key), U64(step))
     return out
 
 
 def runs(starts: NDArray[np.uint64], run: int, key: int, step: int, threads: int = 1) -> spec.Words:
-    """The words of the `run` coins from each of `starts` on: shape (number of runs, run)."""
+    """Return the words of `run` coins from each of `starts` on, of shape (runs, run)."""
     out = np.empty((len(starts), run), U32)
     units, grain = len(starts) * -(-run // _PIECE), max(1, _GRAIN // max(1, min(run, _PIECE)))
     spread(_runs, units, threads, grain, 1, out.reshape(-1), starts, run, U64(key), U64(step))
@@ -325,10 +325,10 @@ def elements(
     loops: Loops,
     threads: int,
 ) -> bool:
-    """y = x dropped with a coin for each value, if the loops' order allows to draw it on the way.
+    """y = x dropped with a coin for each value, drawn on the way. Return whether that was done.
 
-    x and y are flat, in the order of memory; `first` is the number of the first coin. False where
-    nothing was done.
+    It cannot be done for every order of loops. x and y are flat, in the order of memory; `first` is
+    the number of the first coin.
     """
     if first % 4:
         return False
@@ -342,7 +342,7 @@ def elements(
     if row_step != 1 or not whole_blocks:
         return False
     units, grain = x.size // inner // 4, max(1, _GRAIN // (4 * inner))
-    spread(_crosswise, units, threads, grain, 1, source, y, *law, *_arrays(loops))
+    spread(_elements_transposed, units, threads, grain, 1, source, y, *law, *_arrays(loops))
     return True
 
 
@@ -354,10 +354,10 @@ def apply(
     loops: Loops,
     threads: int,
 ) -> None:
-    """y = x where `coins` keep it, times the scale; x and y flat, in the order of memory."""
+    """y = x * scale where `coins` keep it, else 0. x and y are flat, in the order of memory."""
     sizes, steps = _arrays(((1, 0),) * (2 - len(loops)) + loops)
     units = int(np.prod(sizes[:-2])) * -(-int(sizes[-2]) // _ROWS)
-    # Little more than a copy: another thread pays later than where words are drawn.
+    # This is little more than a copy, so that a thread needs more values than to draw words.
     grain = max(1, 8 * _GRAIN * units // max(x.size, 1))
     spread(
         _apply,

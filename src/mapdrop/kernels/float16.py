@@ -1,7 +1,7 @@
-"""Floats in compiled CPU code. 16-bit ones: as float32 times a scale, rounded once, to even.
+"""Arithmetic of floats in compiled CPU code: 16-bit ones are widened, and rounded once, to even.
 
-Numba has no 16-bit floats on the CPU. Arrays of them come as integers of the same bits: float16 as
-uint16, bfloat16 as int16, so that the type tells which it is.
+Numba has no 16-bit floats on the CPU. Arrays of them are passed as integers of the same bits:
+float16 as uint16, bfloat16 as int16, so that the two differ in type.
 """
 
 from __future__ import annotations
@@ -17,31 +17,33 @@ from numba.extending import intrinsic, overload
 U32 = np.uint32
 
 
-@cache  # To ask the processor takes six times as long as to drop a small array.
+@cache  # To query the processor takes six times as long as to drop a small array.
 def float16_in_hardware() -> bool:
-    """Whether this processor converts float16 itself (else LLVM would call what is not there)."""
+    """Return whether this processor converts float16. Else LLVM would call a missing function."""
     features = binding.get_host_cpu_features()
     return bool(features.get("f16c") or features.get("fp16") or features.get("fullfp16"))
 
 
-@intrinsic
-def _widen(typing: Any, bits: Any) -> Any:
+def _emit_widen(typing: Any, bits: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
 
     return types.float32(types.uint16), emit
 
 
-@intrinsic
-def _narrow(typing: Any, value: Any) -> Any:
+def _emit_narrow(typing: Any, value: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
 
     return types.uint16(types.float32), emit
 
 
+_widen: Any = intrinsic(_emit_widen)
+_narrow: Any = intrinsic(_emit_narrow)
+
+
 def times(value: Any, scale: Any) -> Any:
-    """`value` times `scale` in compiled code, for every kind of float that an array can hold."""
+    """Return value * scale in compiled code, for every kind of float that an array can hold."""
     raise TypeError("for compiled code only")
 
 
@@ -51,19 +53,19 @@ def _times(value: Any, scale: Any) -> Any:
         return value * scale
 
     def float16(value: Any, scale: Any) -> Any:
-        return _narrow(_widen(value) * scale)  # type: ignore[call-arg]
+        return _narrow(_widen(value) * scale)
 
     def bfloat16(value: Any, scale: Any) -> Any:
         wide = U32(U32(value) << U32(16)).view(np.float32) * scale
         bits = np.float32(wide).view(np.uint32)
-        # A NaN's lower half is 0 here, so that rounding does not carry it into infinity.
+        # The lower half of a NaN's bits is 0 here, so that rounding does not make it infinite.
         return np.int16((bits + U32(0x7FFF) + ((bits >> U32(16)) & U32(1))) >> U32(16))
 
     return {types.uint16: float16, types.int16: bfloat16}.get(value, product)
 
 
 def bits(value: Any) -> Any:
-    """The bits of a float that an array can hold, as an unsigned integer, in compiled code."""
+    """Return the bits of a float as an unsigned integer, in compiled code."""
     raise TypeError("for compiled code only")
 
 

@@ -1,7 +1,7 @@
-"""Chosen rows and columns of a weight, compiled for the CPU by Numba.
+"""Gather rows and columns of a weight, and add them back, compiled for the CPU by Numba.
 
-A weight is seen as (rows, columns, inner), where inner is the kernel's size. A number one too large
-chooses zeros, and is left out on the way back.
+A weight is seen as (rows, columns, inner), where inner is the kernel's size. An index one past the
+end gathers zeros; nothing is added back for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _GRAIN = 1 << 16  # Values below which another thread costs more than it saves.
 
 
 @compiled()
-def _choose(out: Any, source: Any, rows: Any, columns: Any, gain: Any, low: int, high: int) -> None:
+def _gather(out: Any, source: Any, rows: Any, columns: Any, gain: Any, low: int, high: int) -> None:
     inner = source.shape[2]
     for i in range(low, high):
         target = out[i].reshape(-1)
@@ -27,7 +27,7 @@ def _choose(out: Any, source: Any, rows: Any, columns: Any, gain: Any, low: int,
             to, at = j * inner, columns[j] * inner
             if columns[j] >= source.shape[1]:
                 target[to : to + inner] = 0
-            elif inner == 9:  # Known sizes are unrolled, which is twice as fast.
+            elif inner == 9:  # A constant is unrolled, which is twice as fast.
                 for k in range(9):
                     target[to + k] = line[at + k] * gain
             elif inner == 1:
@@ -38,7 +38,7 @@ def _choose(out: Any, source: Any, rows: Any, columns: Any, gain: Any, low: int,
 
 
 @compiled()
-def _add(total: Any, part: Any, rows: Any, columns: Any, low: int, high: int) -> None:
+def _scatter_add(total: Any, part: Any, rows: Any, columns: Any, low: int, high: int) -> None:
     inner = total.shape[2]
     for i in range(low, high):
         if rows[i] >= total.shape[0]:
@@ -59,15 +59,15 @@ def _add(total: Any, part: Any, rows: Any, columns: Any, low: int, high: int) ->
                     target[to + k] += line[at + k]
 
 
-def choose(out: Any, source: Any, rows: Any, columns: Any, gain: float, threads: int) -> None:
+def gather(out: Any, source: Any, rows: Any, columns: Any, gain: float, threads: int) -> None:
     """out[i, j] = source[rows[i], columns[j]] * gain."""
     scale = source.dtype.type(gain)
-    _spread(_choose, out, threads, out, source, rows, columns, scale)
+    _spread(_gather, out, threads, out, source, rows, columns, scale)
 
 
-def add(total: Any, part: Any, rows: Any, columns: Any, threads: int) -> None:
-    """total[rows[i], columns[j]] += part[i, j]. Rows are different from each other."""
-    _spread(_add, part, threads, total, part, rows, columns)
+def scatter_add(total: Any, part: Any, rows: Any, columns: Any, threads: int) -> None:
+    """total[rows[i], columns[j]] += part[i, j]. No row may occur twice."""
+    _spread(_scatter_add, part, threads, total, part, rows, columns)
 
 
 def _spread(work: Any, array: Any, threads: int, *args: Any) -> None:

@@ -1,10 +1,9 @@
 """The specification's coins and their use, compiled for GPUs by Triton.
 
-Values are taken as they lie in memory: a dense piece, whatever its axes are called. Where coins
-lie as the values do, one kernel draws and applies them, and nothing is read beside x. Elsewhere
-coins are made first, a byte each, and every value looks up its own; there are far fewer of them, or
-(blocks) their neighbours have to see them anyway. Seed and step are read on the device: the host
-never waits.
+The kernels see a dense piece of memory, whatever its axes are. If coins have the order of the
+values, one kernel draws and applies them, and reads nothing but x. Otherwise coins are drawn first,
+a byte each, and every value looks up its own. There are far fewer of them then, or their neighbours
+need them too (blocks). Seed and step are read on the device, so that the host never waits.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ import triton.language as tl
 from torch import Tensor
 
 LOOPS = 5
-"""Of the values' memory, from the outermost on; what has more is not for these kernels."""
+"""The loops over memory that `apply` can do at most."""
 
 Words = tuple[int, int, int, int]
-"""A stream's name, hashed."""
+"""The hash of a stream's name."""
 
-_BLOCKS = 256  # Philox blocks of a program, which are four values each.
-_VALUES = 1024  # Values of a program that looks coins up.
+_BLOCKS = 256  # Philox blocks of a program, of four values each.
+_VALUES = 1024  # Values of a program that looks up coins.
 
-# Numbers for which a kernel is not compiled again where they are 1, or divisible by 16.
-_WORDS = ["s0", "s1", "s2", "s3", "first", "threshold"]
-_SPANS = ["inner", "n", "first", "last", "before", "after"]
-_WALK = ["n0", "n1", "n2", "n3", "n4", "t0", "t1", "t2", "t3", "t4"]
+# Arguments for which a kernel is not compiled again if they are 1, or divisible by 16.
+_WORD_ARGUMENTS = ["s0", "s1", "s2", "s3", "first", "threshold"]
+_BLOCK_ARGUMENTS = ["inner", "n", "first", "last", "before", "after"]
+_LOOP_ARGUMENTS = ["n0", "n1", "n2", "n3", "n4", "t0", "t1", "t2", "t3", "t4"]
 
 
 @triton.jit
-def _key(ticket, s0, s1, s2, s3, STREAM: tl.constexpr):
-    """The low and high word of the key: the seed, or what a stream's name makes of it."""
-    seed = tl.load(ticket)
+def _key(seed_words, s0, s1, s2, s3, STREAM: tl.constexpr):
+    """Return the low and high word of the key: the seed, hashed with the stream if there is one."""
+    seed = tl.load(seed_words)
     low, high = seed.to(tl.uint32), (seed >> 32).to(tl.uint32)
     if STREAM:
         words = tl.philox_impl(
@@ -47,15 +46,23 @@ def _key(ticket, s0, s1, s2, s3, STREAM: tl.constexpr):
 
 @triton.jit
 def _words(
-    ticket, s0, s1, s2, s3, start, BLOCKS: tl.constexpr, STREAM: tl.constexpr, STEP: tl.constexpr
+    seed_words,
+    s0,
+    s1,
+    s2,
+    s3,
+    start,
+    BLOCKS: tl.constexpr,
+    STREAM: tl.constexpr,
+    STEP: tl.constexpr,
 ):
-    """The words of 4 * BLOCKS coins from number `start`, a multiple of four, on."""
-    low, high = _key(ticket, s0, s1, s2, s3, STREAM)
+    """Return the words of 4 * BLOCKS coins from number `start` on, a multiple of four."""
+    low, high = _key(seed_words, s0, s1, s2, s3, STREAM)
     block = (start >> 2) + tl.arange(0, BLOCKS)
     c0, c1 = block.to(tl.uint32), (block >> 32).to(tl.uint32)
     c2, c3 = tl.zeros_like(c0), tl.zeros_like(c0)
     if STEP:
-        step = tl.load(ticket + 1)
+        step = tl.load(seed_words + 1)
         c2, c3 = c2 + step.to(tl.uint32), c3 + (step >> 32).to(tl.uint32)
     a, b, c, d = tl.philox_impl(c0, c1, c2, c3, low, high)
     return tl.interleave(tl.interleave(a, c), tl.interleave(b, d))
@@ -63,16 +70,16 @@ def _words(
 
 @triton.jit
 def _dropped(value, kept, scale):
-    """Kept values times the scale, rounded once; +0 for the others, whatever they are.
+    """Return kept values times the scale, rounded once, and +0 for all others.
 
-    bfloat16 comes as int16 of the same bits. It is rounded here, to nearest and even: Triton's
-    interpreter, in which these kernels are held against the specification, cuts it off instead.
+    bfloat16 is passed as int16 of the same bits. It is rounded here, to nearest and even: Triton's
+    interpreter, in which these kernels are compared with the specification, truncates instead.
     """
     if value.dtype == tl.int16:
         wide = (value.to(tl.int32) << 16).to(tl.float32, bitcast=True) * scale
         bits = wide.to(tl.uint32, bitcast=True)
         near = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-        # Adding could carry a NaN over into an infinity, or a number.
+        # The sum could turn a NaN into an infinity, or a number.
         near = tl.where(wide == wide, near, (bits >> 16) | 0x40)
         scaled = near.to(tl.int16)
     else:
@@ -80,57 +87,86 @@ def _dropped(value, kept, scale):
     return tl.where(kept, scaled, tl.zeros_like(scaled))
 
 
-@triton.jit(do_not_specialize=_WORDS)
+@triton.jit(do_not_specialize=_WORD_ARGUMENTS)
 def _elements(
-    x, out, ticket, s0, s1, s2, s3, first, count, threshold, scale,
-    LEAD: tl.constexpr, BLOCKS: tl.constexpr, STREAM: tl.constexpr, STEP: tl.constexpr,
-):  # fmt: skip
+    x,
+    out,
+    seed_words,
+    s0,
+    s1,
+    s2,
+    s3,
+    first,
+    count,
+    threshold,
+    scale,
+    LEAD: tl.constexpr,
+    BLOCKS: tl.constexpr,
+    STREAM: tl.constexpr,
+    STEP: tl.constexpr,
+):
     """out = x dropped, where value i of the memory has coin `first` + LEAD + i."""
     start = tl.program_id(0).to(tl.int64) * (4 * BLOCKS)
-    words = _words(ticket, s0, s1, s2, s3, first + start, BLOCKS, STREAM, STEP)
+    words = _words(seed_words, s0, s1, s2, s3, first + start, BLOCKS, STREAM, STEP)
     place = start - LEAD + tl.arange(0, 4 * BLOCKS)
     there = place < count
-    if LEAD:  # A constant, because without it loads and stores are of four values at a time.
+    if LEAD:  # A constant: without it, loads and stores are of four values at a time.
         there = there & (place >= 0)
     value = tl.load(x + place, mask=there, other=0)
     kept = words.to(tl.int64) >= threshold
     tl.store(out + place, _dropped(value, kept, scale), mask=there)
 
 
-@triton.jit(do_not_specialize=_WORDS)
+@triton.jit(do_not_specialize=_WORD_ARGUMENTS)
 def _draw(
-    out, ticket, s0, s1, s2, s3, count, threshold,
-    BLOCKS: tl.constexpr, STREAM: tl.constexpr, STEP: tl.constexpr,
-):  # fmt: skip
-    """out: a byte for each coin, 1 where its word is at least the threshold."""
+    out,
+    seed_words,
+    s0,
+    s1,
+    s2,
+    s3,
+    count,
+    threshold,
+    BLOCKS: tl.constexpr,
+    STREAM: tl.constexpr,
+    STEP: tl.constexpr,
+):
+    """out = a byte for each coin, 1 where its word is at least the threshold."""
     start = tl.program_id(0).to(tl.int64) * (4 * BLOCKS)
-    words = _words(ticket, s0, s1, s2, s3, start, BLOCKS, STREAM, STEP)
+    words = _words(seed_words, s0, s1, s2, s3, start, BLOCKS, STREAM, STEP)
     place = start + tl.arange(0, 4 * BLOCKS)
     kept = words.to(tl.int64) >= threshold
     tl.store(out + place, kept.to(tl.int8), mask=place < count)
 
 
-@triton.jit(do_not_specialize=_WORDS)
+@triton.jit(do_not_specialize=_WORD_ARGUMENTS)
 def _pack(
-    out, ticket, s0, s1, s2, s3, count, threshold,
-    BLOCKS: tl.constexpr, STREAM: tl.constexpr, STEP: tl.constexpr,
-):  # fmt: skip
-    """out: a bit for each coin, 32 in a number from the lowest on, `count` numbers."""
+    out,
+    seed_words,
+    s0,
+    s1,
+    s2,
+    s3,
+    count,
+    threshold,
+    BLOCKS: tl.constexpr,
+    STREAM: tl.constexpr,
+    STEP: tl.constexpr,
+):
+    """out = a bit for each coin, 32 to a number from the lowest bit on, `count` numbers."""
     start = tl.program_id(0).to(tl.int64) * (4 * BLOCKS)
-    words = _words(ticket, s0, s1, s2, s3, start, BLOCKS, STREAM, STEP)
+    words = _words(seed_words, s0, s1, s2, s3, start, BLOCKS, STREAM, STEP)
     kept = (words.to(tl.int64) >= threshold).to(tl.int32)
     bits = tl.reshape(kept, (BLOCKS // 8, 32)) << tl.arange(0, 32)[None, :]
     place = (start >> 5) + tl.arange(0, BLOCKS // 8)
     tl.store(out + place, tl.sum(bits, axis=1), mask=place < count)
 
 
-@triton.jit(do_not_specialize=_SPANS)
-def _clear(
-    source, out, count, inner, n, first, last, before, after, VALUES: tl.constexpr
-):  # fmt: skip
-    """out: 0 wherever a 0 of `source` is near along an axis of size n and stride `inner`.
+@triton.jit(do_not_specialize=_BLOCK_ARGUMENTS)
+def _clear(source, out, count, inner, n, first, last, before, after, VALUES: tl.constexpr):
+    """out = 0 wherever a 0 of `source` is near along an axis of size n and stride `inner`.
 
-    Near is from `before` places earlier to `after` later; zeros count between `first` and `last`.
+    Near means from `before` places earlier to `after` later. Zeros count from `first` to `last`.
     """
     place = tl.program_id(0).to(tl.int64) * VALUES + tl.arange(0, VALUES)
     there = place < count
@@ -143,13 +179,27 @@ def _clear(
     tl.store(out + place, kept, mask=there)
 
 
-@triton.jit(do_not_specialize=_WALK)
+@triton.jit(do_not_specialize=_LOOP_ARGUMENTS)
 def _apply(
-    x, out, coins, count, scale,
-    n0, n1, n2, n3, n4, t0, t1, t2, t3, t4,
-    LARGE: tl.constexpr, VALUES: tl.constexpr,
-):  # fmt: skip
-    """out = x dropped by coins that are looked up; memory is five loops of sizes n, steps t."""
+    x,
+    out,
+    coins,
+    count,
+    scale,
+    n0,
+    n1,
+    n2,
+    n3,
+    n4,
+    t0,
+    t1,
+    t2,
+    t3,
+    t4,
+    LARGE: tl.constexpr,
+    VALUES: tl.constexpr,
+):
+    """out = x dropped by coins that are looked up. Memory is five loops of sizes n, steps t."""
     base = tl.program_id(0).to(tl.int64) * VALUES
     place = base + tl.arange(0, VALUES)
     there = place < count
@@ -170,64 +220,103 @@ def _apply(
 
 
 def elements(
-    x: Tensor, out: Tensor, ticket: Tensor, stream: Words | None, first: int, threshold: int,
+    x: Tensor,
+    out: Tensor,
+    seed_words: Tensor,
+    stream: Words | None,
+    first: int,
+    threshold: int,
     scale: float,
-) -> None:  # fmt: skip
+) -> None:
     """out = x dropped, where the values' memory has the coins from number `first` on.
 
     Args:
         x, out: dense, of one layout; they may be the same.
-        ticket: [seed] or [seed, step], int64, where x is.
+        seed_words: [seed] or [seed, step], int64, on the device of x.
         stream: its words, or None.
-        threshold: dropped is a word below it, of 0 to 2**32.
-        scale: of kept values, as float32 has it.
+        first: see above.
+        threshold: words below it are dropped, from 0 to 2**32.
+        scale: of kept values, rounded to float32.
     """
     count, lead = x.numel(), first & 3
     _elements[(triton.cdiv(count + lead, 4 * _BLOCKS),)](
-        _raw(x), _raw(out), ticket, *(stream or (0,) * 4), first - lead, count, threshold, scale,
-        LEAD=lead, BLOCKS=_BLOCKS, STREAM=stream is not None, STEP=ticket.numel() > 1,
-    )  # fmt: skip
+        _raw(x),
+        _raw(out),
+        seed_words,
+        *(stream or (0,) * 4),
+        first - lead,
+        count,
+        threshold,
+        scale,
+        LEAD=lead,
+        BLOCKS=_BLOCKS,
+        STREAM=stream is not None,
+        STEP=seed_words.numel() > 1,
+    )
 
 
-def drawn(shape: tuple[int, ...], ticket: Tensor, stream: Words | None, threshold: int) -> Tensor:
-    """Coins of a whole space, int8: 1 where the word is at least the threshold."""
-    made = torch.empty(shape, dtype=torch.int8, device=ticket.device)
+def drawn(
+    shape: tuple[int, ...], seed_words: Tensor, stream: Words | None, threshold: int
+) -> Tensor:
+    """Return the coins of a shape, int8: 1 where the word is at least the threshold."""
+    made = torch.empty(shape, dtype=torch.int8, device=seed_words.device)
     if count := made.numel():
         _draw[(triton.cdiv(count, 4 * _BLOCKS),)](
-            made, ticket, *(stream or (0,) * 4), count, threshold,
-            BLOCKS=_BLOCKS, STREAM=stream is not None, STEP=ticket.numel() > 1,
-        )  # fmt: skip
+            made,
+            seed_words,
+            *(stream or (0,) * 4),
+            count,
+            threshold,
+            BLOCKS=_BLOCKS,
+            STREAM=stream is not None,
+            STEP=seed_words.numel() > 1,
+        )
     return made
 
 
-def packed(count: int, ticket: Tensor, stream: Words | None, threshold: int) -> Tensor:
-    """The first `count` coins, int32: a bit for each, 1 where the word is at least the threshold.
+def packed(count: int, seed_words: Tensor, stream: Words | None, threshold: int) -> Tensor:
+    """Return the first `count` coins, int32: a bit is 1 if its word is at least the threshold.
 
     The lowest bit of a number is its first coin. Bits after the last coin may have any value.
     """
-    made = torch.empty(triton.cdiv(count, 32), dtype=torch.int32, device=ticket.device)
+    made = torch.empty(triton.cdiv(count, 32), dtype=torch.int32, device=seed_words.device)
     if count:
         _pack[(triton.cdiv(count, 4 * _BLOCKS),)](
-            made, ticket, *(stream or (0,) * 4), made.numel(), threshold,
-            BLOCKS=_BLOCKS, STREAM=stream is not None, STEP=ticket.numel() > 1,
-        )  # fmt: skip
+            made,
+            seed_words,
+            *(stream or (0,) * 4),
+            made.numel(),
+            threshold,
+            BLOCKS=_BLOCKS,
+            STREAM=stream is not None,
+            STEP=seed_words.numel() > 1,
+        )
     return made
 
 
 def cleared(coins: Tensor, spans: Sequence[tuple[int, int, int, int, int]]) -> Tensor:
-    """Coins of which each is 0 where a 0 of `coins` is the centre of a block that it lies in.
+    """Return coins that are 0 wherever a 0 of `coins` is the centre of a block around them.
 
     Args:
-        spans: as `mapdrop.spec.reference.spans` gives them: axis, block's size, axis's size,
-            first and last place of a centre.
+        coins: of centres.
+        spans: what `mapdrop.spec.reference.spans` returns: axis, block size, axis size, first and
+            last place of a centre.
     """
     for axis, size, n, first, last in spans:
         made = torch.empty_like(coins)
         if coins.numel():
             _clear[(triton.cdiv(coins.numel(), _VALUES),)](
-                coins, made, coins.numel(), coins.stride(axis), n, first, last,
-                size - size // 2 - 1, size // 2, VALUES=_VALUES,
-            )  # fmt: skip
+                coins,
+                made,
+                coins.numel(),
+                coins.stride(axis),
+                n,
+                first,
+                last,
+                size - size // 2 - 1,
+                size // 2,
+                VALUES=_VALUES,
+            )
         coins = made
     return coins
 
@@ -240,19 +329,25 @@ def apply(
     Args:
         x, out: dense, of one layout; they may be the same.
         coins: dense, int8 or bool.
-        loops: at most `LOOPS` of them over the memory, outermost first: a size, and the step in the
-            number of the coin.
-        scale: of kept values, as float32 has it.
+        loops: at most `LOOPS` loops over memory, outermost first: a size, and the step of the
+            coin's number.
+        scale: of kept values, rounded to float32.
     """
     filled: list[Any] = [(1, 0)] * (LOOPS - len(loops)) + list(loops)
     count = x.numel()
     _apply[(triton.cdiv(count, _VALUES),)](
-        _raw(x), _raw(out), coins.view(torch.int8), count, scale,
-        *(size for size, _ in filled), *(step for _, step in filled),
-        LARGE=max(count, coins.numel()) >= 2**31, VALUES=_VALUES,
-    )  # fmt: skip
+        _raw(x),
+        _raw(out),
+        coins.view(torch.int8),
+        count,
+        scale,
+        *(size for size, _ in filled),
+        *(step for _, step in filled),
+        LARGE=max(count, coins.numel()) >= 2**31,
+        VALUES=_VALUES,
+    )
 
 
 def _raw(x: Tensor) -> Tensor:
-    """bfloat16 as the integers of its bits."""
+    """Return bfloat16 as integers of the same bits."""
     return x.view(torch.int16) if x.dtype == torch.bfloat16 else x

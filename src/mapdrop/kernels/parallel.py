@@ -1,9 +1,9 @@
 """Spread a kernel that releases the interpreter lock over threads.
 
-Where PyTorch is loaded with its OpenMP, its threads do the work: after each of its operations they
+If PyTorch is loaded with its OpenMP, its threads do the work. After each of its operations they
 wait for the next one without sleeping, and other threads would have to share the cores with them
-(in place, between two of PyTorch's operations, that took a quarter longer). Else a pool of Python
-threads does. Numba's own thread layers are not used: they abort the process when two Python
+(in place, between two of PyTorch's operations, that took a quarter longer). Otherwise a pool of
+Python threads does it. Numba's own thread layers are not used: they abort the process if two Python
 threads use them at once, or after a fork.
 """
 
@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-_PARTS, _LONG = 8, 4  # So many ranges for each thread at most, each of so many grains at least.
+_PARTS, _LONG = 8, 4  # At most so many ranges for each thread, of at least so many grains.
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _process = os.getpid()  # A forked child has none of its parent's threads, OpenMP's neither.
 
@@ -29,9 +29,9 @@ def spread(
 ) -> None:
     """Call `work(*args, low, high)` so that the ranges cover 0 to count.
 
-    The ranges are multiples of `align`; a thread gets at least `grain` units. Each thread, the
-    caller's among them, takes the next range when it is done with its last: a thread that the
-    system holds up does not hold up the others. The first error of any is raised.
+    The ranges are multiples of `align`, and a thread gets at least `grain` units. Each thread,
+    including the caller's, takes the next range when it is done with its last one, so that a thread
+    that the system delays does not delay the others. The first error of any thread is raised.
     """
     threads = min(threads, count // grain)
     if threads <= 1:
@@ -46,7 +46,7 @@ def spread(
         try:
             while True:
                 try:
-                    low = lows.popleft()  # A deque, because threads may share it.
+                    low = lows.popleft()  # Threads may share a deque.
                 except IndexError:
                     return
                 work(*args, low, min(low + size, count))
@@ -67,13 +67,13 @@ def spread(
 
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
-    """One pool for each process."""
+    """Return the pool of this process."""
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="mapdrop")
 
 
 @lru_cache(maxsize=2)
 def _openmp(torch_is_loaded: bool) -> Any:
-    """GOMP_parallel(function, data, threads, flags) of PyTorch's OpenMP, or None."""
+    """Return GOMP_parallel(function, data, threads, flags) of PyTorch's OpenMP, or None."""
     place = getattr(sys.modules.get("torch"), "__file__", None)
     library = Path(place or "").parent / "lib" / "libgomp.so.1"
     if not torch_is_loaded or not library.exists():

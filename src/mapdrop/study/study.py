@@ -26,7 +26,7 @@ from mapdrop.study.summary import costs, failures, pck_at, timings
 from mapdrop.study.timing import step_times, steps_timed
 from mapdrop.study.workers import Finished, Steps
 from mapdrop.system.printable import plain
-from mapdrop.torch.compact import Costs, measured
+from mapdrop.torch.compact import Costs, calibrate
 
 Executor = Callable[[Sequence[Cell], Settings], Generator[Steps | Finished]]
 """Runs cells, wherever, and tells how far it is and what came out."""
@@ -186,7 +186,7 @@ def _of_one_thread() -> Costs:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return measured()
+        return calibrate()
     finally:
         torch.set_num_threads(threads)
 

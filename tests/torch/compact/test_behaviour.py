@@ -423,9 +423,12 @@ def test_two_trainings_end_alike() -> None:
 def normalised(share: int = 4) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 40, 3), nn.BatchNorm2d(40), nn.ReLU(), SpatialDropout2d(0.5, share=share),
+        nn.Conv2d(3, 40, 3),
+        nn.BatchNorm2d(40),
+        nn.ReLU(),
+        SpatialDropout2d(0.5, share=share),
         nn.Conv2d(40, 5, 3),
-    ).double()  # fmt: skip
+    ).double()
 
 
 def test_batch_norm_under_one_mask_for_the_batch() -> None:
@@ -458,10 +461,19 @@ def test_random_numbers_come_in_the_same_order() -> None:
     def make() -> nn.Module:
         torch.manual_seed(0)
         return nn.Sequential(
-            nn.Conv2d(3, 20, 3), nn.Dropout2d(0.5), nn.Conv2d(20, 20, 3), nn.Dropout(0.3),
-            nn.Conv2d(20, 20, 1), SpatialDropout2d(0.5), nn.Conv2d(20, 20, 1), Dropout(0.3),
-            nn.RReLU(), nn.Conv2d(20, 40, 1), nn.Dropout2d(0.5), nn.Conv2d(40, 3, 1),
-        ).double()  # fmt: skip
+            nn.Conv2d(3, 20, 3),
+            nn.Dropout2d(0.5),
+            nn.Conv2d(20, 20, 3),
+            nn.Dropout(0.3),
+            nn.Conv2d(20, 20, 1),
+            SpatialDropout2d(0.5),
+            nn.Conv2d(20, 20, 1),
+            Dropout(0.3),
+            nn.RReLU(),
+            nn.Conv2d(20, 40, 1),
+            nn.Dropout2d(0.5),
+            nn.Conv2d(40, 3, 1),
+        ).double()
 
     same(make, seeds=range(4))
 

@@ -330,4 +330,4 @@ def test_schedules_of_calls_long_ago_are_forgotten() -> None:
     fast: Any = forced(net)
     for samples in range(1, 80):
         fast(pixels(samples, 3, 5, 5))
-    assert len(fast._mapdrop_engine._known) == 64
+    assert len(fast._mapdrop_engine._entries) == 64

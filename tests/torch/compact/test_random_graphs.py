@@ -22,44 +22,104 @@ SIDE = 6
 WIDTHS = (2, 4, 12, 20, 36)  # Some are more than a block of 16 maps, so that there is less to do.
 RATES = ("0.5", "0.5", "0.5", "0.3", "0.8", "0.95", "1.0", "0.0")
 DROPS = (
-    "nn.Dropout2d({p})", "nn.Dropout2d({p})", "nn.Dropout2d({p})", "md.SpatialDropout2d({p})",
-    "md.SpatialDropout2d({p}, share=2)", "md.SpatialDropout2d({p}, share=8)",
-    "md.SpatialDropout2d({p}, balance=True)", "md.SpatialDropout2d({p}, share=2, balance=True)",
-    "md.Drop('b (g k) h w -> b g', {p}, k=2)", "md.Drop('b c h w -> c', {p})",
-    "md.Drop('b c h w -> b c', {p}, exact='c')", "md.DropPath({p})",
+    "nn.Dropout2d({p})",
+    "nn.Dropout2d({p})",
+    "nn.Dropout2d({p})",
+    "md.SpatialDropout2d({p})",
+    "md.SpatialDropout2d({p}, share=2)",
+    "md.SpatialDropout2d({p}, share=8)",
+    "md.SpatialDropout2d({p}, balance=True)",
+    "md.SpatialDropout2d({p}, share=2, balance=True)",
+    "md.Drop('b (g k) h w -> b g', {p}, k=2)",
+    "md.Drop('b c h w -> c', {p})",
+    "md.Drop('b c h w -> b c', {p}, exact='c')",
+    "md.DropPath({p})",
     "md.Drop('b c h w -> b c', {p}, scale=None)",
     "md.Drop('b c h w -> b c', {p}, scale='sample')",
-)  # fmt: skip
+)
 VALUES = ("nn.Dropout(0.3)", "md.Dropout(0.3)", "md.DropBlock2d(0.2, 2)", "nn.AlphaDropout(0.2)")
 ACTIVATIONS = (
-    "torch.relu({x})", "F.relu({x})", "{x}.relu()", "torch.sigmoid({x})", "F.leaky_relu({x}, 0.1)",
-    "F.elu({x})", "F.softplus({x})", "{x}.tanh()", "F.gelu({x})", "{x} * 2", "{x} - 0.5", "-{x}",
-    "{x}.abs()", "{x} / 3", "1 - {x}", "torch.softmax({x}, 1)", "{x}.clamp(0.1, 2)", "{x} ** 2",
-)  # fmt: skip
+    "torch.relu({x})",
+    "F.relu({x})",
+    "{x}.relu()",
+    "torch.sigmoid({x})",
+    "F.leaky_relu({x}, 0.1)",
+    "F.elu({x})",
+    "F.softplus({x})",
+    "{x}.tanh()",
+    "F.gelu({x})",
+    "{x} * 2",
+    "{x} - 0.5",
+    "-{x}",
+    "{x}.abs()",
+    "{x} / 3",
+    "1 - {x}",
+    "torch.softmax({x}, 1)",
+    "{x}.clamp(0.1, 2)",
+    "{x} ** 2",
+)
 LAYERS = (
-    "nn.ReLU()", "nn.LeakyReLU(0.2)", "nn.ELU()", "nn.Sigmoid()", "nn.PReLU()", "nn.PReLU({c})",
-    "nn.SiLU()", "nn.Identity()", "nn.Hardtanh()",
-)  # fmt: skip
+    "nn.ReLU()",
+    "nn.LeakyReLU(0.2)",
+    "nn.ELU()",
+    "nn.Sigmoid()",
+    "nn.PReLU()",
+    "nn.PReLU({c})",
+    "nn.SiLU()",
+    "nn.Identity()",
+    "nn.Hardtanh()",
+)
 NORMS = (
-    "nn.BatchNorm2d({c}, eps=0.01)", "nn.BatchNorm2d({c}, eps=0.01).eval()",
+    "nn.BatchNorm2d({c}, eps=0.01)",
+    "nn.BatchNorm2d({c}, eps=0.01).eval()",
     "nn.BatchNorm2d({c}, eps=0.01, affine=False)",
     "nn.BatchNorm2d({c}, eps=0.01, track_running_stats=False)",
-    "nn.InstanceNorm2d({c}, eps=0.01)", "nn.InstanceNorm2d({c}, eps=0.01, affine=True)",
-    "nn.GroupNorm(2, {c}, eps=0.01)", "nn.GroupNorm(1, {c}, eps=0.01)",
-)  # fmt: skip
+    "nn.InstanceNorm2d({c}, eps=0.01)",
+    "nn.InstanceNorm2d({c}, eps=0.01, affine=True)",
+    "nn.GroupNorm(2, {c}, eps=0.01)",
+    "nn.GroupNorm(1, {c}, eps=0.01)",
+)
 RESIZES = (
-    ("nn.MaxPool2d(2)", lambda n: n // 2), ("nn.AvgPool2d(2)", lambda n: n // 2),
-    ("nn.AvgPool2d(3, 1, 1)", lambda n: n), ("nn.AdaptiveAvgPool2d(3)", lambda n: 3),
-    ("nn.MaxPool2d(3, 2, 1)", lambda n: (n - 1) // 2 + 1), ("nn.ZeroPad2d(1)", lambda n: n + 2),
-    ("nn.ConstantPad2d(1, 0.5)", lambda n: n + 2), ("nn.ReflectionPad2d(1)", lambda n: n + 2),
-    ("nn.Upsample(scale_factor=2)", lambda n: 2 * n), ("nn.AdaptiveMaxPool2d(2)", lambda n: 2),
+    ("nn.MaxPool2d(2)", lambda n: n // 2),
+    ("nn.AvgPool2d(2)", lambda n: n // 2),
+    ("nn.AvgPool2d(3, 1, 1)", lambda n: n),
+    ("nn.AdaptiveAvgPool2d(3)", lambda n: 3),
+    ("nn.MaxPool2d(3, 2, 1)", lambda n: (n - 1) // 2 + 1),
+    ("nn.ZeroPad2d(1)", lambda n: n + 2),
+    ("nn.ConstantPad2d(1, 0.5)", lambda n: n + 2),
+    ("nn.ReflectionPad2d(1)", lambda n: n + 2),
+    ("nn.Upsample(scale_factor=2)", lambda n: 2 * n),
+    ("nn.AdaptiveMaxPool2d(2)", lambda n: 2),
     ("nn.UpsamplingBilinear2d(scale_factor=2)", lambda n: 2 * n),
-)  # fmt: skip
+)
 KINDS = (
-    *["convolution"] * 5, *["drop"] * 6, "activation", "activation", "layer", "layer", "in_place",
-    "norm", "norm", "resize", "resize", "transposed", "depthwise", "add", "add", "cat", "chunk",
-    "gate", "value", "twice", "product", "scaled", "crop", "meet", "meet", "meet",
-)  # fmt: skip
+    *["convolution"] * 5,
+    *["drop"] * 6,
+    "activation",
+    "activation",
+    "layer",
+    "layer",
+    "in_place",
+    "norm",
+    "norm",
+    "resize",
+    "resize",
+    "transposed",
+    "depthwise",
+    "add",
+    "add",
+    "cat",
+    "chunk",
+    "gate",
+    "value",
+    "twice",
+    "product",
+    "scaled",
+    "crop",
+    "meet",
+    "meet",
+    "meet",
+)
 
 
 @dataclass
@@ -216,8 +276,14 @@ class Writer:
     def add(self, x: str) -> None:
         c, side = self.values[x]
         other = self.same(x) or self.apply(f"nn.Conv2d({c}, {c}, 1)", x, c, side)
-        form = self.pick("{a} + {b}", "{a} + {b}", "{a} - {b}", "torch.add({a}, {b})",
-                         "torch.maximum({a}, {b})", "torch.add({a}, {b}, alpha=2)")  # fmt: skip
+        form = self.pick(
+            "{a} + {b}",
+            "{a} + {b}",
+            "{a} - {b}",
+            "torch.add({a}, {b})",
+            "torch.maximum({a}, {b})",
+            "torch.add({a}, {b}, alpha=2)",
+        )
         self.put(form.format(a=x, b=other), c, side, "m(" not in form)
 
     def product(self, x: str) -> None:
@@ -268,8 +334,14 @@ class Writer:
             if channels == "1"
             else f"{other}({x}){shape}"
         )
-        form = self.pick("{a} + {b}", "{b} + {a}", "{a} - {b}", "torch.maximum({a}, {b})",
-                         "torch.minimum({b}, {a})", "{a} * {b}")  # fmt: skip
+        form = self.pick(
+            "{a} + {b}",
+            "{b} + {a}",
+            "{a} - {b}",
+            "torch.maximum({a}, {b})",
+            "torch.minimum({b}, {a})",
+            "{a} * {b}",
+        )
         self.drop(self.put(form.format(a=a, b=b), c, side))
 
     def crop(self, x: str) -> None:

@@ -14,15 +14,11 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._functorch._aot_autograd.utils import make_boxed_func
 
 from mapdrop.torch import Drop, Dropout, SpatialDropout2d, compact, seeded
-from mapdrop.torch.compact.drops import PatternDrop, dropping
-from mapdrop.torch.compact.packing.gather import convert
-from mapdrop.torch.compact.packing.layout import Layout
-from mapdrop.torch.compact.packing.static import EqualLayout
+from mapdrop.torch.compact.drops import PatternDrop
 from tests.torch.compact.agreement import ALWAYS, check, outcome, pixels, skips
 
-CPU = torch.device("cpu")
-# Not by an import statement, which would find the function compact.
-ENGINES = import_module("mapdrop.torch.compact.model")
+# As a module: the path of its attribute would go through the function `compact`.
+ENGINE = import_module("mapdrop.torch.compact.engine")
 
 
 def exact(share: int = 1, p: float = 0.5) -> Drop:
@@ -31,10 +27,16 @@ def exact(share: int = 1, p: float = 0.5) -> Drop:
 
 def stack(share: int = 1, p: float = 0.5) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 40, 3), nn.ReLU(), exact(share, p),
-        nn.Conv2d(40, 24, 3, stride=2), nn.PReLU(24), exact(share, p), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Conv2d(3, 40, 3),
+        nn.ReLU(),
+        exact(share, p),
+        nn.Conv2d(40, 24, 3, stride=2),
+        nn.PReLU(24),
+        exact(share, p),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
         nn.Linear(96, 5),
-    )  # fmt: skip
+    )
 
 
 class Mixed(nn.Module):
@@ -80,9 +82,13 @@ class Nested(nn.Module):
 
 def transposed() -> nn.Module:
     return nn.Sequential(
-        nn.ConvTranspose2d(3, 32, 2, stride=2), nn.GELU(), exact(2), nn.Conv2d(32, 32, 3, padding=1, groups=32),
-        nn.MaxPool2d(2), nn.Conv2d(32, 5, 3, padding="same", padding_mode="reflect"),
-    )  # fmt: skip
+        nn.ConvTranspose2d(3, 32, 2, stride=2),
+        nn.GELU(),
+        exact(2),
+        nn.Conv2d(32, 32, 3, padding=1, groups=32),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 5, 3, padding="same", padding_mode="reflect"),
+    )
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
@@ -136,7 +142,7 @@ def test_one_graph_has_the_models_results(name: str) -> None:
 def test_on_a_device_no_mask_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not compiled, where the host would wait; the CPU stands for the device."""
     model = made(name)
-    monkeypatch.setattr(ENGINES, "_far", lambda tensors: True)
+    monkeypatch.setattr(ENGINE, "_reading_masks_waits", lambda tensors: True)
     monkeypatch.setattr(PatternDrop, "draw", _never)
     fast = compact(copy.deepcopy(model), ALWAYS)
     for seed in range(3):
@@ -147,7 +153,7 @@ def test_on_a_device_no_mask_is_read(name: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_on_a_device_masks_that_vary_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ENGINES, "_far", lambda tensors: True)
+    monkeypatch.setattr(ENGINE, "_reading_masks_waits", lambda tensors: True)
     torch.manual_seed(3)
     model = nn.Sequential(nn.Conv2d(3, 40, 3), SpatialDropout2d(0.5), nn.Conv2d(40, 5, 3)).double()
     fast = compact(copy.deepcopy(model), ALWAYS)
@@ -238,10 +244,12 @@ class Reads(nn.Module):
 READS: dict[str, tuple[Callable[[Any], float], Callable[[Any], object], bool]] = {
     "an attribute": (lambda m: m.factor, lambda m: setattr(m, "factor", 3.0), True),
     "a list in a dict": (
-        lambda m: m.state["factors"][0], lambda m: m.state["factors"].__setitem__(0, 3.0), True,
+        lambda m: m.state["factors"][0],
+        lambda m: m.state["factors"].__setitem__(0, 3.0),
+        True,
     ),
     "a class's": (lambda m: m.kind_factor, lambda m: setattr(Reads, "kind_factor", 3.0), False),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", READS.values(), ids=READS)
@@ -321,45 +329,3 @@ def test_batch_norm_keeps_the_statistics_of_maps_that_nobody_needs() -> None:
     needed = there != 0
     assert int(needed.sum()) == 10
     torch.testing.assert_close(there[needed], full[needed])
-
-
-@pytest.mark.parametrize("channels", [40, 48, 7])
-@pytest.mark.parametrize("share", [1, 2, 6])
-def test_equal_layouts_lie_as_others(channels: int, share: int) -> None:
-    shape = (6, channels, 3, 2)
-    drop = dropping(exact(share), shape, torch.float64)
-    assert isinstance(drop, PatternDrop)
-    torch.manual_seed(4)
-    ahead = drop.draw(CPU).bits
-    torch.manual_seed(4)
-    there = drop.draw_there(CPU).bits
-    assert there.numpy().tolist() == ahead.tolist()
-    kept = drop.kept(0)
-    assert set(ahead.sum(axis=1).tolist()) == {kept.count}
-    assert len(kept.edges) == 6 // share
-    equal, plain = EqualLayout.of(kept, there, 16), Layout.of(ahead, 16)
-    x = pixels(*shape)
-    packed = equal.pack(x)
-    torch.testing.assert_close(packed, convert(x, None, plain, None), rtol=0, atol=0)
-    whole = equal.unpack(packed)
-    torch.testing.assert_close(whole, convert(packed, plain, None, shape), rtol=0, atol=0)
-    torch.testing.assert_close(whole, x * there[..., None, None], rtol=0, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("layer", "count"),
-    [
-        (Drop("b c h w -> b c", 0.5, exact="c"), 6),
-        (Drop("b c h w -> c", 0.25, exact="c"), 9),
-        (Drop("b (g k) h w -> b g", 0.5, exact="g", k=3), 6),
-        (Drop("b c h w -> b c", 0.5), 0),
-        (Drop("b c h w -> b c", 0.5, exact="b"), 0),
-        (SpatialDropout2d(0.5, balance=True), 0),
-    ],
-)
-def test_only_an_exact_number_of_maps_is_known_ahead(layer: Drop, count: int) -> None:
-    drop = dropping(layer, (4, 12, 3, 2), torch.float64)
-    assert drop is not None
-    assert drop.kept(0).count == count
-    if count:
-        assert set(drop.draw(CPU).bits.sum(axis=1).tolist()) == {count}

@@ -1,8 +1,21 @@
-"""What a convolution reads: some maps, each copied so that a step of the kernel is a distance.
+"""Copy maps so that every tap of the kernel reads consecutive values (im2col, in its MEC variant).
 
-A map is copied once for each step along the kernel's inner axes; along the outermost one a step
-moves all values by the same distance and needs no copy (Cho and Brand 2017, "MEC", arXiv
-1706.06873). Maps have three axes here; those missing are of size 1.
+Maps have three axes here (I, J, K); missing ones have size 1. A map is copied once for each tap
+(j, k) along the two inner axes, shifted by that tap, with zeros for the padding. Along the
+outermost axis no copy is needed: tap i reads the same copy from a later plane on (Cho and Brand
+2017, "MEC", arXiv 1706.06873). For a kernel of 3 x 1 x 2, these are a map's copies, and where its
+six taps begin:
+
+    copy (0, 0):  | plane 0 | plane 1 | plane 2 | plane 3 | ...     each plane is out J x out K
+                  ^ tap 0,0,0
+                            ^ tap 1,0,0
+                                      ^ tap 2,0,0
+    copy (0, 1):  | plane 0 | plane 1 | plane 2 | plane 3 | ...     the same map, one value further
+                  ^ tap 0,0,1
+                            ^ tap 1,0,1
+                                      ^ tap 2,0,1
+
+From there on the values of all output pixels follow one another, in the order of the output.
 """
 
 from __future__ import annotations
@@ -16,25 +29,27 @@ from numpy.typing import NDArray
 from mapdrop.kernels.convolution.microkernel import BYTES, VECTORS, scale
 from mapdrop.kernels.jit import compiled
 
-Ids = NDArray[np.int64]
+IndexArray = NDArray[np.int64]
+SIZE, OUT, KERNEL, PADDING, DILATION = range(5)  # The rows of `Geometry.array`.
 _LINE = 64  # Bytes of a cache line. A vector that lies across two takes twice as long to load.
 
 
 @dataclass(frozen=True)
-class Maps:
-    """Which maps lie in a packed array.
+class RowIndex:
+    """Which maps lie in the rows of a packed array.
 
-    Rows `first[s]` to `first[s + 1]` - 1 are those of sample s; how many rows there are comes last.
-    `channel` has each row's; a number that is no channel's marks a map of zeros.
+    Attributes:
+        first: rows `first[s]` to `first[s + 1]` - 1 are those of sample s.
+        channel: each row's channel; a number that is no channel stands for a map of zeros.
     """
 
-    first: Ids
-    channel: Ids
+    first: IndexArray
+    channel: IndexArray
 
 
 @dataclass(frozen=True)
-class Window:
-    """A convolution's sizes and settings, of three axes each."""
+class Geometry:
+    """A convolution's sizes and settings along three axes."""
 
     size: tuple[int, int, int]
     out: tuple[int, int, int]
@@ -43,21 +58,21 @@ class Window:
     dilation: tuple[int, int, int]
 
     @property
-    def back(self) -> Window:
-        """Of the gradient of its input: a convolution of the output's, with the kernel reversed."""
+    def of_input_gradient(self) -> Geometry:
+        """The geometry of the input's gradient, a convolution by the reversed kernel."""
         axes = zip(self.dilation, self.kernel, self.padding, strict=True)
         first, second, third = (d * (k - 1) - p for d, k, p in axes)
-        return Window(self.out, self.size, self.kernel, (first, second, third), self.dilation)
+        return Geometry(self.out, self.size, self.kernel, (first, second, third), self.dilation)
 
     @property
-    def numbers(self) -> Ids:
-        """As the compiled code reads it."""
+    def array(self) -> IndexArray:
+        """The numbers as compiled code reads them, of shape (5, 3)."""
         return np.array([self.size, self.out, self.kernel, self.padding, self.dilation], np.int64)
 
 
 @compiled()
-def aligned(n: int, like: Any) -> Any:
-    """Zeros from the start of a cache line on, n and what a tile reads beyond its last column."""
+def aligned_zeros(n: int, like: Any) -> Any:
+    """Return n zeros from the start of a cache line on, and what a tile may read beyond them."""
     line, beyond = _LINE // like.itemsize, VECTORS * BYTES // like.itemsize
     array = np.zeros(n + beyond + line, like.dtype)
     skip = (-array.ctypes.data) % _LINE // like.itemsize
@@ -65,65 +80,71 @@ def aligned(n: int, like: Any) -> Any:
 
 
 @compiled()
-def _length(window: Any) -> int:
-    """Of a copy along the outermost axis."""
-    return int(window[1, 0] + window[4, 0] * (window[2, 0] - 1))
+def _planes(geometry: Any) -> int:
+    """Return the number of planes of a copy."""
+    return int(geometry[OUT, 0] + geometry[DILATION, 0] * (geometry[KERNEL, 0] - 1))
 
 
 @compiled()
-def _plane(window: Any, like: Any) -> Any:
-    """Values of one copy, up to the end of a cache line."""
+def _copy_size(geometry: Any, like: Any) -> Any:
+    """Return the number of values of one copy, rounded up to a cache line."""
     line = _LINE // like.itemsize
-    return -(-_length(window) * window[1, 1] * window[1, 2] // line) * line
+    return -(-_planes(geometry) * geometry[OUT, 1] * geometry[OUT, 2] // line) * line
 
 
 @compiled()
-def copies(window: Any, like: Any) -> Any:
-    """Values of all copies of a map."""
-    return window[2, 1] * window[2, 2] * _plane(window, like)
+def copies_size(geometry: Any, like: Any) -> Any:
+    """Return the number of values of all copies of a map."""
+    return geometry[KERNEL, 1] * geometry[KERNEL, 2] * _copy_size(geometry, like)
 
 
 @compiled()
-def distances(window: Any, like: Any) -> Any:
-    """For each step of the kernel, where it begins in a map's copies, in bytes."""
-    found = np.empty(window[2, 0] * window[2, 1] * window[2, 2], np.int64)
-    plane = _plane(window, like)
-    row = window[4, 0] * window[1, 1] * window[1, 2]
-    at = 0
-    for i in range(window[2, 0]):
-        for j in range(window[2, 1]):
-            for k in range(window[2, 2]):
-                found[at] = ((j * window[2, 2] + k) * plane + i * row) * like.itemsize
-                at += 1
-    return found
+def tap_offsets(geometry: Any, like: Any) -> Any:
+    """Return, for each tap of the kernel, where it begins in a map's copies, in bytes."""
+    offsets = np.empty(geometry[KERNEL, 0] * geometry[KERNEL, 1] * geometry[KERNEL, 2], np.int64)
+    copy = _copy_size(geometry, like)
+    step = geometry[DILATION, 0] * geometry[OUT, 1] * geometry[OUT, 2]  # Values to the next tap i.
+    tap = 0
+    for i in range(geometry[KERNEL, 0]):
+        for j in range(geometry[KERNEL, 1]):
+            for k in range(geometry[KERNEL, 2]):
+                offsets[tap] = ((j * geometry[KERNEL, 2] + k) * copy + i * step) * like.itemsize
+                tap += 1
+    return offsets
 
 
 @compiled()
-def copy(out: int, x: Any, window: Any, gain: Any) -> None:
-    """A map's copies, times gain, at an address. Places outside the map stay as they are."""
-    size, plane = x.itemsize, _plane(window, x)
-    before = window[3, 0]
-    rows, values = window[1, 1], window[1, 2]
-    for j in range(window[2, 1]):
-        for k in range(window[2, 2]):
-            up, left = j * window[4, 1] - window[3, 1], k * window[4, 2] - window[3, 2]
-            low, high = max(0, -left), min(values, window[0, 2] - left)
-            target = out + ((j * window[2, 2] + k) * plane + low) * size
+def copy_map(out: int, x: Any, geometry: Any, gain: Any) -> None:
+    """Write a map's copies, times gain, to the address `out`.
+
+    Padding is not written: it stays zero, as `aligned_zeros` made it, for every map that is copied
+    to this place.
+    """
+    size, copy = x.itemsize, _copy_size(geometry, x)
+    before = geometry[PADDING, 0]
+    rows, values = geometry[OUT, 1], geometry[OUT, 2]
+    for j in range(geometry[KERNEL, 1]):
+        for k in range(geometry[KERNEL, 2]):
+            # Output pixel (r, v) reads the map's value (r + up, v + left).
+            up = j * geometry[DILATION, 1] - geometry[PADDING, 1]
+            left = k * geometry[DILATION, 2] - geometry[PADDING, 2]
+            low, high = max(0, -left), min(values, geometry[SIZE, 2] - left)
+            target = out + ((j * geometry[KERNEL, 2] + k) * copy + low) * size
             source = x.ctypes.data + (low + left) * size
-            for i in range(max(0, before), min(_length(window), window[0, 0] + before)):
-                for row in range(max(0, -up), min(rows, window[0, 1] - up)):
-                    here = ((i - before) * window[0, 1] + row + up) * window[0, 2]
+            for i in range(max(0, before), min(_planes(geometry), geometry[SIZE, 0] + before)):
+                for row in range(max(0, -up), min(rows, geometry[SIZE, 1] - up)):
+                    here = ((i - before) * geometry[SIZE, 1] + row + up) * geometry[SIZE, 2]
                     there = (i * rows + row) * values
-                    scale(gain, source + here * size, target + there * size, high - low)  # type: ignore[call-arg]
+                    scale(gain, source + here * size, target + there * size, high - low)
 
 
 @compiled()
-def present(channel: Any, low: int, high: int, channels: int) -> Any:
-    """The rows from low to high - 1 that are not maps of zeros."""
-    found = np.empty(max(0, high - low), np.int64)
+def present_rows(channel: Any, low: int, high: int, channels: int) -> Any:
+    """Return the rows from low to high - 1 that are not maps of zeros."""
+    rows = np.empty(max(0, high - low), np.int64)
     n = 0
     for row in range(low, high):
         if channel[row] < channels:
-            found[n] = row
+            rows[n] = row
             n += 1
-    return found[:n]
+    return rows[:n]

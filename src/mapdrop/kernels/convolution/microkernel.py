@@ -1,8 +1,17 @@
-"""The inner loops of a matrix product, written for the processor's vector registers.
+"""The microkernel: the inner loops of a matrix product, written for the vector registers.
 
-A tile of `ROWS` rows and up to `VECTORS` vectors of columns stays in registers while the sum over k
-runs. Where row and column k lie is read from a table, so that chosen maps need not be copied
-together first. LLVM does not find this by itself from loops, so it is given the instructions.
+A tile of `ROWS` rows and up to `VECTORS` vectors of columns stays in registers during the sum over
+the terms k. Term k has a factor for each row, and a value for each column:
+
+                               values at columns + table[k].low
+                               vector 0 | vector 1 | vector 2
+    factor at                 +--------------------------------
+    rows[0] + table[k].high   | sums[0]
+    rows[1] + table[k].high   | sums[1]
+    ...                       | ...
+
+Because the table says where both are, chosen maps need not be gathered first. LLVM does not make
+this of loops, so the instructions are written out.
 """
 
 from __future__ import annotations
@@ -25,7 +34,7 @@ BYTES = 64 if _WIDE else 32  # Of a vector. NEON takes two registers for one, an
 
 
 def _vector(kind: Any) -> tuple[ir.VectorType, int]:
-    """The vector type of a Numba float, and the bytes of one element."""
+    """Return the vector type of a Numba float, and the bytes of one element."""
     element = ir.FloatType() if kind == types.float32 else ir.DoubleType()
     size = kind.bitwidth // 8
     return ir.VectorType(element, BYTES // size), size
@@ -37,7 +46,7 @@ def _number(value: int) -> ir.Constant:
 
 def _load(builder: Any, address: Any, kind: Any, align: int | None = None) -> Any:
     value = builder.load(builder.inttoptr(address, kind.as_pointer()))
-    if align is not None:  # Of one element: vectors begin anywhere.
+    if align is not None:  # That of one element, because vectors may begin anywhere.
         value.align = align
     return value
 
@@ -47,12 +56,12 @@ def _store(builder: Any, value: Any, address: Any, align: int) -> None:
 
 
 def _entry(builder: Any, array: Any, index: Any) -> Any:
-    """array[index], of 64-bit numbers at an address."""
+    """Return array[index] of an array of 64-bit numbers at an address."""
     return builder.load(builder.gep(builder.inttoptr(array, _I64.as_pointer()), [index]))
 
 
 def _multiplier(vectors: int) -> Any:
-    """The intrinsic for tiles of so many vectors."""
+    """Return the intrinsic for tiles of so many vectors."""
 
     @intrinsic
     def multiply(
@@ -84,7 +93,7 @@ def _multiplier(vectors: int) -> Any:
                 ]
                 for start, row in zip(starts, places, strict=True):
                     factor = _load(builder, builder.add(start, down), vector.element)
-                    spread = _everywhere(builder, factor, vector)
+                    spread = _broadcast(builder, factor, vector)
                     for value, place in zip(values, row, strict=True):
                         total = builder.call(fused, [spread, value, builder.load(place)])
                         builder.store(total, place)
@@ -97,11 +106,11 @@ def _multiplier(vectors: int) -> Any:
     return multiply
 
 
-def _everywhere(builder: Any, value: Any, vector: Any) -> Any:
-    nothing = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(nothing, value, ir.Constant(_I32, 0))
+def _broadcast(builder: Any, value: Any, vector: Any) -> Any:
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(_I32, 0))
     lanes = ir.Constant(ir.VectorType(_I32, vector.count), [0] * vector.count)
-    return builder.shuffle_vector(first, nothing, lanes)
+    return builder.shuffle_vector(first, undefined, lanes)
 
 
 _one, _two, _three = map(_multiplier, range(1, VECTORS + 1))
@@ -111,13 +120,18 @@ _one, _two, _three = map(_multiplier, range(1, VECTORS + 1))
 def multiply(
     vectors: int, like: Any, rows: int, table: int, n: int, columns: int, sums: int
 ) -> None:
-    """One tile, of 1 to VECTORS vectors.
+    """Add to the sums of one tile.
 
         sums[i][:] += sum over k < n of *(rows[i] + table[k].high) * (columns + table[k].low)[:]
 
-    All but `like`, any number of the elements' type, are addresses: of the addresses of rows, of
-    the table's entries (two 32-bit distances in bytes), of the columns' first value, and of the
-    addresses of the sums' rows.
+    Args:
+        vectors: of the tile's columns, from 1 to VECTORS.
+        like: any number of the elements' type.
+        rows: the address of ROWS addresses, to which the distances of the factors are added.
+        table: the address of n entries of 64 bits, each two distances in bytes.
+        n: the number of terms.
+        columns: the address to which the distances of the columns are added.
+        sums: the address of ROWS addresses, those of each row's first sum.
     """
     if vectors == 1:
         _one(like, rows, table, n, columns, sums)
@@ -127,15 +141,14 @@ def multiply(
         _three(like, rows, table, n, columns, sums)
 
 
-@intrinsic
-def scale(typing: Any, factor: Any, source: Any, target: Any, n: Any) -> Any:
-    """target[:] = factor * source[:], n values each; the last vectors may do some of them twice."""
+def _scale(typing: Any, factor: Any, source: Any, target: Any, n: Any) -> Any:
+    """See `scale`. The last two vectors overlap, unless n is a multiple of the lanes."""
     vector, size = _vector(factor)
     lanes = vector.count
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         factor, source, target, n = args
-        spread = _everywhere(builder, factor, vector)
+        spread = _broadcast(builder, factor, vector)
 
         def at(index: Any, kind: Any, by: Any) -> None:
             offset = builder.mul(index, _number(size))
@@ -154,13 +167,8 @@ def scale(typing: Any, factor: Any, source: Any, target: Any, n: Any) -> Any:
     return types.void(factor, *[types.intp] * 3), emit
 
 
-@intrinsic
-def transpose(typing: Any, like: Any, rows: Any, offset: Any, out: Any, step: Any) -> Any:
-    """Write a square of as many rows as a vector has lanes, transposed.
-
-    `rows` is the address of the rows' addresses, to which `offset` is added; rows of the result lie
-    `step` bytes apart from `out` on.
-    """
+def _transpose(typing: Any, like: Any, rows: Any, offset: Any, out: Any, step: Any) -> Any:
+    """See `transpose`. Quarters of ever larger blocks are swapped."""
     vector, size = _vector(like)
     lanes = vector.count
 
@@ -182,7 +190,7 @@ def transpose(typing: Any, like: Any, rows: Any, offset: Any, out: Any, step: An
 
 
 def _swapped(builder: Any, square: list[Any], half: int) -> list[Any]:
-    """In each 2 half x 2 half block, the upper right and the lower left quarter change places."""
+    """Swap the upper right and the lower left quarter of each block of 2 half x 2 half."""
     n = len(square)
     low = [i + n - half if i & half else i for i in range(n)]
     high = [i + n if i & half else i + half for i in range(n)]
@@ -192,3 +200,14 @@ def _swapped(builder: Any, square: list[Any], half: int) -> list[Any]:
         pair = square[i], square[i + half]
         result[i], result[i + half] = (builder.shuffle_vector(*pair, mask) for mask in masks)
     return result
+
+
+scale: Any = intrinsic(_scale)
+"""scale(factor, source, target, n): target[:] = factor * source[:], n values at two addresses."""
+
+transpose: Any = intrinsic(_transpose)
+"""transpose(like, rows, offset, out, step): write a square of values, transposed.
+
+It has as many rows as a vector has lanes. `rows` is the address of the rows' addresses, to which
+`offset` is added. The rows of the result are `step` bytes apart, the first at the address `out`.
+"""

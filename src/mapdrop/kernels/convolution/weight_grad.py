@@ -1,4 +1,12 @@
-"""The gradient of a convolution's weight."""
+"""The gradient of a convolution's weight.
+
+For an input map and a tap it is, for every output, a sum over the pixels of all samples:
+
+    out[o, c, tap] += sum over pixels of grad[o, pixel] * column of (c, tap)[pixel]
+
+The kernel wants the outputs innermost. So the gradient is transposed first, to panels of as many
+maps as a tile has columns, and the sums are kept as total[(c, tap), o] until a task is done.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +16,23 @@ from typing import Any
 import numpy as np
 
 from mapdrop.kernels.convolution.im2col import (
-    Maps,
-    Window,
-    aligned,
-    copies,
-    copy,
-    distances,
-    present,
+    Geometry,
+    RowIndex,
+    aligned_zeros,
+    copies_size,
+    copy_map,
+    present_rows,
+    tap_offsets,
 )
 from mapdrop.kernels.convolution.microkernel import BYTES, ROWS, VECTORS, multiply, transpose
-from mapdrop.kernels.convolution.weight_grad_dense import gradient_of_whole
+from mapdrop.kernels.convolution.weight_grad_dense import weight_grad_dense
 from mapdrop.kernels.jit import compiled
 from mapdrop.kernels.parallel import spread
 
-_PIXELS = 1024  # Of a map that are summed before the sums go where they belong.
+_PIXELS = 1024  # Pixels that a tile sums before its sums are stored.
 _SUMS = 1 << 19  # Bytes of the part of the gradient that a task makes: it stays in the L2 cache.
 _COPIES = 1 << 17  # Bytes of copies that are made at a time.
-_WHOLE = 1 << 19  # The same where all of a task's maps are copied at once: they stay in L2.
+_DENSE_COPIES = 1 << 19  # The same if all of a task's maps are copied at once: they stay in L2.
 _TASKS = 4  # For each thread at least, if there are enough input maps.
 
 
@@ -39,26 +47,26 @@ def _panels(
     low: int,
     high: int,
 ) -> None:
-    """The samples' gradients with the maps innermost: (panels, pixels, maps of a panel).
+    """Transpose the gradients of samples low to high - 1: (panels, pixels, maps of a panel).
 
-    Those of sample s begin at panel first[s]; a panel is filled up with zeros.
+    The panels of sample s begin at first[s]. Its last panel is padded with zeros.
     """
     size, pixels, width = grad.itemsize, grad.shape[1], out.shape[2]
     lanes = BYTES // size
-    nothing, lines = np.zeros(pixels, grad.dtype), np.empty(lanes, np.int64)
+    zeros, lines = np.zeros(pixels, grad.dtype), np.empty(lanes, np.int64)
     even = pixels // lanes * lanes
     for sample in range(low, high):
-        rows = present(grad_channel, grad_first[sample], grad_first[sample + 1], channels)
+        rows = present_rows(grad_channel, grad_first[sample], grad_first[sample + 1], channels)
         for at in range(0, (first[sample + 1] - first[sample]) * width, lanes):
             for i in range(lanes):
-                lines[i] = nothing.ctypes.data
+                lines[i] = zeros.ctypes.data
                 if at + i < rows.size:
                     lines[i] = grad.ctypes.data + rows[at + i] * pixels * size
             panel, left = first[sample] + at // width, at % width
             start = out.ctypes.data + (panel * pixels * width + left) * size
             for pixel in range(0, even, lanes):
                 to = start + pixel * width * size
-                transpose(nothing[0], lines.ctypes.data, pixel * size, to, width * size)  # type: ignore[call-arg]
+                transpose(zeros[0], lines.ctypes.data, pixel * size, to, width * size)
             for pixel in range(even, pixels):
                 for i in range(lanes):
                     value = grad[rows[at + i], pixel] if at + i < rows.size else 0
@@ -66,7 +74,7 @@ def _panels(
 
 
 @compiled()
-def _gradient(
+def _weight_grad(
     out: Any,
     panels: Any,
     panel_first: Any,
@@ -75,43 +83,51 @@ def _gradient(
     x: Any,
     x_first: Any,
     x_channel: Any,
-    window: Any,
+    geometry: Any,
     gain: Any,
     size: Any,
     low: int,
     high: int,
 ) -> None:
-    """out[:, c], for the input maps of tasks low to high - 1, `size` of them in each."""
+    """Write out[:, c] for the input maps c of tasks low to high - 1, `size` maps each."""
     outputs, inputs, n = out.shape
-    taps, each = distances(window, x), copies(window, x)
-    block = max(1, min(size, _COPIES // (each * x.itemsize)))
-    columns = aligned(block * each, x)
+    taps, map_size = tap_offsets(geometry, x), copies_size(geometry, x)
+    block = max(1, min(size, _COPIES // (map_size * x.itemsize)))
+    columns = aligned_zeros(block * map_size, x)
     starts, numbers = np.empty(block * n, np.int64), np.empty(block * n, np.int64)
     for task in range(low, high):
         c = task * size
         end = min(c + size, inputs)
         total = np.zeros(((end - c) * n, outputs), x.dtype)
         for sample in range(grad_first.size - 1):
-            made = present(grad_channel, grad_first[sample], grad_first[sample + 1], outputs)
-            read = present(x_channel, x_first[sample], x_first[sample + 1], end)
+            made = present_rows(grad_channel, grad_first[sample], grad_first[sample + 1], outputs)
+            read = present_rows(x_channel, x_first[sample], x_first[sample + 1], end)
             read = read[np.searchsorted(x_channel[read], c) :]
             mine = panels[panel_first[sample] : panel_first[sample + 1]]
             for start in range(0, read.size, block):
                 some = read[start : start + block]
                 for i in range(some.size):
-                    at = columns.ctypes.data + i * each * x.itemsize
-                    copy(at, x[some[i]], window, gain)
+                    at = columns.ctypes.data + i * map_size * x.itemsize
+                    copy_map(at, x[some[i]], geometry, gain)
                     for tap in range(n):
                         starts[i * n + tap] = at + taps[tap]
                         numbers[i * n + tap] = (x_channel[some[i]] - c) * n + tap
                 count = some.size * n
                 _add(total, mine, grad_channel[made], starts[:count], numbers[:count])
-        _turn(out, total, c, end)
+        _transpose_back(out, total, c, end)
 
 
 @compiled()
 def _add(total: Any, panels: Any, ids: Any, starts: Any, numbers: Any) -> None:
-    """total[numbers][:, ids] += sums over all pixels of what lies at `starts` times the panels."""
+    """total[numbers][:, ids] += the sums over all pixels of columns times panels.
+
+    Args:
+        total: (input maps and taps, outputs).
+        panels: of one sample.
+        ids: the outputs in the panels.
+        starts: the addresses of the columns of pixels.
+        numbers: the row of total that each column belongs to.
+    """
     size, pixels, width = total.itemsize, panels.shape[1], panels.shape[2]
     lanes = BYTES // size
     rows, sums = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
@@ -125,16 +141,16 @@ def _add(total: Any, panels: Any, ids: Any, starts: Any, numbers: Any) -> None:
             vectors = -(-some // lanes)
             for top in range(0, starts.size, ROWS):
                 there = min(ROWS, starts.size - top)
-                # Where the outputs don't lie in a row, a tile goes by way of `spare`.
-                straight = every and there == ROWS and some == vectors * lanes
+                # If the outputs are not neighbours in `total`, a tile is summed in `spare`.
+                inside = every and there == ROWS and some == vectors * lanes
                 for i in range(ROWS):
                     at = top + min(i, there - 1)
                     rows[i] = starts[at] + pixel * size
                     sums[i] = spare.ctypes.data + i * width * size
-                    if straight:
+                    if inside:
                         place = numbers[at] * total.shape[1] + panel * width
                         sums[i] = total.ctypes.data + place * size
-                if not straight:
+                if not inside:
                     for i in range(there):
                         line = total[numbers[top + i]]
                         for j in range(some):
@@ -148,7 +164,7 @@ def _add(total: Any, panels: Any, ids: Any, starts: Any, numbers: Any) -> None:
                     panels.ctypes.data + (panel * pixels + pixel) * width * size,
                     sums.ctypes.data,
                 )
-                if not straight:
+                if not inside:
                     for i in range(there):
                         line = total[numbers[top + i]]
                         for j in range(some):
@@ -156,23 +172,23 @@ def _add(total: Any, panels: Any, ids: Any, starts: Any, numbers: Any) -> None:
 
 
 @compiled()
-def _turn(out: Any, total: Any, low: int, high: int) -> None:
+def _transpose_back(out: Any, total: Any, low: int, high: int) -> None:
     """out[o, c, tap] = total[(c - low, tap), o], for c from low to high - 1."""
     outputs = out.shape[0]
-    for start in range(0, outputs, 16):  # A cache line of the source at a time.
+    for start in range(0, outputs, 16):  # One cache line of the source at a time.
         for o in range(start, min(start + 16, outputs)):
             line = out[o, low:high].reshape(-1)
             for i in range(line.size):
                 line[i] = total[i, o]
 
 
-def gradient(
+def weight_grad(
     out: Any,
     grad: Any,
-    made: Maps,
+    made: RowIndex,
     x: Any,
-    read: Maps,
-    window: Window,
+    read: RowIndex,
+    geometry: Geometry,
     gain: float,
     threads: int,
     empty: Callable[[tuple[int, ...]], Any] | None = None,
@@ -180,19 +196,23 @@ def gradient(
     """out = the gradient of the weight of the convolution of gain * x.
 
     Args:
-        out: (out, in, steps of the kernel).
+        out: (out, in, taps).
         grad: of the output, (rows, pixels).
+        made: the maps in the rows of grad, of each sample by increasing channel.
         x: (rows, *three axes).
-        made, read: the maps in the rows of grad and x; of each sample by increasing channel.
-        empty: makes an array of that shape and grad's type, of the size of grad; NumPy's where it
-            is None.
+        read: the maps in the rows of x, of each sample by increasing channel.
+        geometry: of the convolution.
+        gain: a factor.
+        threads: how many may work.
+        empty: makes an array of a shape and of grad's type, about as large as grad; None for
+            NumPy's.
     """
     outputs, inputs, taps = out.shape
     size = max(1, min(_SUMS // (outputs * taps * x.itemsize), -(-inputs // (_TASKS * threads))))
     if _reads_all(read, inputs) and not _reads_all(made, outputs):
-        size = max(1, min(size, _WHOLE // (copies(window.numbers, x) * x.itemsize)))
+        size = max(1, min(size, _DENSE_COPIES // (copies_size(geometry.array, x) * x.itemsize)))
         spread(
-            gradient_of_whole,
+            weight_grad_dense,
             -(-inputs // size),
             threads,
             1,
@@ -202,7 +222,7 @@ def gradient(
             made.first,
             made.channel,
             x,
-            window.numbers,
+            geometry.array,
             x.dtype.type(gain),
             size,
         )
@@ -215,7 +235,7 @@ def gradient(
     samples = len(first) - 1
     spread(_panels, samples, threads, 1, 1, panels, first, grad, made.first, made.channel, outputs)
     spread(
-        _gradient,
+        _weight_grad,
         -(-inputs // size),
         threads,
         1,
@@ -228,14 +248,14 @@ def gradient(
         x,
         read.first,
         read.channel,
-        window.numbers,
+        geometry.array,
         x.dtype.type(gain),
         size,
     )
 
 
-def _reads_all(maps: Maps, channels: int) -> bool:
-    """Whether each sample has every channel, and no map of zeros."""
+def _reads_all(maps: RowIndex, channels: int) -> bool:
+    """Return whether each sample has every channel, and no map of zeros."""
     samples = len(maps.first) - 1
     if len(maps.channel) != samples * channels:
         return False

@@ -1,9 +1,12 @@
-"""The gradient of a convolution's weight where every sample reads every input map.
+"""The gradient of a convolution's weight if every sample reads every input map.
 
-Then what a sample adds to an output's weights lies in a row, and the outputs that the sample made
-are the rows of a tile: which ones is an address. (Where inputs are chosen too, neither lies in a
-row, and `gradient` goes by way of a buffer; with small maps that takes as long as the
-multiplications.)
+Then the sums of an output, over all of a task's input maps and taps, are neighbours in memory:
+
+    total[o, (c, tap)] += sum over pixels of grad[o, pixel] * column of (c, tap)[pixel]
+
+The columns are transposed, so that taps are innermost, and the outputs that a sample made are the
+tile's rows, read by address. (If input maps are chosen too, the sums are not neighbours, and
+`weight_grad` needs a buffer. With small maps that takes as long as the multiplications.)
 """
 
 from __future__ import annotations
@@ -12,7 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from mapdrop.kernels.convolution.im2col import aligned, copies, copy, distances, present
+from mapdrop.kernels.convolution.im2col import (
+    aligned_zeros,
+    copies_size,
+    copy_map,
+    present_rows,
+    tap_offsets,
+)
 from mapdrop.kernels.convolution.microkernel import BYTES, ROWS, VECTORS, multiply, transpose
 from mapdrop.kernels.jit import compiled
 
@@ -20,26 +29,26 @@ _PIXELS = 144  # Terms of a sum that are done at a time: a tile's columns stay i
 
 
 @compiled()
-def gradient_of_whole(
+def weight_grad_dense(
     out: Any,
     grad: Any,
     grad_first: Any,
     grad_channel: Any,
     x: Any,
-    window: Any,
+    geometry: Any,
     gain: Any,
     size: Any,
     low: int,
     high: int,
 ) -> None:
-    """out[:, c], for the input maps of tasks low to high - 1, `size` of them in each.
+    """Write out[:, c] for the input maps c of tasks low to high - 1, `size` maps each.
 
-    Args are those of `gradient`; the rows of x are its channels, a sample after the other.
+    The arguments are those of `weight_grad`. The rows of x are all channels, sample after sample.
     """
     outputs, inputs, n = out.shape
-    taps, each = distances(window, x), copies(window, x)
+    taps, map_size = tap_offsets(geometry, x), copies_size(geometry, x)
     lanes = BYTES // x.itemsize
-    columns = aligned(size * each, x)
+    columns = aligned_zeros(size * map_size, x)
     for task in range(low, high):
         c = task * size
         some = min(size, inputs - c)
@@ -47,18 +56,18 @@ def gradient_of_whole(
         starts = np.full(width, -1, np.int64)
         for i in range(some):
             for tap in range(n):
-                starts[i * n + tap] = columns.ctypes.data + i * each * x.itemsize + taps[tap]
+                starts[i * n + tap] = columns.ctypes.data + i * map_size * x.itemsize + taps[tap]
         total = np.zeros((outputs, width), x.dtype)
-        turned = aligned(_PIXELS * width, x)
+        transposed = aligned_zeros(_PIXELS * width, x)
         for sample in range(grad_first.size - 1):
-            made = present(grad_channel, grad_first[sample], grad_first[sample + 1], outputs)
+            made = present_rows(grad_channel, grad_first[sample], grad_first[sample + 1], outputs)
             for i in range(some):
-                at = columns.ctypes.data + i * each * x.itemsize
-                copy(at, x[sample * inputs + c + i], window, gain)
+                at = columns.ctypes.data + i * map_size * x.itemsize
+                copy_map(at, x[sample * inputs + c + i], geometry, gain)
             for pixel in range(0, grad.shape[1], _PIXELS):
                 terms = min(_PIXELS, grad.shape[1] - pixel)
-                _turn(turned, starts, pixel, terms)
-                _add(total, turned, grad, made, grad_channel, pixel, terms)
+                _transpose(transposed, starts, pixel, terms)
+                _add(total, transposed, grad, made, grad_channel, pixel, terms)
         for o in range(outputs):
             line = out[o, c : c + some].reshape(-1)
             for i in range(line.size):
@@ -66,28 +75,29 @@ def gradient_of_whole(
 
 
 @compiled()
-def _turn(turned: Any, starts: Any, pixel: int, terms: int) -> None:
-    """turned: a row for each pixel from `pixel` on, of the values at `starts`; 0 for those below 0.
+def _transpose(out: Any, starts: Any, pixel: int, terms: int) -> None:
+    """Write a row for each of `terms` pixels from `pixel` on: the columns' values there.
 
-    Rows behind the last may be filled with what lies behind it.
+    `starts` are the addresses of the columns; a negative one stands for a column of zeros. Rows
+    after the last, up to the next multiple of a vector, may get any values.
     """
-    size, width = turned.itemsize, starts.size
+    size, width = out.itemsize, starts.size
     lanes = BYTES // size
-    nothing, lines = np.zeros(_PIXELS + lanes, turned.dtype), np.empty(lanes, np.int64)
+    zeros, lines = np.zeros(_PIXELS + lanes, out.dtype), np.empty(lanes, np.int64)
     for at in range(0, width, lanes):
         for i in range(lanes):
             start = starts[at + i]
-            lines[i] = nothing.ctypes.data if start < 0 else start + pixel * size
+            lines[i] = zeros.ctypes.data if start < 0 else start + pixel * size
         for k in range(0, terms, lanes):
-            to = turned.ctypes.data + (k * width + at) * size
-            transpose(turned[0], lines.ctypes.data, k * size, to, width * size)  # type: ignore[call-arg]
+            to = out.ctypes.data + (k * width + at) * size
+            transpose(out[0], lines.ctypes.data, k * size, to, width * size)
 
 
 @compiled()
 def _add(
-    total: Any, turned: Any, grad: Any, made: Any, channel: Any, pixel: int, terms: int
+    total: Any, columns: Any, grad: Any, made: Any, channel: Any, pixel: int, terms: int
 ) -> None:
-    """total[channel of row] += row of grad x turned, for the rows in `made`."""
+    """total[channel of row] += row of grad x columns, for the rows in `made`."""
     size, width, pixels = total.itemsize, total.shape[1], grad.shape[1]
     lanes = BYTES // size
     rows, sums = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
@@ -110,6 +120,6 @@ def _add(
                 rows.ctypes.data,
                 table.ctypes.data,
                 terms,
-                turned.ctypes.data + left * size,
+                columns.ctypes.data + left * size,
                 sums.ctypes.data,
             )

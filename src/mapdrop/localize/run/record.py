@@ -19,7 +19,7 @@ from mapdrop.localize.run.pictures import Pictures
 from mapdrop.localize.run.settings import Settings, check_size
 from mapdrop.localize.scores import distinct
 from mapdrop.torch import compact
-from mapdrop.torch.compact import Costs, measured
+from mapdrop.torch.compact import Costs, calibrate
 
 Json = dict[str, Any]
 JOINTS, THREADS = 1000, 1024
@@ -104,7 +104,7 @@ class Record:
             settings,
             data,
             {"train": train.digests(), "validation": validation.digests()},
-            measured() if costs else None,
+            calibrate() if costs else None,
             torch.get_num_threads(),
             {
                 "versions": versions(),

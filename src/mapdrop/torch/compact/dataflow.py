@@ -1,14 +1,14 @@
-"""What is known of a graph before anything is chosen: rules, which zeros flow down, who reads what.
+"""The dataflow of a captured graph: which maps may be non-zero, and which are live.
 
-Support is worked out from the inputs down and demand from the output up; what has to exist of an
-array is what may be non-zero AND is read.
+Non-zero maps follow from the inputs down, live maps from the output up. A map has to exist if it
+may be non-zero and is live.
 """
 
 from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import reduce
 
 import torch
 from torch import Tensor, fx
@@ -16,223 +16,190 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from mapdrop.torch.compact.capture.capture import Captured
 from mapdrop.torch.compact.capture.hooks import hooked
-from mapdrop.torch.compact.drops import Dropping, FeatureDropout, dropping
-from mapdrop.torch.compact.lattice import Kept, Maps, Whole, both, of_equal_count, union
-from mapdrop.torch.compact.node import Site
-from mapdrop.torch.compact.ops.linear import Mixing
-from mapdrop.torch.compact.ops.registry import FUNCTIONS, builder
-from mapdrop.torch.compact.ops.transfer import Rule
-from mapdrop.torch.compact.storage import Env, Form, Scope
+from mapdrop.torch.compact.lattice import (
+    AllMaps,
+    MapSet,
+    intersection,
+    union,
+    with_static_count,
+)
+from mapdrop.torch.compact.node import NodeInfo
+from mapdrop.torch.compact.ops.drop import DropOp, find_drop
+from mapdrop.torch.compact.ops.linear import ChannelMixing
+from mapdrop.torch.compact.ops.op import Op
+from mapdrop.torch.compact.ops.registry import FUNCTIONS, find_builder
 
-_NEARLY_ALL = 0.97  # A set that is expected to have more of the maps than that counts as all.
-_FEATURE = {
-    torch.nn.functional.dropout1d,
-    torch.nn.functional.dropout2d,
-    torch.nn.functional.dropout3d,
-}
-_FEATURE_LAYERS = (torch.nn.Dropout1d, torch.nn.Dropout2d, torch.nn.Dropout3d)
-
-
-class DropRule(Rule):
-    """A drop of whole maps: what it keeps is all that is left, and all that it reads."""
-
-    homogeneous = True
-
-    def __init__(self, source: fx.Node, drop: Dropping, number: int) -> None:
-        self.reads = (source,)
-        self.drop, self.number = drop, number
-        self.kept: Kept = drop.kept(number)
-        self.kept_samples = int(source.meta["val"].shape[0])
-
-    def support(self, given: list[Maps]) -> Maps:
-        """What was there and is kept."""
-        return both(given[0], self.kept)
-
-    def demand(self, wanted: Maps) -> list[Maps]:
-        """What is read and kept."""
-        return [both(wanted, self.kept)]
-
-    def forms(self, form: Form) -> list[Form]:
-        """The same array: its factor has yet to be multiplied."""
-        return [Form(form.maps, form.gain / self.drop.gain)]
-
-    def run(self, values: list[Tensor], env: Env, scope: Scope, form: Form) -> Tensor:
-        """Nothing: the dropped maps are not there, and the factor waits."""
-        return values[0]
+_NEARLY_ALL = 0.97  # A set with a higher density counts as all maps.
 
 
 @dataclass
-class Analysis:
-    """What is known of a graph before anything is chosen."""
+class Dataflow:
+    """What is known of a graph before anything is decided.
+
+    Attributes:
+        nodes: in the order of the graph.
+        infos: of every node.
+        ops: of the nodes that can work on packed arrays.
+        drops: those of them that drop maps, in order.
+        needed: for each node, the maps that have to exist.
+        samples: the batch size of the first drop's array. Drops of another one stay as they are.
+    """
 
     nodes: list[fx.Node]
-    sites: dict[fx.Node, Site]
-    rules: dict[fx.Node, Rule]
-    drops: list[DropRule]
-    needed: dict[fx.Node, Maps] = field(default_factory=dict)
-    samples: int | None = None  # Of the first drop's array; others are left as they are.
+    infos: dict[fx.Node, NodeInfo]
+    ops: dict[fx.Node, Op]
+    drops: list[DropOp]
+    needed: dict[fx.Node, MapSet] = field(default_factory=dict)
+    samples: int | None = None
 
 
-def analyse(captured: Captured, equal: bool = False) -> Analysis:
-    """Rules, support and demand of every node.
+def analyse(captured: Captured, static: bool = False) -> Dataflow:
+    """Find the op of every node, and the maps that have to exist.
 
-    With `equal`, sets have as many maps in every sample, known ahead: for what is to be compiled.
+    Args:
+        captured: the graph.
+        static: whether sets must have a number of maps in every sample that is known ahead, as for
+            a graph that is to be compiled.
     """
     nodes = list(captured.graph.nodes)
-    found = Analysis(nodes, {n: Site(n, captured.owner) for n in nodes}, {}, [])
+    flow = Dataflow(nodes, {n: NodeInfo(n, captured.owner) for n in nodes}, {}, [])
     for node in nodes:
-        if not isinstance(node.meta.get("val"), Tensor) or node.op in ("placeholder", "get_attr"):
+        if not _is_tensor(node) or node.op in ("placeholder", "get_attr"):
             continue
-        site = found.sites[node]
-        rule = _rule(site, len(found.drops))
-        if isinstance(rule, DropRule):
-            found.samples = found.samples or rule.kept_samples
-            fits = rule.kept_samples == found.samples and (rule.kept.count or not equal)
-            rule = rule if fits else None
-        if rule is None:
+        op = _find_op(flow.infos[node], len(flow.drops))
+        if isinstance(op, DropOp):
+            flow.samples = flow.samples or op.samples
+            fits = op.samples == flow.samples and (op.kept.count or not static)
+            op = op if fits else None
+        if op is None:
             continue
-        found.rules[node] = rule
-        _note_features(node, rule)
-        if isinstance(rule, DropRule):
-            found.drops.append(rule)
-    _flow(found)
-    if equal:
-        _even(found)
-    return found
+        flow.ops[node] = op
+        _note_features(node, op)
+        if isinstance(op, DropOp):
+            flow.drops.append(op)
+    _find_needed(flow, _find_nonzero(flow))
+    if static:
+        _make_static(flow)
+    return flow
 
 
-def _even(found: Analysis) -> None:
-    """More maps than are needed, where that makes their number known."""
-    for node in found.needed:
-        rule = found.rules.get(node)
-        maps = of_equal_count(found.needed[node])
-        if rule is None or not rule.equal:
-            maps = Whole(maps.channels)
-        elif isinstance(rule, DropRule) and type(maps) is not Whole:
-            maps = rule.kept  # No more: what else is there, it would have to make 0.
-        found.needed[node] = maps
-        if isinstance(rule, Mixing):
-            rule.size.copies = 0  # Mapdrop's own kernels ask which maps they are.
+def draw_positions(flow: Dataflow) -> dict[int, int]:
+    """Return, for each drop, the index of the last node before it that may draw random numbers.
+
+    Its mask is drawn right after that node, in the order of the drops, so that every random number
+    is what it would have been. -1 stands for the start.
+    """
+    position = {node: i for i, node in enumerate(flow.nodes)}
+    random = [position[n] for n in flow.nodes if _may_be_random(n, flow)]
+    drops = {op.number: position[n] for n, op in flow.ops.items() if isinstance(op, DropOp)}
+    return {number: max((r for r in random if r < at), default=-1) for number, at in drops.items()}
 
 
-def _rule(site: Site, number: int) -> Rule | None:
-    drop = _dropping(site)
+def _find_op(info: NodeInfo, number: int) -> Op | None:
+    drop = find_drop(info)
     if drop is not None:
-        return DropRule(site.arrays[0], drop, number)
-    if site.module is not None and hooked(site.module):
+        return DropOp(info.arrays[0], drop, number)
+    if info.module is not None and hooked(info.module):
         return None
-    build = builder(site)
-    readable = site.arrays or site.node.target is operator.getitem
-    return build(site) if build is not None and readable else None
+    build = find_builder(info)
+    readable = info.arrays or info.node.target is operator.getitem
+    return build(info) if build is not None and readable else None
 
 
-def _dropping(site: Site) -> Dropping | None:
-    if not site.arrays or (site.module is not None and hooked(site.module)):
-        return None
-    shape, dtype = site.shape(site.arrays[0]), site.node.meta["val"].dtype
-    if type(site.module) in _FEATURE_LAYERS:
-        p, active = site.module.p, site.module.training
-    elif site.node.op == "call_function" and site.node.target in _FEATURE:
-        p, active = site.get("p", 1, 0.5), site.get("training", 2, True)
-    else:
-        return dropping(site.module, shape, dtype) if getattr(site.module, "training", 0) else None
-    # Dropout1d and 3d take an array with an axis less for one sample without a batch axis.
-    ranks = {"1d": (3,), "2d": (3, 4), "3d": (5,)}[_name(site)[-2:]]
-    fits = active and p > 0 and len(shape) in ranks
-    return FeatureDropout(p, shape, dtype) if fits else None
-
-
-def _name(site: Site) -> str:
-    target: Any = site.node.target if site.module is None else type(site.module)
-    return str(target.__name__)
-
-
-def _note_features(node: fx.Node, rule: Rule) -> None:
-    """After a flatten, how many maps there are and how many features each has."""
-    source = rule.reads[0]
+def _note_features(node: fx.Node, op: Op) -> None:
+    """Note on a node after a flatten how many maps it has, and how many features each map."""
+    source = op.sources[0]
     shape, before = node.meta["val"].shape, source.meta["val"].shape
-    if len(shape) != 2 or isinstance(rule, Mixing):
+    if len(shape) != 2 or isinstance(op, ChannelMixing):
         return
     maps = source.meta.get("maps", (before[1], 1))[0] if len(before) == 2 else before[1]
     node.meta["maps"] = (maps, shape[1] // maps)
 
 
-def _maps(node: fx.Node) -> int:
+def _all_maps(node: fx.Node) -> AllMaps:
     value = node.meta["val"]
-    return int(node.meta.get("maps", (value.shape[1] if value.dim() > 1 else 1, 1))[0])
+    return AllMaps(int(node.meta.get("maps", (value.shape[1] if value.dim() > 1 else 1, 1))[0]))
 
 
-def _flow(found: Analysis) -> None:
-    place = {node: i for i, node in enumerate(found.nodes)}
-    support: dict[fx.Node, Maps] = {}
-    for node in found.nodes:
-        if not isinstance(node.meta.get("val"), Tensor):
+def _find_nonzero(flow: Dataflow) -> dict[fx.Node, MapSet]:
+    nonzero: dict[fx.Node, MapSet] = {}
+    for node in filter(_is_tensor, flow.nodes):
+        op = flow.ops.get(node)
+        every = _all_maps(node)
+        nonzero[node] = every if op is None else op.nonzero([nonzero[s] for s in op.sources])
+    return nonzero
+
+
+def _find_needed(flow: Dataflow, nonzero: dict[fx.Node, MapSet]) -> None:
+    drawn_after = draw_positions(flow)
+    read: dict[fx.Node, list[MapSet]] = {}
+    for position, node in reversed(list(enumerate(flow.nodes))):
+        if not _is_tensor(node):
             continue
-        rule = found.rules.get(node)
-        whole = Whole(_maps(node))
-        support[node] = whole if rule is None else rule.support([support[s] for s in rule.reads])
-    earliest = earliest_draws(found, place)
-    demand: dict[fx.Node, Maps] = {}
-    wanted: dict[fx.Node, list[Maps]] = {}
-    for node in reversed(found.nodes):
-        if not isinstance(node.meta.get("val"), Tensor):
-            continue
-        at = place[node]
-        rule = found.rules.get(node)
-        asked = wanted.get(node, [])
-        known = lambda number, at=at: earliest[number] < at  # noqa: E731
-        opaque = any(_reads_all(user, node, found) for user in node.users)
-        whole = Whole(_maps(node))
-        total = whole if opaque or not asked else _rounded(union(asked).where(known))
-        demand[node] = total
-        found.needed[node] = _rounded(both(support[node], total))
-        if rule is not None:
-            for source, maps in zip(rule.reads, rule.demand(total), strict=True):
-                wanted.setdefault(source, []).append(_rounded(maps))
+
+        def is_drawn(number: int, position: int = position) -> bool:
+            return drawn_after[number] < position
+
+        reads = read.get(node, [])
+        if not reads or any(_reads_all(user, node, flow) for user in node.users):
+            live: MapSet = _all_maps(node)
+        else:
+            live = _rounded(reduce(union, reads).from_known(is_drawn))
+        flow.needed[node] = _rounded(intersection(nonzero[node], live))
+        op = flow.ops.get(node)
+        if op is not None:
+            for source, maps in zip(op.sources, op.live(live), strict=True):
+                read.setdefault(source, []).append(_rounded(maps))
 
 
-def _rounded(maps: Maps) -> Maps:
-    return Whole(maps.channels) if maps.density > _NEARLY_ALL else maps
+def _rounded(maps: MapSet) -> MapSet:
+    return AllMaps(maps.channels) if maps.density > _NEARLY_ALL else maps
 
 
-def _reads_all(user: fx.Node, node: fx.Node, found: Analysis) -> bool:
-    rule = found.rules.get(user)
-    if rule is not None:
-        return node not in rule.reads
-    if isinstance(user.meta.get("val"), Tensor) or user.op == "output":
+def _make_static(flow: Dataflow) -> None:
+    """Enlarge the sets until the number of their maps is known ahead."""
+    for node in flow.needed:
+        op = flow.ops.get(node)
+        maps = with_static_count(flow.needed[node])
+        if op is None or not op.static:
+            maps = AllMaps(maps.channels)
+        elif isinstance(op, DropOp) and not isinstance(maps, AllMaps):
+            maps = op.kept  # Not more: it would have to fill the others with zeros.
+        flow.needed[node] = maps
+        if isinstance(op, ChannelMixing):
+            op.workload.copies = 0  # Mapdrop's own kernels read on the host which maps are kept.
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), Tensor)
+
+
+def _reads_all(user: fx.Node, node: fx.Node, flow: Dataflow) -> bool:
+    op = flow.ops.get(user)
+    if op is not None:
+        return node not in op.sources
+    if _is_tensor(user) or user.op == "output":
         return True
-    # A tuple's parts may be read one by one (chunk), and a size is no value at all.
+    # The parts of a tuple may be read one by one (chunk), and a size reads no value at all.
     return isinstance(user.meta.get("val"), (tuple, list)) and any(
-        isinstance(v, Tensor) and found.rules.get(part) is None
+        isinstance(v, Tensor) and flow.ops.get(part) is None
         for v in user.meta["val"]
         for part in user.users
     )
 
 
-def earliest_draws(found: Analysis, place: dict[fx.Node, int]) -> dict[int, int]:
-    """For each drop the last step before it that may draw random numbers of its own.
-
-    A mask is drawn right after that step, in the order of the drops, so that every random number is
-    what it would have been.
-    """
-    random = [place[n] for n in found.nodes if _may_be_random(n, found)]
-    where = {
-        rule.number: place[node] for node, rule in found.rules.items() if isinstance(rule, DropRule)
-    }
-    return {number: max((r for r in random if r < at), default=-1) for number, at in where.items()}
-
-
-def _may_be_random(node: fx.Node, found: Analysis) -> bool:
+def _may_be_random(node: fx.Node, flow: Dataflow) -> bool:
     if node.op in ("placeholder", "get_attr", "output"):
         return False
-    site = found.sites[node]
-    if site.module is not None and is_parametrized(site.module):
-        return True  # As DropConnect is, when its layer reads the weight.
-    if node in found.rules:
+    module = flow.infos[node].module
+    if module is not None and is_parametrized(module):
+        return True  # DropConnect, for example, draws when its layer reads the weight.
+    if node in flow.ops:
         return False
-    if site.module is not None:
-        harmless = isinstance(site.module, torch.nn.modules.dropout._DropoutNd)
-        idle = harmless and not (site.module.training and site.module.p > 0)
-        listed = builder(site) is not None
-        return not (idle or listed) or hooked(site.module)
-    return node.target not in FUNCTIONS and isinstance(node.meta.get("val"), Tensor)
+    if module is not None:
+        idle = isinstance(module, torch.nn.modules.dropout._DropoutNd) and not (
+            module.training and module.p > 0
+        )
+        known = find_builder(flow.infos[node]) is not None
+        return not (idle or known) or hooked(module)
+    return node.target not in FUNCTIONS and _is_tensor(node)

@@ -1,7 +1,7 @@
-"""The other way to a graph: a backend of torch.compile, for models that torch.fx cannot follow.
+"""A backend of torch.compile, for models that mapdrop's own capture cannot follow.
 
-PyTorch's own tracer gives the parts of a model between its graph breaks, one by one; each is
-planned as a graph of its own. What lies across a break is stored whole.
+PyTorch's compiler passes it the parts of a model between graph breaks one by one, and each is
+lowered by itself. Arrays that cross a break are dense.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from mapdrop.torch.compact.capture.capture import CaptureError, recapture
+from mapdrop.torch.compact.capture.capture import recapture
+from mapdrop.torch.compact.capture.recorder import CaptureError
 from mapdrop.torch.compact.cost_model import Costs
-from mapdrop.torch.compact.lowering import Schedule, plan
+from mapdrop.torch.compact.lowering import lower
+from mapdrop.torch.compact.schedule import Schedule
 
 
-class Compiled:
-    """A model's forward by `torch.compile`, for one kind of call."""
+class CompiledForward:
+    """A model's forward, compiled with this backend for one kind of call."""
 
     def __init__(self, kind: type[nn.Module], costs: Costs | None) -> None:
-        self.pieces: list[Piece] = []
+        self.subgraphs: list[Subgraph] = []
         self.kind = kind
         self.called = False
-        # A code object of its own: PyTorch compiles one only so many times, for all models.
+        # A copy of the code: PyTorch limits how often one code object is compiled, over all models.
         code = FunctionType(
             kind.forward.__code__.replace(),
             kind.forward.__globals__,
@@ -34,21 +36,23 @@ class Compiled:
             closure=kind.forward.__closure__,
         )
         code.__kwdefaults__ = kind.forward.__kwdefaults__
-        self.forward = torch.compile(code, backend=backend_with(costs, self.pieces), dynamic=False)
+        self.forward = torch.compile(
+            code, backend=make_backend(costs, self.subgraphs), dynamic=False
+        )
 
     @property
     def skips(self) -> bool:
-        """Whether any part leaves something out; before the first call, that may be so."""
+        """Whether any part skips something. Before the first call none is known, so it may."""
         return not self.called or any(s.skips for s in self.schedules)
 
     @property
     def schedules(self) -> list[Schedule]:
-        """Of the parts that could be planned."""
-        found = [s for piece in self.pieces for s in piece.schedules.values()]
+        """The schedules of the parts that could be lowered."""
+        found = [s for subgraph in self.subgraphs for s in subgraph.schedules.values()]
         return [s for s in found if isinstance(s, Schedule)]
 
     def run(self, model: nn.Module, args: Any, kwargs: Any) -> Any:
-        """The model's output."""
+        """Return the model's output."""
         _ignore_grad_warning()
         if self.called:
             return self.forward(model, *args, **kwargs)
@@ -56,38 +60,37 @@ class Compiled:
         state = torch.get_rng_state()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # PyTorch's tracer meets what its own code warns of.
+                # PyTorch's compiler runs into warnings of its own code.
+                warnings.simplefilter("ignore")
                 return self.forward(model, *args, **kwargs)
         except torch._dynamo.exc.BackendCompilerFailed:
-            self.pieces.clear()
+            self.subgraphs.clear()
             torch.set_rng_state(state)
             return self.kind.forward(model, *args, **kwargs)
 
 
 def _ignore_grad_warning() -> None:
-    """PyTorch's compiler looks at the gradients of what it is given, and warns itself of that.
+    """Ignore that PyTorch's compiler warns itself of reading the gradients of its inputs.
 
-    It may compile a part at any call; to catch warnings in each would show the model's own again.
+    It may compile a part at any call. To catch warnings in each call would repeat the model's own.
     """
     text = r"The \.grad attribute of a Tensor that is not a leaf"
     if not any(m is not None and m.pattern == text for _, m, *_ in warnings.filters):
         warnings.filterwarnings("ignore", text, UserWarning, r"torch\.")
 
 
-class Piece:
-    """A part of a model: planned when it is first called, for each kind of call."""
+class Subgraph:
+    """A part of a model, lowered at the first call of each kind."""
 
     def __init__(self, module: fx.GraphModule, costs: Costs | None) -> None:
-        # Outside its own compiler PyTorch would draw other random numbers when it recomputes one.
+        # Without its own compiler PyTorch would draw other random numbers when it recomputes one.
         if any(isinstance(n.target, torch._ops.HigherOrderOperator) for n in module.graph.nodes):
             raise CaptureError("mapdrop's backend cannot take a checkpoint inside a model")
         self.module, self.costs = module, costs
         self.schedules: dict[Any, Schedule | str] = {}
 
     def __call__(self, *inputs: Any) -> Any:
-        """The part's outputs."""
+        """Return the part's outputs."""
         key = (
             tuple((i.shape, i.dtype, i.device) if isinstance(i, Tensor) else i for i in inputs),
             torch.is_autocast_enabled("cpu"),
@@ -108,29 +111,29 @@ class Piece:
             captured = recapture(self.module, inputs)
         except CaptureError as problem:
             return str(problem)
-        return plan(captured, self.costs, inputs[0].device)
+        return lower(captured, self.costs, inputs[0].device)
 
 
 def _sets_a_mode(node: fx.Node) -> bool:
-    """Whether a node switches gradients or autocast; a graph cut short would leave it so."""
+    """Return whether a node switches gradients or autocast, which may stay so after a break."""
     name = getattr(node.target, "__name__", "")
     return name.startswith(("_set_grad", "_enter_", "set_grad_enabled"))
 
 
-def backend_with(
-    costs: Costs | None, pieces: list[Piece] | None = None
-) -> Callable[[fx.GraphModule, list[Any]], Piece]:
-    """A backend for `torch.compile`; it appends what it is given to `pieces`."""
+def make_backend(
+    costs: Costs | None, subgraphs: list[Subgraph] | None = None
+) -> Callable[[fx.GraphModule, list[Any]], Subgraph]:
+    """Return a backend for `torch.compile`, which appends what it compiles to `subgraphs`."""
 
-    def backend(module: fx.GraphModule, example_inputs: list[Any]) -> Piece:
-        piece = Piece(module, costs)
-        if pieces is not None:
-            pieces.append(piece)
-        return piece
+    def backend(module: fx.GraphModule, example_inputs: list[Any]) -> Subgraph:
+        subgraph = Subgraph(module, costs)
+        if subgraphs is not None:
+            subgraphs.append(subgraph)
+        return subgraph
 
     return backend
 
 
-def mapdrop(module: fx.GraphModule, example_inputs: list[Any]) -> Piece:
-    """`torch.compile(model, backend="mapdrop")`."""
-    return Piece(module, None)
+def mapdrop(module: fx.GraphModule, example_inputs: list[Any]) -> Subgraph:
+    """Compile a graph, for `torch.compile(model, backend="mapdrop")`."""
+    return Subgraph(module, None)

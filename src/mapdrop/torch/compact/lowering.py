@@ -1,255 +1,224 @@
-"""From an analysed graph to a schedule: what is stored packed, and what each step does."""
+"""Lower a captured graph to a schedule: what is stored packed, and what each step does."""
 
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from mapdrop.torch.compact.calibrate import measured
+from mapdrop.torch.compact.calibration import calibrate
 from mapdrop.torch.compact.capture.capture import Captured
-from mapdrop.torch.compact.cost_model import Choice, Costs, choose
-from mapdrop.torch.compact.dataflow import Analysis, DropRule, analyse, earliest_draws
-from mapdrop.torch.compact.ops.linear import Mixing
-from mapdrop.torch.compact.ops.transfer import PerMap, Rule
+from mapdrop.torch.compact.choice import Choice, choose
+from mapdrop.torch.compact.cost_model import Costs
+from mapdrop.torch.compact.dataflow import Dataflow, analyse, draw_positions
+from mapdrop.torch.compact.node import Env
+from mapdrop.torch.compact.ops.channels import Slice
+from mapdrop.torch.compact.ops.drop import DropOp
+from mapdrop.torch.compact.ops.linear import ChannelMixing
+from mapdrop.torch.compact.ops.op import Op
+from mapdrop.torch.compact.ops.per_map import PerMap
 from mapdrop.torch.compact.packing.layout import BLOCK
-from mapdrop.torch.compact.packing.static import EqualScope
-from mapdrop.torch.compact.storage import WHOLE, Env, Form, Run, Scope
+from mapdrop.torch.compact.schedule import Schedule, Step
+from mapdrop.torch.compact.storage import DENSE, Run, StaticStepState, StepState, Storage
 
 
-@dataclass
-class Step:
-    """One thing to do, and the values that nobody needs after it."""
-
-    slot: Any
-    run: Run
-    done_with: tuple[Any, ...] = ()
-
-
-@dataclass
-class Schedule:
-    """The steps of a training forward, for inputs of certain shapes."""
-
-    steps: list[Step]
-    samples: int
-    block: int  # Rows of a sample come in multiples of it.
-    analysis: Analysis
-    choice: Choice
-    forms: dict[fx.Node, Form]
-    scope: type[Scope] = Scope
-    last: Scope | None = None  # Of the last call.
-
-    @property
-    def skips(self) -> bool:
-        """Whether anything is left out."""
-        return any(form.packed for form in self.forms.values())
-
-    def run(self, values: list[Tensor]) -> Any:
-        """The model's output."""
-        env: Env = {"inputs": values}
-        scope = self.scope(self.samples, self.block)
-        self.last = scope
-        for step in self.steps:
-            env[step.slot] = step.run(env, scope)
-            for slot in step.done_with:
-                del env[slot]
-        return env["output"]
-
-
-def plan(
-    captured: Captured, costs: Costs | None, device: torch.device, equal: bool = False
+def lower(
+    captured: Captured, costs: Costs | None, device: torch.device, static: bool = False
 ) -> Schedule:
-    """Choose, and write the steps down. None: by this machine's constants.
+    """Choose what to skip, and write the steps.
 
-    With `equal`, only what exact drops leave out is skipped, and no step reads a mask.
+    Args:
+        captured: the graph.
+        costs: the constants to choose by; None for this machine's.
+        device: where masks are drawn.
+        static: whether no step may read a mask on the host, so that only drops with an exact count
+            skip anything.
     """
-    analysis = analyse(captured, equal)
+    flow = analyse(captured, static)
     if costs is None:
-        costs = measured() if analysis.drops and device.type == "cpu" else Costs()
-    choice = choose(analysis, costs)
-    return _Writer(captured, analysis, choice, device, equal).write()
+        costs = calibrate() if flow.drops and device.type == "cpu" else Costs()
+    return _Lowering(captured, flow, choose(flow, costs), device, static).schedule()
 
 
-class _Writer:
+class _Lowering:
+    """Writes the steps of one schedule, node by node."""
+
     def __init__(
         self,
         captured: Captured,
-        analysis: Analysis,
+        flow: Dataflow,
         choice: Choice,
         device: torch.device,
-        equal: bool,
+        static: bool,
     ) -> None:
-        self.captured, self.analysis, self.choice, self.device = captured, analysis, choice, device
-        self.equal = equal
-        self.forms: dict[fx.Node, Form] = {}
+        self.captured, self.flow, self.choice, self.device = captured, flow, choice, device
+        self.static = static
+        self.storages: dict[fx.Node, Storage] = {}
         self.steps: list[Step] = []
-        self.written: set[Any] = set()
-        self.reads: list[list[Any]] = []
-        self.fused: set[fx.Node] = set()
+        self.reads: list[list[Any]] = []  # The slots that each step reads.
+        self.converted: set[Any] = set()  # The slots that hold a node in another storage.
+        self.fused: set[fx.Node] = set()  # The ReLUs that are done by the operation before them.
 
-    def write(self) -> Schedule:
-        tensors = [n for n in self.analysis.nodes if n.op == "placeholder"]
-        place = {node: i for i, node in enumerate(self.analysis.nodes)}
-        draws = earliest_draws(self.analysis, place)
-        self._draw([d for d in self.analysis.drops if draws[d.number] < 0])
-        for i, node in enumerate(self.analysis.nodes):
-            self._node(node, tensors)
-            self._draw([d for d in self.analysis.drops if draws[d.number] == i])
+    def schedule(self) -> Schedule:
+        """Write all steps."""
+        inputs = [n for n in self.flow.nodes if n.op == "placeholder"]
+        positions = draw_positions(self.flow)
+        self._draw([d for d in self.flow.drops if positions[d.number] < 0])
+        for i, node in enumerate(self.flow.nodes):
+            self._node(node, inputs)
+            self._draw([d for d in self.flow.drops if positions[d.number] == i])
         self._free()
-        samples = self.analysis.samples or 0
-        scope = EqualScope if self.equal else Scope
         return Schedule(
             self.steps,
-            samples,
+            self.flow.samples or 0,
             self._block(),
-            self.analysis,
+            self.flow,
             self.choice,
-            self.forms,
-            scope,
+            self.storages,
+            StaticStepState if self.static else StepState,
         )
 
     def _block(self) -> int:
-        """One where mapdrop's own kernels do all that is packed."""
-        mixing = [o for o in self.choice.operations if o.skip_reads or o.skip_makes]
-        return 1 if all(operation.rule.size.direct for operation in mixing) else BLOCK
+        """Return 1 if mapdrop's own kernels do every operation that skips."""
+        skipping = [d for d in self.choice.decisions if d.skips]
+        return 1 if all(d.op.workload.own_kernels for d in skipping) else BLOCK
 
     def _add(self, slot: Any, run: Run, reads: list[Any]) -> None:
         self.steps.append(Step(slot, run))
         self.reads.append(reads)
 
-    def _draw(self, drops: list[DropRule]) -> None:
-        for rule in drops:
+    def _draw(self, drops: list[DropOp]) -> None:
+        for op in drops:
 
-            def run(env: Env, scope: Scope, rule: DropRule = rule) -> None:
-                draw = rule.drop.draw_there if self.equal else rule.drop.draw
-                scope.drawn[rule.number] = draw(self.device)
+            def run(env: Env, state: StepState, op: DropOp = op) -> None:
+                draw = op.drop.draw_there if self.static else op.drop.draw
+                state.drawn[op.number] = draw(self.device)
 
-            self._add(("draw", rule.number), run, [])
+            self._add(("draw", op.number), run, [])
 
-    def _node(self, node: fx.Node, tensors: list[fx.Node]) -> None:
+    def _node(self, node: fx.Node, inputs: list[fx.Node]) -> None:
         if node.op == "placeholder":
-            at = tensors.index(node)
-            self._add(node, lambda env, scope: env["inputs"][at], [])
+            number = inputs.index(node)
+            self._add(node, lambda env, state: env["inputs"][number], [])
         elif node.op == "get_attr":
             *path, name = str(node.target).split(".")
             owner = self.captured.owner.get_submodule(".".join(path))
-            self._add(node, lambda env, scope: getattr(owner, name), [])
+            self._add(node, lambda env, state: getattr(owner, name), [])
         elif node.op == "output":
-            given: Any = node.args[0]
-            structure = self.captured.output
-            slots = {n: self._slot(n, WHOLE) for n in node.all_input_nodes}
-
-            def run(env: Env, scope: Scope) -> Any:
-                leaves = [env[slots[v]] if isinstance(v, fx.Node) else v for v in given]
-                return pytree.tree_unflatten(leaves, structure)
-
-            self._add("output", run, list(slots.values()))
+            self._output(node)
         else:
             self._operation(node)
 
+    def _output(self, node: fx.Node) -> None:
+        values: Any = node.args[0]
+        structure = self.captured.output
+        slots = {n: self._slot(n, DENSE) for n in node.all_input_nodes}
+
+        def run(env: Env, state: StepState) -> Any:
+            leaves = [env[slots[v]] if isinstance(v, fx.Node) else v for v in values]
+            return pytree.tree_unflatten(leaves, structure)
+
+        self._add("output", run, list(slots.values()))
+
     def _operation(self, node: fx.Node) -> None:
-        rule = self.analysis.rules.get(node)
-        form = self._form(node, rule)
-        self.forms[node] = form
-        if isinstance(rule, DropRule) and not form.packed:
-            self._dense_drop(node, rule)
-        elif rule is None or not (form.packed or self._mixes_packed(node, rule)):
-            self._unchanged(node)
+        op = self.flow.ops.get(node)
+        storage = self._storage(node, op)
+        self.storages[node] = storage
+        reads_packed = isinstance(op, ChannelMixing) and node in self.choice.reads_packed
+        if isinstance(op, DropOp) and not storage.packed:
+            self._dense_drop(node, op)
+        elif op is None or not (storage.packed or reads_packed):
+            self._dense(node, op)
+        elif node in self.fused:
+            source = op.sources[0]
+            self._add(node, lambda env, state: env[source], [source])
         else:
-            self._packed(node, rule, form)
+            self._packed(node, op, storage)
 
-    def _form(self, node: fx.Node, rule: Rule | None) -> Form:
-        if rule is None or node not in self.choice.packed:
-            return WHOLE
-        gains = {self.forms.get(source, WHOLE).gain for source in rule.reads}
-        gain = gains.pop() if rule.homogeneous and len(gains) == 1 else 1.0
-        own = rule.drop.gain if isinstance(rule, DropRule) else 1.0
-        return Form(self.analysis.needed[node], gain * own)
+    def _storage(self, node: fx.Node, op: Op | None) -> Storage:
+        if op is None or node not in self.choice.packed:
+            return DENSE
+        gains = {self.storages.get(source, DENSE).gain for source in op.sources}
+        gain = gains.pop() if op.homogeneous and len(gains) == 1 else 1.0
+        own = op.drop.gain if isinstance(op, DropOp) else 1.0
+        return Storage(self.flow.needed[node], gain * own)
 
-    def _mixes_packed(self, node: fx.Node, rule: Rule) -> bool:
-        return isinstance(rule, Mixing) and node in self.choice.reads_packed
-
-    def _slot(self, node: fx.Node, form: Form) -> Any:
-        """Where the node's value is found in that form; converted, once, where it is not."""
-        have = self.forms.get(node, WHOLE)
-        if have == form:
+    def _slot(self, node: fx.Node, storage: Storage) -> Any:
+        """Return the slot of a node's value in `storage`. Add a step to convert it if needed."""
+        have = self.storages.get(node, DENSE)
+        if have == storage:
             return node
-        slot = (node, form)
-        if slot not in self.written:
-            self.written.add(slot)
+        slot = (node, storage)
+        if slot not in self.converted:
+            self.converted.add(slot)
             shape = node.meta["val"].shape
 
-            def run(env: Env, scope: Scope) -> Tensor:
-                return scope.convert(env[node], have, form, shape)
+            def run(env: Env, state: StepState) -> Tensor:
+                return state.convert(env[node], have, storage, shape)
 
             self._add(slot, run, [node])
         return slot
 
-    def _packed(self, node: fx.Node, rule: Rule, form: Form) -> None:
-        if node in self.fused:
-            source = rule.reads[0]
-            self._add(node, lambda env, scope: env[source], [source])
-            return
-        if isinstance(rule, Mixing):
-            source = rule.reads[0]
-            packed = node in self.choice.reads_packed
-            have = self.forms.get(source, WHOLE)
-            needed = self.analysis.needed[source]
-            rule.reads_form = (have if have.packed else Form(needed)) if packed else WHOLE
-            follower = self._relu_after(node, form)
-            if follower is not None:
-                self.fused.add(follower)
-                rule.fused = True
-        forms = rule.forms(form)
-        slots = [self._slot(s, f) for s, f in zip(rule.reads, forms, strict=True)]
-        others = [n for n in node.all_input_nodes if n not in rule.reads]
+    def _packed(self, node: fx.Node, op: Op, storage: Storage) -> None:
+        if isinstance(op, ChannelMixing):
+            self._settle(node, op, storage)
+        storages = op.input_storages(storage)
+        slots = [self._slot(n, s) for n, s in zip(op.sources, storages, strict=True)]
+        others = [n for n in node.all_input_nodes if n not in op.sources]
 
-        def run(env: Env, scope: Scope) -> Tensor:
-            return rule.run([env[slot] for slot in slots], env, scope, form)
+        def run(env: Env, state: StepState) -> Tensor:
+            return op.run([env[slot] for slot in slots], env, state, storage)
 
         self._add(node, run, [*slots, *others])
 
-    def _relu_after(self, node: fx.Node, form: Form) -> fx.Node | None:
+    def _settle(self, node: fx.Node, op: ChannelMixing, storage: Storage) -> None:
+        """Set how a convolution reads its input, and whether it does the ReLU after it too."""
+        source = op.sources[0]
+        have = self.storages.get(source, DENSE)
+        op.input_storage = DENSE
+        if node in self.choice.reads_packed:
+            op.input_storage = have if have.packed else Storage(self.flow.needed[source])
+        relu = self._relu_after(node, storage)
+        if relu is not None:
+            self.fused.add(relu)
+            op.fuse_relu = True
+
+    def _relu_after(self, node: fx.Node, storage: Storage) -> fx.Node | None:
         users = list(node.users)
-        if len(users) != 1 or not form.packed:
+        if len(users) != 1 or not storage.packed:
             return None
         user = users[0]
-        rule = self.analysis.rules.get(user)
-        packed = user in self.choice.packed  # With the same maps: it is all that reads them.
-        site = self.analysis.sites[user]
-        relu = isinstance(site.module, torch.nn.ReLU) or user.target in (
+        op = self.flow.ops.get(user)
+        packed = user in self.choice.packed  # With the same maps: it is the only reader.
+        relu = isinstance(self.flow.infos[user].module, torch.nn.ReLU) or user.target in (
             torch.relu,
             torch.nn.functional.relu,
             "relu",
         )
-        return user if packed and relu and isinstance(rule, PerMap) else None
+        return user if packed and relu and isinstance(op, PerMap) else None
 
-    def _dense_drop(self, node: fx.Node, rule: DropRule) -> None:
-        slot = self._slot(rule.reads[0], WHOLE)
-        self._add(
-            node, lambda env, scope: rule.drop.apply(env[slot], scope.drawn[rule.number]), [slot]
-        )
+    def _dense_drop(self, node: fx.Node, op: DropOp) -> None:
+        slot = self._slot(op.sources[0], DENSE)
+        self._add(node, lambda env, state: op.drop.apply(env[slot], state.drawn[op.number]), [slot])
 
-    def _unchanged(self, node: fx.Node) -> None:
-        site = self.analysis.sites[node]
-        rule = self.analysis.rules.get(node)
-        if node.target is operator.getitem and rule is not None and _skipped(node.args[0], self):
-            source, first, n = rule.reads[0], rule.first, rule.channels  # type: ignore[attr-defined]
-            slot = self._slot(source, WHOLE)
-            self._add(node, lambda env, scope: env[slot].narrow(1, first, n), [slot])
+    def _dense(self, node: fx.Node, op: Op | None) -> None:
+        """Do what the model does, on dense arrays."""
+        if isinstance(op, Slice) and self._is_narrowed(node.args[0]):
+            first, channels = op.first, op.channels
+            slot = self._slot(op.sources[0], DENSE)
+            self._add(node, lambda env, state: env[slot].narrow(1, first, channels), [slot])
             return
-        if _skipped(node, self):
-            self._add(node, lambda env, scope: None, [])
+        if self._is_narrowed(node):
+            self._add(node, lambda env, state: None, [])
             return
-        slots = {n: self._slot(n, WHOLE) for n in node.all_input_nodes}
+        slots = {n: self._slot(n, DENSE) for n in node.all_input_nodes}
         args, kwargs, target = node.args, node.kwargs, node.target
-        module = site.module
+        module = self.flow.infos[node].module
 
-        def run(env: Env, scope: Scope) -> Any:
+        def run(env: Env, state: StepState) -> Any:
             given = fx.node.map_arg(args, lambda n: env[slots[n]])
             named = fx.node.map_arg(kwargs, lambda n: env[slots[n]])
             if module is not None:
@@ -260,7 +229,19 @@ class _Writer:
 
         self._add(node, run, list(slots.values()))
 
+    def _is_narrowed(self, node: Any) -> bool:
+        """Return whether a chunk or split is not done: its parts are narrowed from its input."""
+        return (
+            isinstance(node, fx.Node)
+            and isinstance(node.meta.get("val"), (tuple, list))
+            and bool(node.users)
+            and all(
+                user in self.flow.ops and user.target is operator.getitem for user in node.users
+            )
+        )
+
     def _free(self) -> None:
+        """Let each step free the slots that it is the last to read."""
         last: dict[Any, int] = {}
         for i, reads in enumerate(self.reads):
             last.setdefault(self.steps[i].slot, i)
@@ -268,15 +249,4 @@ class _Writer:
                 last[slot] = i
         for slot, i in last.items():
             if slot != "output":
-                self.steps[i].done_with += (slot,)
-
-
-def _skipped(node: Any, writer: _Writer) -> bool:
-    """Whether a chunk or split need not be done: each part is taken from its input."""
-    rules = writer.analysis.rules
-    return (
-        isinstance(node, fx.Node)
-        and isinstance(node.meta.get("val"), (tuple, list))
-        and bool(node.users)
-        and all(user in rules and user.target is operator.getitem for user in node.users)
-    )
+                self.steps[i].frees += (slot,)

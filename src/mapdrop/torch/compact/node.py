@@ -1,4 +1,4 @@
-"""A node of a graph with what is known about it: shapes, its layer, how to call it."""
+"""A node of a captured graph, with what is known of it: shapes, its layer, how to call it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from mapdrop.torch.compact.storage import Env
+Env = dict[Any, Any]
+"""The values of a step: by node, or by whatever else a step of the schedule stores."""
 
 _OUT_OF_PLACE = {
     operator.iadd: operator.add,
@@ -21,8 +22,8 @@ _OUT_OF_PLACE = {
 }
 
 
-class Site:
-    """One node. `node.meta["val"]` has a fake tensor of its result (see `capture`)."""
+class NodeInfo:
+    """One node. `node.meta["val"]` holds a fake tensor of its result (see `capture`)."""
 
     def __init__(self, node: fx.Node, owner: nn.Module) -> None:
         self.node, self.owner = node, owner
@@ -32,20 +33,20 @@ class Site:
 
     @property
     def name(self) -> str:
-        """For people: the layer's name in the model, or the node's."""
+        """Return the layer's name in the model, or the node's, for messages."""
         if self.module is not None:
             return str(self.node.target)
         stack = list((self.node.meta.get("nn_module_stack") or {}).values())
         return str(stack[-1][0]).removeprefix("L['self'].") if stack else self.node.name
 
     def shape(self, node: fx.Node) -> tuple[int, ...]:
-        """Of a node's result; () where that is no tensor."""
+        """Return the shape of a node's result; () if that is no tensor."""
         value = node.meta.get("val")
         return tuple(value.shape) if isinstance(value, Tensor) else ()
 
     @cached_property
-    def out(self) -> tuple[int, ...]:
-        """The result's shape."""
+    def out_shape(self) -> tuple[int, ...]:
+        """The shape of this node's result."""
         return self.shape(self.node)
 
     @cached_property
@@ -55,39 +56,39 @@ class Site:
 
     @cached_property
     def arrays(self) -> list[fx.Node]:
-        """The inputs that may be arrays of maps: not the model's parameters."""
+        """The inputs that may be arrays of maps, which the model's parameters are not."""
         return [n for n in self.tensors if n.op != "get_attr" or len(self.shape(n)) >= 3]
 
     @property
-    def other_tensors(self) -> bool:
-        """Whether there are tensors among the inputs besides the arrays."""
+    def has_other_tensors(self) -> bool:
+        """Return whether there are tensors among the inputs besides the arrays."""
         return len(self.tensors) > len(self.arrays)
 
     def same_maps(self, source: fx.Node) -> bool:
-        """Whether the result has a map for each of the source's."""
-        return len(self.out) >= 2 and self.shape(source)[:2] == self.out[:2]
+        """Return whether the result has one map for each map of the source."""
+        return len(self.out_shape) >= 2 and self.shape(source)[:2] == self.out_shape[:2]
 
-    def get(self, name: str, position: int, default: Any) -> Any:
-        """An argument that is no node."""
+    def argument(self, name: str, position: int, default: Any) -> Any:
+        """Return an argument of the call, by keyword or by position."""
         if name in self.node.kwargs:
             return self.node.kwargs[name]
         return self.node.args[position] if len(self.node.args) > position else default
 
-    def parameters(self, *names: str) -> Callable[[Env], list[Tensor | None]]:
-        """The layer's parameters and buffers, looked up at each call."""
+    def layer_parameters(self, *names: str) -> Callable[[Env], list[Tensor | None]]:
+        """Return a function that looks up the layer's parameters and buffers at each call."""
         return lambda env: [getattr(self.module, name, None) for name in names]
 
-    def given(self, *names: str) -> Callable[[Env], list[Tensor | None]]:
-        """Arguments after the first, at each call."""
-        nodes = [self.get(name, 1 + i, None) for i, name in enumerate(names)]
+    def call_parameters(self, *names: str) -> Callable[[Env], list[Tensor | None]]:
+        """Return a function that looks up the arguments after the first at each call."""
+        nodes = [self.argument(name, 1 + i, None) for i, name in enumerate(names)]
         return lambda env: [env.get(n) if isinstance(n, fx.Node) else n for n in nodes]
 
     @cached_property
     def function(self) -> Callable[..., Any]:
-        """What the node calls, in a form that does not overwrite its input."""
+        """What the node calls, in a version that does not overwrite its input."""
         if self.node.op == "call_module":
             if getattr(self.module, "inplace", False):
-                return self._calm
+                return self._call_out_of_place
             layer: Callable[..., Any] = self.module
             return layer
         if self.node.op == "call_method":
@@ -99,21 +100,21 @@ class Site:
         function: Callable[..., Any] = _OUT_OF_PLACE.get(target, target)
         return function
 
-    def _calm(self, *args: Any) -> Any:
-        """The layer as it is now, but that it leaves its input as it is."""
+    def _call_out_of_place(self, *args: Any) -> Any:
+        """Call the layer with its present settings, but without overwriting the input."""
         copied = copy.copy(self.module)
         copied.inplace = False
         return copied(*args)
 
     def call(self) -> Callable[[Sequence[Tensor], Env], Any]:
-        """Calls it with other arrays in place of `arrays`."""
-        places = {node: i for i, node in enumerate(self.arrays)}
+        """Return a function that calls the node with other values in place of its `arrays`."""
+        positions = {node: i for i, node in enumerate(self.arrays)}
         function = self.function
         kwargs = {k: v for k, v in self.node.kwargs.items() if k != "inplace"}
 
         def call(values: Sequence[Tensor], env: Env) -> Any:
             def value(node: fx.Node) -> Any:
-                return values[places[node]] if node in places else env[node]
+                return values[positions[node]] if node in positions else env[node]
 
             return function(
                 *fx.node.map_arg(self.node.args, value), **fx.node.map_arg(kwargs, value)
@@ -122,21 +123,24 @@ class Site:
         return call
 
     def rank_fits(self, source: fx.Node) -> bool:
-        """Whether an operation for maps of so many dimensions got (samples, channels, *map)."""
+        """Return whether a 1d, 2d or 3d operation gets (samples, channels, *space) of that rank."""
         called: Any = self.node.target if self.module is None else type(self.module)
         found = re.search(r"([123])d$", str(getattr(called, "__name__", called)))
         return found is None or len(self.shape(source)) == int(found[1]) + 2
 
-    def of_zero(self, source: fx.Node) -> float | None:
-        """The largest value that it makes of a map of zeros, tried out; None where not finite."""
+    def largest_at_zero(self, source: fx.Node) -> float | None:
+        """Call the operation on a map of zeros and return the largest absolute value.
+
+        None if the call fails or a value is not finite.
+        """
         shape = self.shape(source)
         zeros = torch.zeros((1, 1, *shape[2:]))
         constants = {n: n.meta["val"] for n in self.node.all_input_nodes if n not in self.tensors}
         try:
             with torch.no_grad():
-                found = self.call()([zeros], constants)
+                result = self.call()([zeros], constants)
         except (RuntimeError, TypeError, ValueError, IndexError):
             return None
-        if not isinstance(found, Tensor) or not found.isfinite().all():
+        if not isinstance(result, Tensor) or not result.isfinite().all():
             return None
-        return float(found.abs().max()) if found.numel() else 0.0
+        return float(result.abs().max()) if result.numel() else 0.0

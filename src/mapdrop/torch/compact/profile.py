@@ -1,66 +1,62 @@
-"""What skipping saves in each operation of a planned model, by the clock."""
+"""Profile the operations of a schedule: time what skipping saves in each of them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mapdrop.torch.compact.cost_model import Operation
-from mapdrop.torch.compact.lowering import Schedule
-from mapdrop.torch.compact.packed_conv.runs import Dense, Job, mix
+from mapdrop.torch.compact.choice import Decision
+from mapdrop.torch.compact.packed_conv.convolve import convolve
+from mapdrop.torch.compact.packed_conv.operation import Linear, PackedConv
 from mapdrop.torch.compact.packing.layout import Layout
+from mapdrop.torch.compact.schedule import Schedule
 from mapdrop.torch.compact.timing import shortest, step, undisturbed
 
 
-def measure(schedule: Schedule, operation: Operation) -> tuple[float, float] | None:
-    """Seconds of a training step of it alone: whole, and as planned with the last call's masks.
+def profile(schedule: Schedule, decision: Decision) -> tuple[float, float] | None:
+    """Return the seconds of one operation's training step, dense and with the last call's masks.
 
-    None where nothing is skipped, or before the first call. Values are random.
+    None if nothing is skipped, or before the first call. Values are random.
     """
-    scope = schedule.last
-    if scope is None or not (operation.skip_reads or operation.skip_makes):
+    state = schedule.last
+    if state is None or not decision.skips:
         return None
-    source, target = (
-        scope.layout(maps) if skipped else None
-        for maps, skipped in (
-            (operation.reads, operation.skip_reads),
-            (operation.makes, operation.skip_makes),
-        )
-    )
-    settings = operation.rule.settings
-    x, weight = _whole(operation), _weight(operation)
-    given, job = _packed(x, source), Job(settings, source, target)
+    source = state.layout(decision.reads) if decision.skip_reads else None
+    target = state.layout(decision.makes) if decision.skip_makes else None
+    settings = decision.op.settings
+    x, weight = _dense_input(decision), _weight(decision)
+    packed, conv = _packed_input(x, source), PackedConv(settings, source, target)
     with undisturbed():
-        whole, planned = shortest(
+        dense, chosen = shortest(
             lambda: step(lambda a, w: settings.forward(a, w, None), x, weight),
-            lambda: step(lambda a, w: mix(a, w, None, job), given, weight),
+            lambda: step(lambda a, w: convolve(a, w, None, conv), packed, weight),
         )
-    return whole, planned
+    return dense, chosen
 
 
-def _whole(operation: Operation) -> Tensor:
-    """An input, as it is after what is done to it map by map."""
-    rule, like = operation.rule, operation.rule.reads[0].meta["val"]
+def _dense_input(decision: Decision) -> Tensor:
+    """Return random values for an input, padded as the operation pads it."""
+    op, like = decision.op, decision.op.sources[0].meta["val"]
     x = _random(like.shape, like)
-    if isinstance(rule.settings, Dense):
-        return x.view(x.shape[0], rule.size.inputs, rule.size.kernel)
-    return x if rule.before is None else rule.before(x)
+    if isinstance(op.settings, Linear):
+        return x.view(x.shape[0], op.workload.inputs, op.workload.kernel)
+    return x if op.prepare is None else op.prepare(x)
 
 
-def _weight(operation: Operation) -> Tensor:
-    rule, like = operation.rule, operation.rule.reads[0].meta["val"]
-    shape = rule.settings.order(rule.size.outputs, rule.size.inputs) + rule.kernel
-    return _random(shape, like)
+def _weight(decision: Decision) -> Tensor:
+    op = decision.op
+    order = op.settings.weight_order(op.workload.outputs, op.workload.inputs)
+    return _random(order + op.kernel, op.sources[0].meta["val"])
 
 
-def _packed(x: Tensor, layout: Layout | None) -> Tensor:
-    """Random values in the rows of a layout."""
-    if layout is None:
-        return x
-    return _random((1, layout.rows, *x.shape[2:]), x)
+def _packed_input(x: Tensor, layout: Layout | None) -> Tensor:
+    """Return random values for the rows of a layout; x itself if it is dense."""
+    return x if layout is None else _random((1, layout.rows, *x.shape[2:]), x)
 
 
-def _random(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """By a generator of its own: the model's random numbers stay what they would have been."""
-    own = torch.Generator(like.device).manual_seed(0)
-    return torch.randn(shape, dtype=like.dtype, device=like.device, generator=own)
+def _random(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Draw from a generator of its own, so that the model's random numbers stay what they are."""
+    generator = torch.Generator(like.device).manual_seed(0)
+    return torch.randn(tuple(shape), dtype=like.dtype, device=like.device, generator=generator)

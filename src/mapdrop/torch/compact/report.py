@@ -1,4 +1,4 @@
-"""What a planned model skips, operation by operation, as a table for people."""
+"""The report: what a compact model skips, operation by operation, as a table."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from mapdrop.torch.compact.cost_model import Operation
-from mapdrop.torch.compact.dataflow import Analysis
-from mapdrop.torch.compact.lattice import Maps, Whole
-from mapdrop.torch.compact.lowering import Schedule
-from mapdrop.torch.compact.profile import measure
+from mapdrop.torch.compact.choice import Decision
+from mapdrop.torch.compact.dataflow import Dataflow
+from mapdrop.torch.compact.lattice import AllMaps, MapSet
+from mapdrop.torch.compact.ops.drop import DropOp
+from mapdrop.torch.compact.profile import profile
+from mapdrop.torch.compact.schedule import Schedule
+
+_FARTHEST = 16  # Operations between a convolution and a drop that are looked at for a reason.
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,12 @@ class Line:
     """One convolution or Linear.
 
     Attributes:
-        name: in the model.
-        reads, makes: expected share of its input and output maps that are read and computed.
-        whole, chosen: predicted seconds a training step, with nothing skipped and as planned.
-        measured: the same two by the clock, where that was asked for and something is skipped.
-        reason: why it is left whole, and what would change it; empty where something is skipped.
+        name: of the layer in the model.
+        reads, makes: the expected share of its input maps that it reads, and of its output maps
+            that it computes.
+        whole, chosen: the predicted seconds per training step with nothing skipped, and as chosen.
+        measured: the same two, timed, if the report was to measure and something is skipped.
+        reason: why nothing is skipped, and what would change that; empty if something is.
     """
 
     name: str
@@ -36,22 +40,24 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """The lines of a model, and why the model as a whole could not be planned, if so."""
+    """A line for each convolution and Linear, or the reason why the model is not compact at all."""
 
     lines: tuple[Line, ...]
     reason: str = ""
 
     @property
     def saving(self) -> float:
-        """Predicted share of the operations' time that is saved, from 0 to 1."""
-        whole = sum(line.whole for line in self.lines)
-        return 1 - sum(line.chosen for line in self.lines) / whole if whole else 0.0
+        """Return the predicted share of the operations' time that is saved, from 0 to 1."""
+        dense = sum(line.whole for line in self.lines)
+        return 1 - sum(line.chosen for line in self.lines) / dense if dense else 0.0
 
     @property
     def measured_saving(self) -> float | None:
-        """The same by the clock, of the operations that skip; None where nothing was measured."""
+        """Return the timed share, of the operations that skip; None if nothing was timed."""
         pairs = [line.measured for line in self.lines if line.measured is not None]
-        return 1 - sum(p for _, p in pairs) / sum(w for w, _ in pairs) if pairs else None
+        if not pairs:
+            return None
+        return 1 - sum(chosen for _, chosen in pairs) / sum(dense for dense, _ in pairs)
 
     def __str__(self) -> str:
         if self.reason:
@@ -75,7 +81,7 @@ def _cells(line: Line, measured: bool) -> list[str]:
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-    """Names to the left, numbers to the right, reasons last."""
+    """Align names to the left and numbers to the right, with reasons last."""
     widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
     return [
         "  ".join(
@@ -90,69 +96,66 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 
 def report(schedule: Schedule, measured: bool = False) -> Report:
-    """Of a schedule; with `measured`, operations that skip are timed."""
+    """Return the report of a schedule; with `measured`, operations that skip are timed."""
     return Report(
         tuple(
-            _line(o, schedule, measure(schedule, o) if measured else None)
-            for o in schedule.choice.operations
+            _line(decision, schedule, profile(schedule, decision) if measured else None)
+            for decision in schedule.choice.decisions
         )
     )
 
 
-def _line(operation: Operation, schedule: Schedule, measured: tuple[float, float] | None) -> Line:
-    analysis, costs = schedule.analysis, schedule.choice.costs
-    skips = operation.skip_reads or operation.skip_makes
+def _line(decision: Decision, schedule: Schedule, measured: tuple[float, float] | None) -> Line:
+    costs = schedule.choice.costs
     return Line(
-        analysis.sites[operation.node].name,
-        _share(operation.reads, operation.skip_reads),
-        _share(operation.makes, operation.skip_makes),
-        operation.whole(costs),
-        operation.seconds(costs),
+        schedule.flow.infos[decision.node].name,
+        decision.reads.density if decision.skip_reads else 1.0,
+        decision.makes.density if decision.skip_makes else 1.0,
+        decision.dense_seconds(costs),
+        decision.seconds(costs),
         measured,
-        "" if skips else _reason(operation, schedule),
+        "" if decision.skips else _reason(decision, schedule),
     )
 
 
-def _share(maps: Maps, skipped: bool) -> float:
-    return maps.density if skipped else 1.0
-
-
-def _reason(operation: Operation, schedule: Schedule) -> str:
-    analysis, choice = schedule.analysis, schedule.choice
-    if type(operation.reads) is not Whole or type(operation.makes) is not Whole:
-        if choice.too_little:
+def _reason(decision: Decision, schedule: Schedule) -> str:
+    choice = schedule.choice
+    if not (_is_all(decision.reads) and _is_all(decision.makes)):
+        if choice.saves_too_little:
             share = f"{choice.costs.least:.0%}"
             return f"skipping, here and elsewhere, would save less than {share} of the model's step"
         return "skipping would save less than it costs: too few or too small maps, or a small p"
-    before = _obstacle(operation.rule.reads[0], analysis, up=True)
-    after = _obstacle(operation.node, analysis, up=False)
+    before = _obstacle(decision.op.sources[0], schedule.flow, up=True)
+    after = _obstacle(decision.node, schedule.flow, up=False)
     return " ".join(filter(None, (before, after))) or "no drop of whole maps next to it"
 
 
-def _obstacle(node: fx.Node, analysis: Analysis, up: bool) -> str:
-    """What lies between the operation and a drop, the first operation that needs whole arrays."""
-    seen: list[fx.Node] = [node] if up else list(node.users)
-    for _ in range(16):
-        if len(seen) != 1:
+def _is_all(maps: MapSet) -> bool:
+    return isinstance(maps, AllMaps)
+
+
+def _obstacle(node: fx.Node, flow: Dataflow, up: bool) -> str:
+    """Say which operation between a convolution and a drop needs dense arrays; "" if none does."""
+    neighbours: list[fx.Node] = [node] if up else list(node.users)
+    for _ in range(_FARTHEST):
+        if len(neighbours) != 1:
             return ""
-        at = seen[0]
-        site, rule = analysis.sites[at], analysis.rules.get(at)
-        kind = type(site.module).__name__ if site.module is not None else str(at.target)
-        if rule is None:
-            if at.op in ("placeholder", "output", "get_attr") or not _drops_beyond(
-                at, analysis, up
-            ):
+        at = neighbours[0]
+        info, op = flow.infos[at], flow.ops.get(at)
+        kind = type(info.module).__name__ if info.module is not None else str(at.target)
+        if op is None:
+            if at.op in ("placeholder", "output", "get_attr") or not _has_drop(at, flow, up):
                 return ""
-            where = "put the dropout after it" if up else "put the dropout before it"
-            return f"{kind} {site.name!r} reads every map: {where}."
-        if rule.why:
-            return f"{rule.why}."
-        seen = list(rule.reads[:1]) if up else list(at.users)
+            advice = "put the dropout after it" if up else "put the dropout before it"
+            return f"{kind} {info.name!r} reads every map: {advice}."
+        if op.reason:
+            return f"{op.reason}."
+        neighbours = list(op.sources[:1]) if up else list(at.users)
     return ""
 
 
-def _drops_beyond(node: fx.Node, analysis: Analysis, up: bool) -> bool:
-    drops = {n for n, rule in analysis.rules.items() if hasattr(rule, "drop")}
+def _has_drop(node: fx.Node, flow: Dataflow, up: bool) -> bool:
+    """Return whether there is a drop anywhere before a node (`up`) or after it."""
     ahead, seen = [node], set()
     while ahead:
         at = ahead.pop()
@@ -160,4 +163,4 @@ def _drops_beyond(node: fx.Node, analysis: Analysis, up: bool) -> bool:
             continue
         seen.add(at)
         ahead += list(at.all_input_nodes if up else at.users)
-    return bool(drops & seen)
+    return any(isinstance(flow.ops.get(at), DropOp) for at in seen)

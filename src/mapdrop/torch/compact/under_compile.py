@@ -1,15 +1,14 @@
-"""compact() inside one compiled graph: planned while PyTorch's compiler traces the model.
+"""compact() inside a graph of torch.compile: lowered while PyTorch's compiler traces the model.
 
-The compiler's front end leaves `recorded` alone; what that does to fake tensors is written down by
-the back end, as any operation is. So only what needs no mask's values can be skipped there: the
-maps of drops with an exact count.
+The compiler's front end does not look into `trace`, but its back end records what that does to fake
+tensors. Masks have no values then, so that only drops with an exact count can skip anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
@@ -24,79 +23,87 @@ from mapdrop.torch.compact.capture.snapshot import beyond
 from mapdrop.torch.layers import Drop
 
 VIEWS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
-"""Compacted models by `id`: what the compiler hands to `recorded` is a number or a tensor."""
+"""Compact models by `id`. The compiler passes numbers and tensors to `trace`, but no modules."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def traceable(model: nn.Module) -> bool:
-    """Whether anything in the model drops an exact number."""
+def _constant(function: Function) -> Function:
+    """Let the compiler call the function once and take its result as a constant."""
+    marked: Function = torch.compiler.assume_constant_result(function)
+    return marked
+
+
+def has_exact_drops(model: nn.Module) -> bool:
+    """Return whether any layer of the model drops an exact number."""
     return any(isinstance(m, Drop) and m.exact is not None for m in model.modules())
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def followable(number: int) -> bool:
-    """Whether the compiler sees all that the view of that number reads."""
+@_constant
+def can_follow(number: int) -> bool:
+    """Return whether the compiler guards everything that the view of that number reads."""
     view: Any = VIEWS[number]
-    other = beyond(view, view.mapdrop_kind, followed)
+    other = beyond(view, view.mapdrop_kind, is_guarded)
     if other:
         view._mapdrop_engine.last = f"a compiled graph cannot follow what it reads: {other}"
     return not other
 
 
-def traced(model: nn.Module, args: Any, kwargs: Any) -> Any:
-    """The training forward, for `torch.compile`."""
+def forward_under_compile(model: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Run the training forward while PyTorch's compiler traces it."""
     for at, module in enumerate(model.modules()):
-        for name in _settings(id(model))[at]:
-            _follow(getattr(module, name))
+        for name in _guarded_attributes(id(model))[at]:
+            _guard(getattr(module, name))
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     # Public in later versions of PyTorch.
-    trace = getattr(torch.compiler, "nonstrict_trace", None) or torch._dynamo.nonstrict_trace
-    return trace(recorded)(id(model), parameters, buffers, args, kwargs)
+    nonstrict = getattr(torch.compiler, "nonstrict_trace", None) or torch._dynamo.nonstrict_trace
+    return nonstrict(trace)(id(model), parameters, buffers, args, kwargs)
 
 
-def _follow(value: Any) -> None:
-    """Read a value where the compiler sees it, which compiles anew when it changes."""
+def _guard(value: Any) -> None:
+    """Use a value where the compiler sees it, so that it compiles again when the value changes."""
     if isinstance(value, dict):
         for key in value:
-            _follow(value[key])
+            _guard(value[key])
     elif isinstance(value, (list, tuple)):
         for part in value:
-            _follow(part)
+            _guard(part)
     elif not isinstance(value, float):
-        str(value)  # What is read but not used the compiler does not guard.
+        str(value)  # The compiler does not guard what is read but not used.
     elif value - value == 0:
-        value.as_integer_ratio()  # Else a number that changed once would be a variable.
+        value.as_integer_ratio()  # Otherwise a number that changed once would become a variable.
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _settings(number: int) -> list[list[str]]:
-    """The attributes of a model's modules that the compiler can follow, by name."""
+@_constant
+def _guarded_attributes(number: int) -> list[list[str]]:
+    """Return the names of the attributes of each module that the compiler can guard."""
     return [
-        [name for name, value in vars(module).items() if name[0] != "_" and followed(value)]
+        [name for name, value in vars(module).items() if name[0] != "_" and is_guarded(value)]
         for module in VIEWS[number].modules()
     ]
 
 
-def followed(value: Any) -> bool:
-    """Whether the compiler notices a change of a module's attribute."""
+def is_guarded(value: Any) -> bool:
+    """Return whether the compiler notices that a module's attribute of this value changes."""
     if isinstance(value, dict):
-        return all(isinstance(key, str) for key in value) and all(map(followed, value.values()))
+        return all(isinstance(key, str) for key in value) and all(map(is_guarded, value.values()))
     if isinstance(value, (list, tuple)):
-        return all(map(followed, value))
+        return all(map(is_guarded, value))
     return isinstance(value, (bool, int, float, str, NoneType, Source))
 
 
-def recorded(
+def trace(
     number: int,
     parameters: Mapping[str, Tensor],
     buffers: Mapping[str, Tensor],
     args: Any,
     kwargs: Any,
 ) -> Any:
-    """The same with the model's tensors as arguments, so that the compiler knows of them."""
+    """Run the training forward, with the model's tensors as arguments that the compiler knows."""
     model: Any = VIEWS[number]
     engine = model._mapdrop_engine
     with _disable_current_modes():
-        schedule = engine.ahead(model, _likenesses(args), _likenesses(kwargs))
+        schedule = engine.static_schedule(model, _real_like(args), _real_like(kwargs))
     with _reparametrize_module(model, {**parameters, **buffers}, tie_weights=True):
         if schedule is None:
             return engine.kind.forward(model, *args, **kwargs)
@@ -105,8 +112,8 @@ def recorded(
         return result
 
 
-def _likenesses(values: Any) -> Any:
-    """Real tensors of the same shapes, for planning."""
+def _real_like(values: Any) -> Any:
+    """Return real tensors of the same shapes, to lower with."""
     return pytree.tree_map_only(
         Tensor,
         lambda t: torch.empty(tuple(int(n) for n in t.shape), dtype=t.dtype, device=t.device),

@@ -54,7 +54,7 @@ def decided(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("lead", [0, 3])
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "i16"])
 def test_elements_compile_for_a_gpu(dtype: str, lead: int) -> None:
-    pointers = {"x": f"*{dtype}", "out": f"*{dtype}", "ticket": "*i64"}
+    pointers = {"x": f"*{dtype}", "out": f"*{dtype}", "seed_words": "*i64"}
     numbers = {"first": "i64", "count": "i32", "threshold": "i64", "scale": "fp32"}
     ptx = compiled("_elements", {**pointers, **STREAM, **numbers}, {"LEAD": lead, **FLAGS})
     assert "mul.hi.u32" in ptx
@@ -65,12 +65,12 @@ def test_elements_compile_for_a_gpu(dtype: str, lead: int) -> None:
 
 @pytest.mark.parametrize("count", ["i32", "i64"])
 def test_drawing_compiles_for_a_gpu(count: str) -> None:
-    types = {"out": "*i8", "ticket": "*i64", **STREAM, "count": count, "threshold": "i64"}
+    types = {"out": "*i8", "seed_words": "*i64", **STREAM, "count": count, "threshold": "i64"}
     assert "mul.hi.u32" in compiled("_draw", types, FLAGS)
 
 
 def test_packing_compiles_for_a_gpu() -> None:
-    types = {"out": "*i32", "ticket": "*i64", **STREAM, "count": "i32", "threshold": "i64"}
+    types = {"out": "*i32", "seed_words": "*i64", **STREAM, "count": "i32", "threshold": "i64"}
     ptx = compiled("_pack", types, FLAGS)
     assert "mul.hi.u32" in ptx
     assert re.search(r"st\.global[.\w]*\.b32", ptx)

@@ -235,13 +235,39 @@ def any_arguments(m: Any, x: Tensor, *more: Tensor, **options: Any) -> Tensor:
 
 CRASHES = (power, squared_constructor)  # What may end the interpreter runs in one of its own.
 BODIES: list[Body] = [
-    plain, by_shape, by_value, by_kind, by_mode, by_gradient, loop, plain_random, plain_noise,
-    noise_like, dropout_of_values_between, functional_drop, functional_drop_in_place, in_place_layer,
-    in_place_method, in_place_later, in_place_view, in_place_of_a_part, in_place_through_identity,
-    in_place_two_names, in_place_on_an_identity_drop, in_place_after_a_drop_of_what_is_read_again,
-    twice_the_same_layer, unused, without_gradient, detached, checkpointed, own_tensor, normalised,
-    drop_path_of_timm, scaled_residual, any_arguments,
-]  # fmt: skip
+    plain,
+    by_shape,
+    by_value,
+    by_kind,
+    by_mode,
+    by_gradient,
+    loop,
+    plain_random,
+    plain_noise,
+    noise_like,
+    dropout_of_values_between,
+    functional_drop,
+    functional_drop_in_place,
+    in_place_layer,
+    in_place_method,
+    in_place_later,
+    in_place_view,
+    in_place_of_a_part,
+    in_place_through_identity,
+    in_place_two_names,
+    in_place_on_an_identity_drop,
+    in_place_after_a_drop_of_what_is_read_again,
+    twice_the_same_layer,
+    unused,
+    without_gradient,
+    detached,
+    checkpointed,
+    own_tensor,
+    normalised,
+    drop_path_of_timm,
+    scaled_residual,
+    any_arguments,
+]
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
@@ -264,9 +290,19 @@ def test_functions_that_look_into_a_tensor_do_not_crash(body: Body) -> None:
 
 
 FOLLOWED: list[Body] = [
-    plain, loop, normalised, functional_drop, by_mode, by_kind, by_gradient, drop_path_of_timm,
-    scaled_residual, any_arguments, own_tensor, noise_like,
-]  # fmt: skip
+    plain,
+    loop,
+    normalised,
+    functional_drop,
+    by_mode,
+    by_kind,
+    by_gradient,
+    drop_path_of_timm,
+    scaled_residual,
+    any_arguments,
+    own_tensor,
+    noise_like,
+]
 
 
 @pytest.mark.parametrize("body", FOLLOWED, ids=lambda body: body.__name__)

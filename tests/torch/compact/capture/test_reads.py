@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mapdrop.torch.compact.capture.capture import CaptureError
+from mapdrop.torch.compact.capture.recorder import CaptureError
 from tests.torch.compact.agreement import check, forced, outcome, pixels, report, skips
 
 C = 32
@@ -121,60 +121,183 @@ KINDS: dict[str, tuple[Any, Read, Change, bool]] = {
     "a number": (1.0, lambda m: m.state, lambda m: setattr(m, "state", 3.0), True),
     "a string": ("1.0", lambda m: float(m.state), lambda m: setattr(m, "state", "3.0"), True),
     "a dict": ({"f": 1.0}, lambda m: m.state["f"], lambda m: m.state.update(f=3.0), True),
-    "a dict replaced": ({"f": 1.0}, lambda m: m.state["f"], lambda m: setattr(m, "state", {"f": 3.0}), True),
-    "a nested dict": ({"a": {"f": 1.0}}, lambda m: m.state["a"]["f"], lambda m: m.state["a"].update(f=3.0), True),
+    "a dict replaced": (
+        {"f": 1.0},
+        lambda m: m.state["f"],
+        lambda m: setattr(m, "state", {"f": 3.0}),
+        True,
+    ),
+    "a nested dict": (
+        {"a": {"f": 1.0}},
+        lambda m: m.state["a"]["f"],
+        lambda m: m.state["a"].update(f=3.0),
+        True,
+    ),
     "a list": ([1.0], lambda m: sum(m.state), lambda m: m.state.append(2.0), True),
-    "a tuple of lists": (([1.0],), lambda m: m.state[0][0], lambda m: m.state[0].__setitem__(0, 3.0), True),
+    "a tuple of lists": (
+        ([1.0],),
+        lambda m: m.state[0][0],
+        lambda m: m.state[0].__setitem__(0, 3.0),
+        True,
+    ),
     "a set": ({1.0}, lambda m: max(m.state), lambda m: m.state.add(3.0), True),
-    "a namespace": (SimpleNamespace(f=1.0), lambda m: m.state.f, lambda m: setattr(m.state, "f", 3.0), False),
-    "a dataclass": (Config(), lambda m: m.state.factor, lambda m: setattr(m.state, "factor", 3.0), True),
+    "a namespace": (
+        SimpleNamespace(f=1.0),
+        lambda m: m.state.f,
+        lambda m: setattr(m.state, "f", 3.0),
+        False,
+    ),
+    "a dataclass": (
+        Config(),
+        lambda m: m.state.factor,
+        lambda m: setattr(m.state, "factor", 3.0),
+        True,
+    ),
     "what a dataclass holds": (
-        Config(), lambda m: m.state.deeper["factors"][0],
-        lambda m: m.state.deeper["factors"].__setitem__(0, 3.0), True,
+        Config(),
+        lambda m: m.state.deeper["factors"][0],
+        lambda m: m.state.deeper["factors"].__setitem__(0, 3.0),
+        True,
     ),
     "a callable": (Calling(), lambda m: m.state(), lambda m: setattr(m.state, "factor", 3.0), True),
-    "a lambda": (lambda: 1.0, lambda m: m.state(), lambda m: setattr(m, "state", lambda: 3.0), True),
-    "an object with slots": (Slotted(), lambda m: m.state.factor, lambda m: setattr(m.state, "factor", 3.0), False),
+    "a lambda": (
+        lambda: 1.0,
+        lambda m: m.state(),
+        lambda m: setattr(m, "state", lambda: 3.0),
+        True,
+    ),
+    "an object with slots": (
+        Slotted(),
+        lambda m: m.state.factor,
+        lambda m: setattr(m.state, "factor", 3.0),
+        False,
+    ),
     "a partial": (
-        functools.partial(times, 1.0), lambda m: m.state(),
-        lambda m: setattr(m, "state", functools.partial(times, 3.0)), True,
+        functools.partial(times, 1.0),
+        lambda m: m.state(),
+        lambda m: setattr(m, "state", functools.partial(times, 3.0)),
+        True,
     ),
     "what a partial holds": (
-        functools.partial(max, [1.0]), lambda m: m.state(), lambda m: m.state.args[0].append(3.0), True,
+        functools.partial(max, [1.0]),
+        lambda m: m.state(),
+        lambda m: m.state.args[0].append(3.0),
+        True,
     ),
-    "a member of an enum": (Mode.PLAIN, lambda m: m.state.value, lambda m: setattr(m, "state", Mode.TWICE), True),
-    "a NumPy scalar": (np.float64(1.0), lambda m: float(m.state), lambda m: setattr(m, "state", np.float64(3.0)), True),
+    "a member of an enum": (
+        Mode.PLAIN,
+        lambda m: m.state.value,
+        lambda m: setattr(m, "state", Mode.TWICE),
+        True,
+    ),
+    "a NumPy scalar": (
+        np.float64(1.0),
+        lambda m: float(m.state),
+        lambda m: setattr(m, "state", np.float64(3.0)),
+        True,
+    ),
     "a NumPy array": (np.ones(1), lambda m: float(m.state[0]), lambda m: m.state.fill(3.0), False),
     "a tensor": (torch.ones(()), lambda m: m.state, lambda m: m.state.fill_(3.0), False),
-    "a tensor as a flag": (torch.ones(()), lambda m: 3.0 if m.state > 2 else 1.0, lambda m: m.state.fill_(3.0), False),
-    "None, later a tensor": (None, lambda m: 1.0 if m.state is None else m.state, lambda m: setattr(m, "state", torch.full((), 3.0)), True),
+    "a tensor as a flag": (
+        torch.ones(()),
+        lambda m: 3.0 if m.state > 2 else 1.0,
+        lambda m: m.state.fill_(3.0),
+        False,
+    ),
+    "None, later a tensor": (
+        None,
+        lambda m: 1.0 if m.state is None else m.state,
+        lambda m: setattr(m, "state", torch.full((), 3.0)),
+        True,
+    ),
     "a parameter's value": (
-        nn.Parameter(torch.ones(())), lambda m: m.state.item(), lambda m: nn.init.constant_(m.state, 3.0), False,
+        nn.Parameter(torch.ones(())),
+        lambda m: m.state.item(),
+        lambda m: nn.init.constant_(m.state, 3.0),
+        False,
     ),
     "an attribute that may be missing": (
-        None, lambda m: getattr(m, "more", 1.0), lambda m: setattr(m, "more", 3.0), True,
+        None,
+        lambda m: getattr(m, "more", 1.0),
+        lambda m: setattr(m, "more", 3.0),
+        True,
     ),
     "an attribute named by a string": (
-        None, lambda m: getattr(m, "ot" + "her", 1.0), lambda m: setattr(m, "other", 3.0), False,
+        None,
+        lambda m: getattr(m, "ot" + "her", 1.0),
+        lambda m: setattr(m, "other", 3.0),
+        False,
     ),
-    "the dict of the module": (1.0, lambda m: m.__dict__["state"], lambda m: setattr(m, "state", 3.0), True),
-    "an attribute of the class": (None, lambda m: m.kind_factor, lambda m: setattr(type(m), "kind_factor", 3.0), True),
-    "an attribute before the class's": (None, lambda m: m.kind_factor, lambda m: setattr(m, "kind_factor", 3.0), True),
-    "a method": (None, lambda m: m.helper(), lambda m: setattr(m, "helper", MethodType(lambda self: 3.0, m)), True),
-    "a method of the class": (None, lambda m: m.helper(), lambda m: setattr(type(m), "helper", lambda self: 3.0), True),
+    "the dict of the module": (
+        1.0,
+        lambda m: m.__dict__["state"],
+        lambda m: setattr(m, "state", 3.0),
+        True,
+    ),
+    "an attribute of the class": (
+        None,
+        lambda m: m.kind_factor,
+        lambda m: setattr(type(m), "kind_factor", 3.0),
+        True,
+    ),
+    "an attribute before the class's": (
+        None,
+        lambda m: m.kind_factor,
+        lambda m: setattr(m, "kind_factor", 3.0),
+        True,
+    ),
+    "a method": (
+        None,
+        lambda m: m.helper(),
+        lambda m: setattr(m, "helper", MethodType(lambda self: 3.0, m)),
+        True,
+    ),
+    "a method of the class": (
+        None,
+        lambda m: m.helper(),
+        lambda m: setattr(type(m), "helper", lambda self: 3.0),
+        True,
+    ),
     "a property": (1.0, lambda m: m.doubled, lambda m: setattr(m, "state", 3.0), True),
-    "__getattr__": (Found(), lambda m: m.state.factor, lambda m: m.state.factors.update(factor=3.0), True),
-    "a global": (None, lambda m: FACTOR, lambda m: _global("FACTOR", 3.0), True),
-    "a list that is a global": (None, lambda m: FACTORS[0], lambda m: FACTORS.__setitem__(0, 3.0), False),
-    "an object that is a global": (None, lambda m: HELD.factor, lambda m: setattr(HELD, "factor", 3.0), False),
-    "a global of another module": (None, lambda m: SETTINGS.factor, lambda m: setattr(SETTINGS, "factor", 3.0), True),
-    "a closure": (READ, lambda m: m.state(), lambda m: REBIND(3.0), True),
-    "a default argument": (None, lambda m: remembered(), lambda m: remembered.__defaults__[0].__setitem__(0, 3.0), False),  # type: ignore[index]
-    "an environment variable": (
-        None, lambda m: float(os.environ.get("MAPDROP_TEST_FACTOR", "1.0")),
-        lambda m: os.environ.__setitem__("MAPDROP_TEST_FACTOR", "3.0"), False,
+    "__getattr__": (
+        Found(),
+        lambda m: m.state.factor,
+        lambda m: m.state.factors.update(factor=3.0),
+        True,
     ),
-}  # fmt: skip
+    "a global": (None, lambda m: FACTOR, lambda m: _global("FACTOR", 3.0), True),
+    "a list that is a global": (
+        None,
+        lambda m: FACTORS[0],
+        lambda m: FACTORS.__setitem__(0, 3.0),
+        False,
+    ),
+    "an object that is a global": (
+        None,
+        lambda m: HELD.factor,
+        lambda m: setattr(HELD, "factor", 3.0),
+        False,
+    ),
+    "a global of another module": (
+        None,
+        lambda m: SETTINGS.factor,
+        lambda m: setattr(SETTINGS, "factor", 3.0),
+        True,
+    ),
+    "a closure": (READ, lambda m: m.state(), lambda m: REBIND(3.0), True),
+    "a default argument": (
+        None,
+        lambda m: remembered(),
+        lambda m: remembered.__defaults__[0].__setitem__(0, 3.0),
+        False,
+    ),  # type: ignore[index]
+    "an environment variable": (
+        None,
+        lambda m: float(os.environ.get("MAPDROP_TEST_FACTOR", "1.0")),
+        lambda m: os.environ.__setitem__("MAPDROP_TEST_FACTOR", "3.0"),
+        False,
+    ),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -215,7 +338,7 @@ def test_what_pytorchs_compiler_follows_counts(kind: str, monkeypatch: pytest.Mo
     def refuse(*args: Any) -> None:
         raise CaptureError("a test")
 
-    monkeypatch.setattr(sys.modules["mapdrop.torch.compact.model"], "capture", refuse)
+    monkeypatch.setattr(sys.modules["mapdrop.torch.compact.engine"], "capture", refuse)
     net = made(kind)
     fast = forced(net)
     check(net, fast, (IMAGE,))

@@ -143,12 +143,29 @@ CASES: list[Case] = [
     *[
         layer(kind)
         for kind in (
-            nn.ReLU, nn.LeakyReLU, nn.Identity, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
-            nn.ReLU6, nn.Tanh, nn.Hardtanh, nn.Hardswish, nn.Softsign, nn.Softshrink, nn.Hardshrink,
+            nn.ReLU,
+            nn.LeakyReLU,
+            nn.Identity,
+            nn.ELU,
+            nn.SELU,
+            nn.CELU,
+            nn.GELU,
+            nn.SiLU,
+            nn.Mish,
+            nn.ReLU6,
+            nn.Tanh,
+            nn.Hardtanh,
+            nn.Hardswish,
+            nn.Softsign,
+            nn.Softshrink,
+            nn.Hardshrink,
             nn.Tanhshrink,
         )
     ],
-    *[layer(kind, reads=False) for kind in (nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.LogSigmoid)],
+    *[
+        layer(kind, reads=False)
+        for kind in (nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.LogSigmoid)
+    ],
     *[layer(kind, inplace=True, note="in place") for kind in (nn.ReLU, nn.LeakyReLU, nn.SiLU)],
     layer(nn.Threshold, 0.1, 0.0),
     layer(nn.Threshold, 0.1, 3.0, reads=False, note="to a number"),
@@ -178,27 +195,60 @@ CASES: list[Case] = [
     layer(nn.LocalResponseNorm, 3, reads=False, makes=False),
     # Functions.
     *[
-        function(key, lambda x, w, b, key=key: key(x, w, b, padding=1), (C, C, *[3] * d), (C,), dims=d)
+        function(
+            key, lambda x, w, b, key=key: key(x, w, b, padding=1), (C, C, *[3] * d), (C,), dims=d
+        )
         for space in (F, torch)
         for d, key in ((d, getattr(space, f"conv{d}d")) for d in (1, 2, 3))
     ],
-    function(F.conv2d, lambda x, w: F.conv2d(x, w, None, 1, 1, 1, C), (C, 1, 3, 3), note="depthwise"),
-    function(F.conv2d, lambda x, w: F.conv2d(x, w - w.mean()), (C, C, 3, 3), note="weight computed"),
-    function(F.linear, lambda x, w, b: F.linear(x.flatten(1), w, b), (C, C * 36), (C,), makes=False),
+    function(
+        F.conv2d, lambda x, w: F.conv2d(x, w, None, 1, 1, 1, C), (C, 1, 3, 3), note="depthwise"
+    ),
+    function(
+        F.conv2d, lambda x, w: F.conv2d(x, w - w.mean()), (C, C, 3, 3), note="weight computed"
+    ),
+    function(
+        F.linear, lambda x, w, b: F.linear(x.flatten(1), w, b), (C, C * 36), (C,), makes=False
+    ),
     Case(F.batch_norm, lambda: Normed(), reads=False),
-    function(F.instance_norm, lambda x, w, b: F.instance_norm(x, None, None, w, b), (C,), (C,), reads=False),
+    function(
+        F.instance_norm,
+        lambda x, w, b: F.instance_norm(x, None, None, w, b),
+        (C,),
+        (C,),
+        reads=False,
+    ),
     function(F.instance_norm, F.instance_norm, note="not affine"),
     function(
-        F.batch_norm, lambda x, w, b: F.batch_norm(x, None, None, w, b, True), (C,), (C,),
-        reads=False, note="training",
+        F.batch_norm,
+        lambda x, w, b: F.batch_norm(x, None, None, w, b, True),
+        (C,),
+        (C,),
+        reads=False,
+        note="training",
     ),
     function(F.prelu, F.prelu, (C,)),
     function(torch.prelu, torch.prelu, (1,)),
     *[
         function(key, key)
         for key in (
-            F.relu, torch.relu, F.leaky_relu, torch.neg, operator.neg, torch.abs, torch.tanh, F.tanh,
-            F.gelu, F.silu, F.elu, F.selu, F.relu6, F.mish, F.hardswish, F.hardtanh, torch.square,
+            F.relu,
+            torch.relu,
+            F.leaky_relu,
+            torch.neg,
+            operator.neg,
+            torch.abs,
+            torch.tanh,
+            F.tanh,
+            F.gelu,
+            F.silu,
+            F.elu,
+            F.selu,
+            F.relu6,
+            F.mish,
+            F.hardswish,
+            F.hardtanh,
+            torch.square,
             torch.sin,
         )
     ],
@@ -209,11 +259,17 @@ CASES: list[Case] = [
     function(F.leaky_relu, lambda x: F.leaky_relu(x, 0.1, True), note="in place by position"),
     function(F.relu, lambda x: F.relu(x, inplace=True), note="in place"),
     *[
-        function(name, lambda x, name=name: getattr(x, name)(), reads=name not in ("exp", "sigmoid"))
+        function(
+            name, lambda x, name=name: getattr(x, name)(), reads=name not in ("exp", "sigmoid")
+        )
         for name in ("relu", "contiguous", "abs", "sigmoid", "tanh", "exp", "square")
     ],
     *[
-        function(getattr(F, f"{kind}_pool{d}d"), lambda x, f=getattr(F, f"{kind}_pool{d}d"): f(x, 2), dims=d)
+        function(
+            getattr(F, f"{kind}_pool{d}d"),
+            lambda x, f=getattr(F, f"{kind}_pool{d}d"): f(x, 2),
+            dims=d,
+        )
         for kind in ("max", "avg", "adaptive_avg")
         for d in (1, 2, 3)
     ],
@@ -238,7 +294,13 @@ CASES: list[Case] = [
     *[
         function(key, lambda x, key=key: key(x, torch.relu(x)), note="of two")
         for key in (
-            operator.add, torch.add, operator.sub, torch.sub, operator.mul, torch.mul, torch.maximum,
+            operator.add,
+            torch.add,
+            operator.sub,
+            torch.sub,
+            operator.mul,
+            torch.mul,
+            torch.maximum,
             torch.minimum,
         )
     ],
@@ -254,15 +316,29 @@ CASES: list[Case] = [
     function(operator.mul, lambda x: x * -2.5, note="by a number"),
     function(operator.add, lambda x: x + x, note="to itself"),
     function(operator.mul, lambda x: x * x, note="by itself"),
-    function(operator.add, lambda x, b: x + b, (1, C, 1, 1), reads=False, note="a shift by channel"),
-    function(operator.mul, lambda x, b: x * b, (C, 1, 1), note="a factor by channel, no batch axis"),
+    function(
+        operator.add, lambda x, b: x + b, (1, C, 1, 1), reads=False, note="a shift by channel"
+    ),
+    function(
+        operator.mul, lambda x, b: x * b, (C, 1, 1), note="a factor by channel, no batch axis"
+    ),
     function(operator.mul, lambda x, b: x * b, (1, 1, 6, 6), note="a factor by place"),
-    function(operator.mul, lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(), note="squeeze, excite"),
-    function(operator.mul, lambda x: x * x.mean(1, keepdim=True).sigmoid(), note="attention", makes=False),
+    function(
+        operator.mul, lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(), note="squeeze, excite"
+    ),
+    function(
+        operator.mul, lambda x: x * x.mean(1, keepdim=True).sigmoid(), note="attention", makes=False
+    ),
     function(operator.truediv, lambda x: x / (x.abs() + 1.0), reads=False, makes=False),
     function(torch.div, lambda x: torch.div(x, 3.0)),
     function("div", lambda x: x.div(x.exp()), reads=False, makes=False),
-    function(operator.truediv, lambda x: 1.0 / (x.square() + 1.0), reads=False, makes=False, note="of a number"),
+    function(
+        operator.truediv,
+        lambda x: 1.0 / (x.square() + 1.0),
+        reads=False,
+        makes=False,
+        note="of a number",
+    ),
     function(torch.cat, lambda x: torch.cat([x, torch.relu(x)], 1)),
     function(torch.concat, lambda x: torch.concat([x, torch.tanh(x), x.abs()], dim=1)),
     function(torch.cat, lambda x: torch.cat([x, torch.exp(x)], dim=-3), note="half of it whole"),
@@ -272,7 +348,13 @@ CASES: list[Case] = [
     function(operator.getitem, lambda x: x[:, 4:], reads=False, makes=False, note="of channels"),
     function(torch.chunk, lambda x: torch.chunk(x, 2, 1)[1]),
     function("chunk", lambda x: operator.mul(*x.chunk(2, dim=1))),
-    function(torch.chunk, lambda x: torch.chunk(input=x, chunks=2, dim=1)[1], reads=False, makes=False, note="by keyword"),
+    function(
+        torch.chunk,
+        lambda x: torch.chunk(input=x, chunks=2, dim=1)[1],
+        reads=False,
+        makes=False,
+        note="by keyword",
+    ),
     function(torch.split, lambda x: torch.split(x, [10, 38], 1)[-1]),
     function("split", lambda x: x.split(16, 1)[0] + x.split(16, 1)[2]),
     function(torch.flatten, lambda x: torch.flatten(x, 1), makes=False),
@@ -281,7 +363,7 @@ CASES: list[Case] = [
     function("reshape", lambda x: x.reshape(2, -1), makes=False),
     function(torch.reshape, lambda x: torch.reshape(x, (2, -1)), makes=False),
     function("view", lambda x: x.view(2, C, 6, 6), note="the same shape"),
-]  # fmt: skip
+]
 OPAQUE: list[tuple[Any, Work]] = [
     ("size", lambda x: x * x.size(0)),
     ("dim", lambda x: x * x.dim()),
@@ -473,9 +555,14 @@ def test_layers_of_flat_features_are_the_dense_ones(make: Callable[[], nn.Module
     norm = fresh(make)()
     assert isinstance(norm, nn.Module)
     net = nn.Sequential(
-        nn.Conv2d(3, C, 1), nn.Dropout2d(0.5), nn.Flatten(), norm, nn.Linear(C * 36, 5), nn.ReLU(),
+        nn.Conv2d(3, C, 1),
+        nn.Dropout2d(0.5),
+        nn.Flatten(),
+        norm,
+        nn.Linear(C * 36, 5),
+        nn.ReLU(),
         nn.Linear(5, 2),
-    ).double()  # fmt: skip
+    ).double()
     check(net, forced(net), (pixels(4, 3, 6, 6),))
 
 

@@ -1,4 +1,4 @@
-"""Mixing operations on packed maps: PyTorch's own on masked arrays, with all gradients."""
+"""Convolutions of packed arrays give PyTorch's results for masked ones, with all gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone knows it 
 
 from mapdrop import kernels
 from mapdrop.torch.compact.lattice import Bits
-from mapdrop.torch.compact.packed_conv.runs import Convolution, Dense, Job, mix
+from mapdrop.torch.compact.packed_conv.convolve import convolve
+from mapdrop.torch.compact.packed_conv.operation import Convolution, Linear, PackedConv
 from mapdrop.torch.compact.packing.gather import convert
 from mapdrop.torch.compact.packing.layout import BLOCK, Layout
 from tests.torch.compact.agreement import pixels
@@ -24,14 +25,14 @@ Plain = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 @dataclass(frozen=True)
 class Operation:
-    settings: Convolution | Dense
+    settings: Convolution | Linear
     plain: Plain
     space: tuple[int, ...]
     kernel: tuple[int, ...]
 
     @property
     def weight(self) -> tuple[int, ...]:
-        return (*self.settings.order(OUT, INTO), *self.kernel)
+        return (*self.settings.weight_order(OUT, INTO), *self.kernel)
 
 
 def convolution(
@@ -67,7 +68,7 @@ OPERATIONS = {
     "transposed 2d": transposed(2, 3, stride=2, padding=1, extra=1),
     "transposed 3d": transposed(3, 2, stride=2),
     "linear": Operation(
-        Dense(), lambda x, w, b: F.linear(x.flatten(1), w.flatten(1), b), (4,), (4,)
+        Linear(), lambda x, w, b: F.linear(x.flatten(1), w.flatten(1), b), (4,), (4,)
     ),
 }
 RNG = np.random.default_rng(0)
@@ -85,13 +86,13 @@ def operation(request: pytest.FixtureRequest) -> Operation:
     return chosen
 
 
-ROWS = {"block": 1}  # Of a sample come in multiples of it.
+ROWS = {"block": 1}  # Each sample's rows are padded to a multiple of it.
 
 
-@pytest.fixture(params=["direct", "direct, some maps of zeros", "by run"], autouse=True)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """By our own kernels where they can, and with PyTorch's convolutions."""
-    monkeypatch.setitem(ROWS, "block", 1 if request.param == "direct" else BLOCK)
+@pytest.fixture(params=["own kernels", "own kernels, some zero maps", "by run"], autouse=True)
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Use mapdrop's own kernels if they support the operation, or only PyTorch's."""
+    monkeypatch.setitem(ROWS, "block", 1 if request.param == "own kernels" else BLOCK)
     if request.param == "by run":
         monkeypatch.setattr(kernels, "for_convolution", lambda: None)
     else:
@@ -99,8 +100,8 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
-def laid_out(bits: Bits) -> Layout:
-    return Layout.of(bits, ROWS["block"])
+def layout_of(bits: Bits) -> Layout:
+    return Layout.from_bits(bits, ROWS["block"])
 
 
 def over(bits: Bits | None, like: Tensor) -> Tensor:
@@ -111,10 +112,15 @@ def over(bits: Bits | None, like: Tensor) -> Tensor:
 
 
 def compare(
-    operation: Operation, source: Bits | None, target: Bits | None, gain: float = 1.0,
-    relu: bool = False, bias: bool = True, frozen: tuple[str, ...] = (),
-) -> dict[str, Tensor | None]:  # fmt: skip
-    """Output and gradients are those of the masked dense operation; gives them back."""
+    operation: Operation,
+    source: Bits | None,
+    target: Bits | None,
+    gain: float = 1.0,
+    relu: bool = False,
+    bias: bool = True,
+    frozen: tuple[str, ...] = (),
+) -> dict[str, Tensor | None]:
+    """Check that output and gradients are the masked dense operation's, and return them."""
     samples = len(source if source is not None else target)  # type: ignore[arg-type]
     arrays = {
         "x": pixels(samples, INTO, *operation.space),
@@ -136,9 +142,9 @@ def compare(
     y = operation.plain(dense["x"] * over(source, dense["x"]) * gain, dense["w"], dense["b"])
     y = torch.relu(y) if relu else y
     y = y * over(target, y)
-    layouts = [None if bits is None else laid_out(bits) for bits in (source, target)]
-    job = Job(operation.settings, layouts[0], layouts[1], gain, relu)
-    z = mix(convert(packed["x"], None, layouts[0], None), packed["w"], packed["b"], job)
+    layouts = [None if bits is None else layout_of(bits) for bits in (source, target)]
+    conv = PackedConv(operation.settings, layouts[0], layouts[1], gain, relu)
+    z = convolve(convert(packed["x"], None, layouts[0]), packed["w"], packed["b"], conv)
     z = z if layouts[1] is None else convert(z, layouts[1], None, y.shape)
     torch.testing.assert_close(z, y, rtol=1e-10, atol=1e-10)
     weights = pixels(*y.shape)
@@ -155,10 +161,10 @@ def compare(
     return found
 
 
-@pytest.mark.parametrize("relu", [False, True], ids=["as it is", "relu"])
+@pytest.mark.parametrize("relu", [False, True], ids=["no relu", "relu"])
 @pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
 @pytest.mark.parametrize(("source", "target"), SIDES.values(), ids=SIDES)
-def test_packed_is_masked(
+def test_packed_equals_masked(
     operation: Operation, source: bool, target: bool, bias: bool, relu: bool
 ) -> None:
     compare(
@@ -185,7 +191,7 @@ EXTREME: dict[str, tuple[Bits | None, Bits | None]] = {
 }
 
 
-@pytest.mark.parametrize("relu", [False, True], ids=["as it is", "relu"])
+@pytest.mark.parametrize("relu", [False, True], ids=["no relu", "relu"])
 @pytest.mark.parametrize(("source", "target"), EXTREME.values(), ids=EXTREME)
 def test_extreme_masks(
     operation: Operation, source: Bits | None, target: Bits | None, relu: bool
@@ -194,11 +200,11 @@ def test_extreme_masks(
 
 
 @pytest.mark.parametrize("frozen", [("x",), ("w",), ("b",), ("x", "w"), ("w", "b")], ids="".join)
-def test_no_gradient_where_none_is_wanted(operation: Operation, frozen: tuple[str, ...]) -> None:
+def test_frozen_arrays_get_no_gradient(operation: Operation, frozen: tuple[str, ...]) -> None:
     compare(operation, HALF[INTO], HALF[OUT], frozen=frozen)
 
 
-def test_weights_that_nobody_used_have_a_gradient_of_exactly_0(operation: Operation) -> None:
+def test_unused_weights_have_a_gradient_of_exactly_0(operation: Operation) -> None:
     source, target = HALF[INTO].copy(), HALF[OUT].copy()
     source[:, :5], target[:, 7:] = False, False
     found = compare(operation, source, target)
@@ -214,28 +220,28 @@ def test_weights_that_nobody_used_have_a_gradient_of_exactly_0(operation: Operat
 
 @pytest.mark.parametrize(("source", "target"), SIDES.values(), ids=SIDES)
 @pytest.mark.parametrize("name", ["conv2d", "conv3d", "conv2d strided", "transposed 2d", "linear"])
-def test_the_derivative_is_the_numerical_one(name: str, source: bool, target: bool) -> None:
+def test_the_derivative_is_the_numerical_derivative(name: str, source: bool, target: bool) -> None:
     operation = OPERATIONS[name]
     layouts = [
-        laid_out(bits[:2, :8]) if packed else None
+        layout_of(bits[:2, :8]) if packed else None
         for bits, packed in zip(HALF.values(), (source, target), strict=True)
     ]
     space = operation.space
     x = pixels(1, layouts[0].rows, *space) if layouts[0] else pixels(2, 8, *space)
     shapes = (8, 8, *operation.kernel), (8,)
     weight, bias = (pixels(*shape) for shape in shapes)
-    job = Job(operation.settings, layouts[0], layouts[1], 1.5)
+    conv = PackedConv(operation.settings, layouts[0], layouts[1], 1.5)
     given = [t.requires_grad_() for t in (x, weight, bias)]
-    assert torch.autograd.gradcheck(lambda x, w, b: mix(x, w, b, job), given)
+    assert torch.autograd.gradcheck(lambda x, w, b: convolve(x, w, b, conv), given)
 
 
-def test_under_autocast_the_operation_works_in_its_type() -> None:
+def test_autocast_sets_the_dtype() -> None:
     operation = OPERATIONS["conv2d"]
-    layout = laid_out(HALF[INTO])
+    layout = layout_of(HALF[INTO])
     x, weight = pixels(N, INTO, *operation.space).float(), pixels(*operation.weight).float()
     with torch.autocast("cpu", torch.bfloat16):
-        found = mix(
-            convert(x, None, layout, None), weight, None, Job(operation.settings, layout, None)
+        found = convolve(
+            convert(x, None, layout), weight, None, PackedConv(operation.settings, layout, None)
         )
         expected = operation.plain(x * over(HALF[INTO], x), weight, None)
     assert found.dtype == expected.dtype == torch.bfloat16

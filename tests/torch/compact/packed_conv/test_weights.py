@@ -1,4 +1,4 @@
-"""Parts of weights: compiled and plain, both as plain indexing has them."""
+"""Parts of weights, gathered and added back: compiled or by PyTorch, as by indexing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mapdrop import kernels
-from mapdrop.torch.compact.packed_conv.weights import add_chosen, choose
+from mapdrop.torch.compact.packed_conv.weights import gather, scatter_add
 from tests.torch.compact.agreement import pixels
 
 KERNELS = {"1": (1, 1), "3 x 3": (3, 3), "5 x 5": (5, 5), "1-D": (4,), "matrix": (), "inner": (7,)}
@@ -26,12 +26,12 @@ IDS: dict[str, tuple[list[int] | None, list[int] | None]] = {
 }
 
 
-@pytest.fixture(params=["compiled", "plain"])
-def maker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "plain":
-        monkeypatch.setattr(kernels, "for_weights", lambda: None)
+@pytest.fixture(params=["compiled", "by torch"])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "by torch":
+        monkeypatch.setattr(kernels, "for_gather", lambda: None)
     else:
-        assert kernels.for_weights() is not None, "Numba is a dependency of the tests"
+        assert kernels.for_gather() is not None, "Numba is a dependency of the tests"
     return str(request.param)
 
 
@@ -67,21 +67,28 @@ def indexed(weight: Tensor, rows: list[int] | None, columns: list[int] | None) -
 @pytest.mark.parametrize("gain", [1.0, 2.5])
 @pytest.mark.parametrize(("rows", "columns"), IDS.values(), ids=IDS)
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
-def test_chosen_parts(
-    maker: str, dtype: torch.dtype, kernel: tuple[int, ...], rows: list[int] | None,
-    columns: list[int] | None, gain: float,
-) -> None:  # fmt: skip
+def test_gathered_parts(
+    implementation: str,
+    dtype: torch.dtype,
+    kernel: tuple[int, ...],
+    rows: list[int] | None,
+    columns: list[int] | None,
+    gain: float,
+) -> None:
     weight = pixels(ROWS, COLUMNS, *kernel).to(dtype)
-    found = choose(weight, tensor(rows), tensor(columns), gain)
+    found = gather(weight, tensor(rows), tensor(columns), gain)
     assert torch.equal(found, indexed(weight, rows, columns) * gain)
 
 
 @pytest.mark.parametrize(("rows", "columns"), IDS.values(), ids=IDS)
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 def test_added_parts(
-    maker: str, dtype: torch.dtype, kernel: tuple[int, ...], rows: list[int] | None,
+    implementation: str,
+    dtype: torch.dtype,
+    kernel: tuple[int, ...],
+    rows: list[int] | None,
     columns: list[int] | None,
-) -> None:  # fmt: skip
+) -> None:
     total = pixels(ROWS, COLUMNS, *kernel).to(dtype)
     expected = total.clone()
     shape = (len(listed(rows, ROWS)), len(listed(columns, COLUMNS)), *kernel)
@@ -90,56 +97,56 @@ def test_added_parts(
         for j, c in enumerate(listed(columns, COLUMNS)):
             if r < ROWS and c < COLUMNS:
                 expected[r, c] += part[i, j]
-    add_chosen(total, part, tensor(rows), tensor(columns))
+    scatter_add(total, part, tensor(rows), tensor(columns))
     assert torch.equal(total, expected)
 
 
 @pytest.mark.parametrize("ids", [[0, 4, 2], [1, ROWS, ROWS], [ROWS], []], ids=str)
-def test_parts_of_a_bias(maker: str, ids: list[int]) -> None:
+def test_gathered_parts_of_a_bias(implementation: str, ids: list[int]) -> None:
     bias, zero = pixels(ROWS), torch.zeros(1, dtype=torch.float64)
     expected = torch.cat([zero[:0], *[bias[i : i + 1] if i < ROWS else zero for i in ids]])
-    assert torch.equal(choose(bias, torch.tensor(ids, dtype=torch.int64)), expected)
+    assert torch.equal(gather(bias, torch.tensor(ids, dtype=torch.int64)), expected)
 
 
 @pytest.mark.parametrize("ids", [[0, 4, 2], [1, ROWS, ROWS], [ROWS], []], ids=str)
-def test_added_parts_of_a_bias(maker: str, ids: list[int]) -> None:
+def test_added_parts_of_a_bias(implementation: str, ids: list[int]) -> None:
     total, part = pixels(ROWS), pixels(len(ids)) + 1
     expected = total.clone()
     for i, n in enumerate(ids):
         if n < ROWS:
             expected[n] += part[i]
-    add_chosen(total, part, torch.tensor(ids, dtype=torch.int64))
+    scatter_add(total, part, torch.tensor(ids, dtype=torch.int64))
     assert torch.equal(total, expected)
 
 
-def test_a_weight_that_lies_otherwise_in_memory(maker: str) -> None:
+def test_a_weight_in_another_memory_format(implementation: str) -> None:
     weight = pixels(ROWS, COLUMNS, 3, 3).to(memory_format=torch.channels_last)
     assert torch.equal(
-        choose(weight, tensor([4, 1]), tensor([0, COLUMNS])), indexed(weight, [4, 1], [0, COLUMNS])
+        gather(weight, tensor([4, 1]), tensor([0, COLUMNS])), indexed(weight, [4, 1], [0, COLUMNS])
     )
 
 
-def test_a_part_that_lies_otherwise_in_memory_is_added(maker: str) -> None:
+def test_a_part_in_another_memory_format_is_added(implementation: str) -> None:
     total = pixels(ROWS, COLUMNS, 3, 3)
     part = pixels(2, 3, 3, 3).to(memory_format=torch.channels_last)
     expected = total.clone()
     expected[4, [0, 5, 6]] += part[0]
     expected[1, [0, 5, 6]] += part[1]
-    add_chosen(total, part, tensor([4, 1]), tensor([0, 5, 6]))
+    scatter_add(total, part, tensor([4, 1]), tensor([0, 5, 6]))
     assert torch.equal(total, expected)
 
 
-def test_large_weights_in_several_threads(maker: str) -> None:
+def test_large_weights_in_several_threads(implementation: str) -> None:
     weight, ids = pixels(300, 100, 3, 3), torch.arange(0, 300, 2)
     torch.set_num_threads(2)
-    assert torch.equal(choose(weight, ids, None, 2.0), weight[::2] * 2)
+    assert torch.equal(gather(weight, ids, None, 2.0), weight[::2] * 2)
 
 
-def test_compiled_kernels_are_used_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = kernels.for_weights()
+def test_compiled_kernels_are_used_if_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = kernels.for_gather()
     assert fast is not None
     called: Any = []
-    real = fast.choose
-    monkeypatch.setattr(fast, "choose", lambda *given: called.append(1) or real(*given))
-    choose(pixels(ROWS, COLUMNS, 3, 3), tensor([1]), None)
+    real = fast.gather
+    monkeypatch.setattr(fast, "gather", lambda *given: called.append(1) or real(*given))
+    gather(pixels(ROWS, COLUMNS, 3, 3), tensor([1]), None)
     assert called == [1]

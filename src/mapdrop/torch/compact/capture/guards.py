@@ -1,4 +1,4 @@
-"""What a captured graph relies on: the values that a model's code reads, and if they changed."""
+"""Guards: the values that a captured graph depends on, and whether they changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ from torch import Tensor
 
 from mapdrop.torch.compact.capture.hooks import hooked
 
-MISSING: Any = enum.Enum("MISSING", "MISSING").MISSING  # type: ignore[attr-defined]
+
+class _Missing(enum.Enum):
+    MISSING = enum.auto()
+
+
+MISSING: Any = _Missing.MISSING
+"""The value of an entry that a mapping does not have."""
+
 _VALUES = (
     int,
     float,
@@ -55,21 +62,21 @@ CONTAINERS = (list, dict, OrderedDict, set)
 
 
 def is_value(value: Any) -> bool:
-    """Whether a value can never change and equals what it is equal to."""
+    """Return whether a value is a constant: it cannot change, and `==` compares it."""
     if type(value) in (tuple, frozenset, torch.Size):
         return all(map(is_value, value))
     return type(value) in _VALUES or isinstance(value, (np.generic, enum.Enum))
 
 
 def unchanged(value: Any, expected: Any) -> bool:
-    """Whether a value read again is what it was: the same object, or an equal constant."""
+    """Return whether a value read again is the same object, or an equal constant."""
     if value is expected:
         return True
     return type(value) is type(expected) and is_value(expected) and bool(value == expected)
 
 
 class Guards:
-    """Values to read again before a graph is used again."""
+    """Values to compare before a graph is used again."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[Mapping[Any, Any], Any, Any]] = []
@@ -79,11 +86,11 @@ class Guards:
         self._functions: list[tuple[FunctionType, tuple[Any, ...]]] = []
 
     def entry(self, mapping: Mapping[Any, Any], key: Any) -> None:
-        """Expect a mapping's entry to stay what it is; `MISSING` where it has none."""
+        """Expect a mapping's entry to keep its value, or to stay missing."""
         self._entries.append((mapping, key, mapping.get(key, MISSING)))
 
     def container(self, container: Any) -> None:
-        """Expect a list, dict or set to hold what it holds, in the same order."""
+        """Expect a list, dict or set to keep its contents and their order."""
         self._containers.append((container, _content(container)))
 
     def tensors(self, mapping: Mapping[str, Tensor | None]) -> None:
@@ -91,15 +98,15 @@ class Guards:
         self._tensors.append((mapping, {name: _kind(t) for name, t in mapping.items()}))
 
     def hooks(self, module: Any) -> None:
-        """Expect a module to be watched, or not, as it is."""
+        """Expect a module to stay hooked, or not hooked."""
         self._hooks.append((module, hooked(module)))
 
     def function(self, function: FunctionType) -> None:
-        """Expect a function's code, defaults and closure to stay."""
+        """Expect a function to keep its code, defaults and closure."""
         self._functions.append((function, held(function)))
 
     def beyond(self, modules: Iterable[Any], followed: Callable[[Any], bool]) -> str:
-        """Return the name of what is read but neither code nor a followed attribute; or ""."""
+        """Return the name of an entry that is neither code nor a followed attribute; "" if none."""
         own = {id(module.__dict__) for module in modules}
         for mapping, key, value in self._entries:
             attribute = id(mapping) in own and followed(value)
@@ -111,7 +118,7 @@ class Guards:
         return ""
 
     def hold(self) -> bool:
-        """Whether all is as it was."""
+        """Return whether nothing changed."""
         for mapping, key, expected in self._entries:
             value = mapping.get(key, MISSING)
             if value is not expected and not unchanged(value, expected):
@@ -133,7 +140,7 @@ class Guards:
 
 
 def held(function: FunctionType) -> tuple[Any, ...]:
-    """What a function holds: code, defaults, closure."""
+    """Return what a function holds: code, defaults, closure."""
     cells = [c.cell_contents for c in function.__closure__ or () if c != CellType()]
     options = (function.__kwdefaults__ or {}).values()
     return (function.__code__, *(function.__defaults__ or ()), *options, *cells)

@@ -1,4 +1,4 @@
-"""Whether somebody watches modules: then their arrays are whole, and every call happens."""
+"""Find hooks. A module that has any is called as it is, with dense arrays."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _OWN = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pr
 
 
 def hooked(module: nn.Module) -> bool:
-    """Whether the module has hooks, or was compiled: then it is called as it is."""
+    """Return whether a module has hooks, or was compiled."""
     own = module.__dict__
     return any(own.get(name) for name in _OWN) or own.get("_compiled_call_impl") is not None
 
 
 def all_hooked() -> bool:
-    """Whether hooks for all modules are registered, as profilers and feature taps do it."""
+    """Return whether hooks for all modules are registered, as profilers do."""
     return any(getattr(_modules, f"_global{name}", None) for name in _OWN)

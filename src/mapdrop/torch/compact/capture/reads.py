@@ -1,8 +1,8 @@
-"""What a model's own code reads beside its arguments and its modules, found while the code runs.
+"""Find what a model's own code reads besides its arguments and modules, while the code runs.
 
-Python tells a profile function of every function that is entered. Its code names all that it can
-read: globals, attributes, closures. What is a constant becomes a guard; code that reads anything
-else, or that has effects beside its result, cannot be captured.
+Python calls a profile function for every function that is entered. The function's code names
+everything that it can read: globals, attributes, closures. Constants become guards. Code that reads
+anything else, or that has effects besides its result, cannot be captured.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import torch
 
 from mapdrop.torch.compact.capture.guards import MISSING, Guards, held, is_value
 
-# Libraries that read nothing of a model's but what they are given.
+# Libraries that read nothing but their arguments.
 _TRUSTED = {
     "torch",
     "numpy",
@@ -52,22 +52,22 @@ _TRUSTED = {
     "weakref",
     "_weakrefset",
 }
-_APPLICATIONS = ("mapdrop.localize", "mapdrop.study")  # Their models are models like others.
+_APPLICATIONS = ("mapdrop.localize", "mapdrop.study")  # Their models are like any user's.
 _EFFECTS = {print, input, open, exec, eval, compile, globals, locals, breakpoint, setattr, delattr}
 _OPERATIONS = (np.ufunc, torch._ops.OpOverload, torch._ops.OpOverloadPacket)
 DYNAMIC = {"getattr", "hasattr", "vars", "__dict__", "attrgetter", "__getattribute__"}
 _WRITES = {"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
-_MAKING = {"__init__", "__post_init__", "__new__"}  # What they set is new.
+_CONSTRUCTORS = {"__init__", "__post_init__", "__new__"}  # They write to new objects only.
 _OF_CLASSES = {"__module__", "__doc__", "__dict__", "__weakref__", "__annotations__"}
 
 
 class UnreadableError(Exception):
-    """Code that reads what cannot be followed; the text says what."""
+    """Code reads something that no guard can follow; the text says what."""
 
 
 def trusted(name: Any) -> bool:
-    """Whether a module of that name reads nothing beside its arguments."""
+    """Return whether the code of a module of that name reads nothing but its arguments."""
     text = str(name or "")
     if text.partition(".")[0] == "mapdrop":
         return not text.startswith(_APPLICATIONS)
@@ -75,27 +75,30 @@ def trusted(name: Any) -> bool:
 
 
 class Reads:
-    """Watches the code of one thread, as a context.
+    """Watches the code that one thread runs, as a context.
 
-    After it, `names` are the attributes that the code may have read, and `guards` its globals.
-    `unknown` are the attributes of the model that hold what cannot be watched.
+    Attributes:
+        guards: of the globals and closures that the code reads.
+        unknown: the names of the model's attributes that no guard can follow.
+        ahead: whether to follow code without running it, into everything it may call.
+        names: the names of the attributes that the code may have read.
+        optional: those of them that may be missing.
     """
 
     def __init__(self, guards: Guards, unknown: set[str], ahead: bool = False) -> None:
-        """Ahead: follow code without running it, by all that it may call."""
         self.guards, self.unknown, self.ahead = guards, unknown, ahead
         self.names: set[str] = {"forward"}
-        self.asked: set[str] = set()  # Attributes that may be missing.
-        self._seen: dict[CodeType, bool] = {}  # Whether a library has the code.
+        self.optional: set[str] = set()
+        self._seen: dict[CodeType, bool] = {}  # Whether the code is a library's.
         self._nested: set[CodeType] = set()
-        self._kinds: dict[type, None] = {}  # Classes whose attributes may be read.
+        self._kinds: dict[type, None] = {}  # Classes whose attributes may be read, in order.
         self._problem: UnreadableError | None = None
         self._closed: set[CodeType] = set()
         self._functions: set[CodeType] = set()
 
     @property
     def dynamic(self) -> bool:
-        """Whether the code may read attributes whose names it makes up."""
+        """Whether the code may read attributes by computed names."""
         return bool(self.names & DYNAMIC)
 
     def __enter__(self) -> Reads:
@@ -109,7 +112,7 @@ class Reads:
         _Collector.resume()
 
     def function(self, function: FunctionType) -> None:
-        """Guard what a function holds beside its code: defaults and closure."""
+        """Guard a function's code, defaults and closure."""
         if function.__code__ in self._functions or trusted(function.__module__):
             return
         self._functions.add(function.__code__)
@@ -133,7 +136,7 @@ class Reads:
             elif event == "c_call" and not self._seen.get(frame.f_code, True):
                 self._builtin(arg)
         except UnreadableError as problem:
-            self._problem = problem  # Python watches no longer, and the model may catch this one.
+            self._problem = problem  # Python stops watching, and the model may catch this.
             raise
 
     def _enter(self, frame: FrameType) -> None:
@@ -157,7 +160,7 @@ class Reads:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Watch nothing: PyTorch calls itself, and an error raised there may end the process."""
+        """Pause: an error raised inside of PyTorch's own calls may end the process."""
         profile = sys.getprofile()
         sys.setprofile(None)
         try:
@@ -169,7 +172,7 @@ class Reads:
         strings = {c for c in code.co_consts if isinstance(c, str)}
         self.names |= set(code.co_names) | strings
         if self.dynamic:
-            self.asked |= strings
+            self.optional |= strings
         found = self.unknown if self.dynamic else self.unknown & self.names
         if found:
             raise UnreadableError(
@@ -179,7 +182,7 @@ class Reads:
     def _instructions(self, code: CodeType, space: dict[str, Any]) -> None:
         steps = list(dis.get_instructions(code))
         for i, step in enumerate(steps):
-            if step.opname in _WRITES and code.co_name not in _MAKING:
+            if step.opname in _WRITES and code.co_name not in _CONSTRUCTORS:
                 raise UnreadableError(f"{code.co_name} sets {step.argval!r}")
             if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
                 self._global(step.argval, space, _attributes(steps[i + 1 :]))
@@ -201,7 +204,7 @@ class Reads:
         self.constant(value, said)
 
     def constant(self, value: Any, said: str) -> None:
-        """Raise for what may change while it stays the same object."""
+        """Raise UnreadableError for an object that may change and stay the same object."""
         if is_value(value) or isinstance(value, logging.Logger):
             return
         if isinstance(value, FunctionType):
@@ -220,7 +223,7 @@ class Reads:
             raise UnreadableError(f"it reads {said}, a {type(value).__name__}")
 
     def attributes(self, kinds: Iterable[type]) -> None:
-        """Guard the attributes of classes by the names that were read. Raises UnreadableError."""
+        """Guard the attributes of classes that were read by name. Raises UnreadableError."""
         self._kinds.update(dict.fromkeys(kinds))
         done: set[type] = set()
         while ahead := [kind for kind in self._kinds if kind not in done]:
@@ -233,22 +236,22 @@ class Reads:
         if issubclass(kind, enum.Enum):
             return
         for name in self.names & {name for base in bases for name in vars(base)} - _OF_CLASSES:
-            for base in bases:  # One that has it not may get it, before the one that has it.
+            for base in bases:  # An earlier base may get it, and then hide the one that has it.
                 self.guards.entry(vars(base), name)
                 if name in vars(base):
                     self.constant(vars(base)[name], f"{base.__name__}.{name}")
 
     def finish(self) -> None:
-        """Raise UnreadableError where something was read that no guard follows."""
+        """Raise UnreadableError if the code read something that no guard follows."""
         if self._problem is not None:
             raise self._problem
         for code in self._closed - self._functions:
             raise UnreadableError(f"{code.co_name} reads variables of the function around it")
 
     def shadows(self, kinds: Iterable[type]) -> set[str]:
-        """Names that an instance does not have and may get: of its classes, or asked for."""
+        """Return names that an instance may get, and that then hide what its classes have."""
         found = {n for kind in kinds for n in vars(kind) if not trusted(kind.__module__)}
-        return (found & self.names) | self.asked
+        return (found & self.names) | self.optional
 
     def _builtin(self, function: Any) -> None:
         home, bound = _home(function)
@@ -259,14 +262,14 @@ class Reads:
 class _Collector:
     """Pauses the garbage collector while any thread is watched.
 
-    Its callbacks run in whatever code is running, and are none of the model's.
+    Its callbacks run inside of whatever code is running, and are not the model's.
     """
 
     _lock, _watched, _enabled = Lock(), 0, False
 
     @classmethod
     def pause(cls) -> None:
-        """Begin to watch a thread."""
+        """Pause, for one more thread."""
         with cls._lock:
             if cls._watched == 0:
                 cls._enabled = gc.isenabled()
@@ -275,7 +278,7 @@ class _Collector:
 
     @classmethod
     def resume(cls) -> None:
-        """Watch it no longer."""
+        """Resume, when the last thread does."""
         with cls._lock:
             cls._watched -= 1
             if cls._watched == 0 and cls._enabled:
@@ -283,7 +286,7 @@ class _Collector:
 
 
 def _home(function: Any) -> tuple[str, bool]:
-    """The module of a function of C's, or of what it is a method of; whether it is a method."""
+    """Return the module of a C function, or of the class of a method; and whether it is one."""
     owner = getattr(function, "__self__", None)
     if owner is None or isinstance(owner, ModuleType):
         return function.__module__ or type(function).__module__, False
@@ -291,7 +294,7 @@ def _home(function: Any) -> tuple[str, bool]:
 
 
 def _library(value: Any) -> bool:
-    """Whether a value is a function of a library's, or the library."""
+    """Return whether a value is a library or a function of one."""
     if isinstance(value, ModuleType):
         return trusted(value.__name__)
     if isinstance(value, types.BuiltinFunctionType):
@@ -302,7 +305,7 @@ def _library(value: Any) -> bool:
 
 
 def _attributes(steps: list[dis.Instruction]) -> Iterator[str]:
-    """The attributes read one after another from what was just loaded."""
+    """Return the chain of attributes that is read from what was just loaded."""
     for step in steps:
         if step.opname not in _ATTRIBUTES:
             return

@@ -1,6 +1,6 @@
-"""A copy of a model that can be run without touching it: its own dictionaries, fake tensors.
+"""A snapshot: a copy of a model, with fake tensors, that can run without touching the model.
 
-What the model's code may read is noted while it is copied, so that a change is found later.
+What the model's code may read is guarded during the copy, so that a change is noticed later.
 """
 
 from __future__ import annotations
@@ -40,22 +40,28 @@ _LIMIT = 20_000  # Values of one model.
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether a module stays one node: PyTorch's own layers, drops, what is watched."""
+    """Return whether a module becomes one node: PyTorch's layers, drops, hooked modules."""
     own = module.__module__.startswith(("torch.nn", "torch.ao.nn"))
-    return isinstance(module, Drop) or hooked(module) or (own and not _holds_others(module))
+    return isinstance(module, Drop) or hooked(module) or (own and not _is_container(module))
 
 
-def _holds_others(module: nn.Module) -> bool:
+def _is_container(module: nn.Module) -> bool:
     return isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
 
 
 class Snapshot:
-    """The copy of `model`, each leaf of which calls `leaf(path, its copy, args, kwargs)`.
+    """A copy of a model.
+
+    Args:
+        model: to copy.
+        fake: makes a fake tensor of a parameter or buffer.
+        leaf: called as `leaf(path, its copy, *args, **kwargs)` instead of a leaf's forward.
 
     Attributes:
         copy: of the model.
-        paths: where each fake parameter and buffer is found in the model, by its `id`.
-        unknown: attributes that hold something which can change unseen.
+        guards: of what was copied.
+        paths: where each fake parameter and buffer is found in the model, by `id`.
+        unknown: the names of attributes that hold something which no guard can follow.
     """
 
     def __init__(
@@ -69,7 +75,7 @@ class Snapshot:
         self.paths: dict[int, str] = {}
         self._fake, self._leaf = fake, leaf
         self._copies: dict[int, Any] = {}
-        self._alive: list[Any] = []  # What ids stand for.
+        self._alive: list[Any] = []  # Keeps every `id` in use.
         self._contents: list[tuple[Any, tuple[Any, ...]]] = []
         self._plain: list[Any] = []  # Objects that are neither modules nor containers.
         named = {id(m): name for name, m in model.named_modules()}
@@ -98,7 +104,7 @@ class Snapshot:
                 own[name] = type(value)()
             elif name in _INTERNAL:
                 own[name] = None if name == "_compiled_call_impl" else value
-            elif leaf:  # Its own code is PyTorch's or mapdrop's.
+            elif leaf:  # Its code is PyTorch's or mapdrop's.
                 own[name] = value
                 self.guards.entry(module.__dict__, name)
             else:
@@ -123,7 +129,7 @@ class Snapshot:
             return value
 
     def _value(self, value: Any) -> Any:
-        """A copy that shares nothing that can change. Raises UnreadableError."""
+        """Return a copy that shares nothing that can change. Raises UnreadableError."""
         if is_value(value) or isinstance(value, Tensor):  # A tensor's values are never read.
             return value
         if id(value) in self._copies:
@@ -175,10 +181,10 @@ class Snapshot:
         return made
 
     def changed(self) -> bool:
-        """Whether running the copy changed a list, dict or set of the model's, or an attribute."""
+        """Return whether a run of the copy changed one of its lists, dicts or sets."""
         return any(_content(made) != content for made, content in self._contents)
 
-    def note(self, reads: Reads) -> None:
+    def guard(self, reads: Reads) -> None:
         """Guard what the code read of the model. Raises UnreadableError."""
         modules = [m for m in self._owners if not is_leaf(m)]
         reads.attributes({type(thing) for thing in (*modules, *self._plain)})
@@ -199,7 +205,7 @@ class Snapshot:
 
 
 def _inherits_code(kind: type) -> bool:
-    """Whether a class has code that is not watched, of a library's class but `nn.Module`."""
+    """Return whether a class inherits code of a library, which is not watched."""
     bases = [base for base in kind.__mro__ if base not in (nn.Module, object)]
     return any(trusted(b.__module__) and not b.__module__.startswith("mapdrop") for b in bases)
 
@@ -210,7 +216,7 @@ def _content(container: Any) -> tuple[Any, ...]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether an object is its attributes and nothing else."""
+    """Return whether an object is its attributes and nothing else."""
     kinds = [k for k in type(value).__mro__ if k is not object]
     return (
         not isinstance(value, (nn.Module, type))
@@ -220,10 +226,10 @@ def _is_plain(value: Any) -> bool:
     )
 
 
-def settings(model: nn.Module) -> Guards:
-    """Guards of a model whose code PyTorch's compiler follows: of what that does not guard itself.
+def module_guards(model: nn.Module) -> Guards:
+    """Return guards of a model that PyTorch's compiler captures, for what that does not guard.
 
-    Those are hooks, methods of classes, and what changes inside a tuple.
+    These are hooks, methods of classes, and changes inside of a tuple.
     """
     guards = Guards()
     for module in model.modules():
@@ -248,9 +254,9 @@ def _guard_inside(value: Any, guards: Guards) -> None:
 
 
 def beyond(model: nn.Module, kind: type[nn.Module], followed: Callable[[Any], bool]) -> str:
-    """Return the name of something that a model's code may read beyond its followed attributes.
+    """Return what a model's code may read beyond its followed attributes; "" if nothing.
 
-    Its code is not run for that, so that this holds for any call; "" where there is nothing.
+    The code is not run, so that this holds for any call.
     """
     guards = Guards()
     reads = Reads(guards, set(), ahead=True)

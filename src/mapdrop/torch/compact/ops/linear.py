@@ -1,4 +1,4 @@
-"""The rules of operations that mix maps: convolutions and Linear."""
+"""Operations that mix maps: convolutions and Linear layers."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, fx
-from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from mapdrop.torch.compact.lattice import Maps, Whole
-from mapdrop.torch.compact.node import Site
-from mapdrop.torch.compact.ops.transfer import PerMapWith, Rule, mixed_demand
-from mapdrop.torch.compact.packed_conv.cpu import fits
-from mapdrop.torch.compact.packed_conv.runs import Convolution, Dense, Job, mix
-from mapdrop.torch.compact.storage import Env, Form, Scope
+from mapdrop.torch.compact.lattice import AllMaps, MapSet, any_in_block, repeated
+from mapdrop.torch.compact.node import Env, NodeInfo
+from mapdrop.torch.compact.ops.op import Op
+from mapdrop.torch.compact.ops.per_map import Parameters, PerMapWithParameters
+from mapdrop.torch.compact.packed_conv.convolve import convolve
+from mapdrop.torch.compact.packed_conv.cpu import supports
+from mapdrop.torch.compact.packed_conv.operation import Convolution, Linear, PackedConv
+from mapdrop.torch.compact.storage import StepState, Storage
 
 
 @dataclass
-class Size:
-    """What a mixing operation works on, for the cost model.
+class Workload:
+    """The sizes of a convolution or Linear, for the cost model.
 
-    `copies` of each map are made where mapdrop's own kernels do it; 0 where they cannot.
+    `copies` of each map are made by mapdrop's own kernels; 0 if they do not support the operation.
     """
 
     samples: int
@@ -34,143 +37,162 @@ class Size:
     copies: int = 0
 
     @property
-    def direct(self) -> bool:
+    def own_kernels(self) -> bool:
         """Whether mapdrop's own kernels do it."""
         return self.copies > 0
 
 
-class Mixing(Rule):
-    """Reads all maps and makes all: zeros need not be read, nor what nobody reads be made.
+class ChannelMixing(Op):
+    """A convolution or Linear: zeros need not be read, nor outputs computed that nobody reads.
 
-    `reads_form` and `fused` are set by the planner: how the input is stored, and whether a ReLU
-    follows in the same pass.
+    Attributes:
+        input_storage: how the input is stored. Lowering sets it.
+        fuse_relu: whether a ReLU follows in the same pass. Lowering sets it.
+        prepare: what is done to the input first, map by map (padding), or None.
     """
 
     def __init__(
         self,
-        site: Site,
-        settings: Convolution | Dense,
-        parameters: Callable[[Env], list[Tensor | None]],
-        size: Size,
+        info: NodeInfo,
+        settings: Convolution | Linear,
+        parameters: Parameters,
+        workload: Workload,
         kernel: tuple[int, ...],
-        before: Callable[[Tensor], Tensor] | None = None,
+        prepare: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.reads = (site.arrays[0],)
-        self.kernel = kernel
-        self.site, self.settings, self.parameters, self.size = site, settings, parameters, size
-        self.before = before
-        self.reads_form = Form()
-        self.fused = False
+        self.sources = (info.arrays[0],)
+        self.input_channels = info.shape(info.arrays[0])[1]
+        self.settings, self.parameters = settings, parameters
+        self.workload, self.kernel, self.prepare = workload, kernel, prepare
+        self.input_storage = Storage()
+        self.fuse_relu = False
 
-    def support(self, given: list[Maps]) -> Maps:
-        """Every output map may be non-zero."""
-        return Whole(self.size.outputs)
+    def nonzero(self, inputs: list[MapSet]) -> MapSet:
+        """Return all maps: each is a sum over all inputs."""
+        return AllMaps(self.workload.outputs)
 
-    def demand(self, wanted: Maps) -> list[Maps]:
-        """Every input map, of the samples of which anything is wanted."""
-        return [mixed_demand(wanted, self.site.shape(self.reads[0])[1])]
+    def live(self, output: MapSet) -> list[MapSet]:
+        """Return all input maps of every sample of which any output is read."""
+        return [repeated(any_in_block(output, output.channels), self.input_channels)]
 
-    def forms(self, form: Form) -> list[Form]:
-        """Any: the factor goes into the weight."""
-        return [self.reads_form]
+    def input_storages(self, storage: Storage) -> list[Storage]:
+        """Return any storage that lowering chose: the factor goes into the weight."""
+        return [self.input_storage]
 
-    def run(self, values: list[Tensor], env: Env, scope: Scope, form: Form) -> Tensor:
-        """See `Rule`; for whole outputs too, when the input is packed."""
+    def run(self, values: list[Tensor], env: Env, state: StepState, storage: Storage) -> Tensor:
+        """Return the output, packed or dense. The input is then the packed one."""
         weight, bias = self.parameters(env)
         assert weight is not None
-        x = values[0] if self.before is None else self.before(values[0])
-        if isinstance(self.settings, Dense):
-            inner = self.size.kernel
-            weight = weight.view(weight.shape[0], -1, inner)
-            x = x if self.reads_form.packed else x.view(x.shape[0], -1, inner)
-        source, target = scope.layout(self.reads_form.maps), scope.layout(form.maps)
-        made = mix(
-            x, weight, bias, Job(self.settings, source, target, self.reads_form.gain, self.fused)
+        x = values[0] if self.prepare is None else self.prepare(values[0])
+        linear = isinstance(self.settings, Linear)
+        if linear:
+            features = self.workload.kernel
+            weight = weight.view(weight.shape[0], -1, features)
+            x = x if self.input_storage.packed else x.view(x.shape[0], -1, features)
+        conv = PackedConv(
+            self.settings,
+            state.layout(self.input_storage.maps),
+            state.layout(storage.maps),
+            self.input_storage.gain,
+            self.fuse_relu,
         )
-        return made.unsqueeze(2) if isinstance(self.settings, Dense) and form.packed else made
+        y = convolve(x, weight, bias, conv)
+        return y.unsqueeze(2) if linear and storage.packed else y
 
 
-def convolution(site: Site) -> Rule | None:
-    """Convolutions that read every map; a depthwise one works map by map."""
-    return _convolution(site, False)
+def convolution(info: NodeInfo) -> Op | None:
+    """Build the op of a convolution. A depthwise one works map by map."""
+    return _convolution(info, transposed=False)
 
 
-def transposed(site: Site) -> Rule | None:
-    """Transposed convolutions."""
-    return _convolution(site, True)
+def transposed_convolution(info: NodeInfo) -> Op | None:
+    """Build the op of a transposed convolution."""
+    return _convolution(info, transposed=True)
 
 
-def _convolution(site: Site, transposed: bool) -> Rule | None:
-    module, source = site.module, site.arrays[0] if site.arrays else None
-    dims = len(site.out) - 2
-    if source is None or len(site.shape(source)) != dims + 2 or dims < 1:
+def linear(info: NodeInfo) -> Op | None:
+    """Build the op of a Linear of (samples, features)."""
+    source = info.arrays[0]
+    shape = info.shape(source)
+    if len(shape) != 2 or info.node.args[:1] != (source,):
+        return None
+    maps, features = source.meta.get("maps", (shape[1], 1))
+    workload = Workload(shape[0], maps, info.out_shape[1], features, 1, 1)
+    parameters = info.call_parameters if info.module is None else info.layer_parameters
+    return ChannelMixing(info, Linear(), parameters("weight", "bias"), workload, (features,))
+
+
+def _convolution(info: NodeInfo, transposed: bool) -> Op | None:
+    module, source = info.module, info.arrays[0] if info.arrays else None
+    dims = len(info.out_shape) - 2
+    if source is None or len(info.shape(source)) != dims + 2 or dims < 1:
         return None
     weight: Any
     if module is not None:
-        if len(site.node.args) + len(site.node.kwargs) > 1:  # A size asked for at the call.
+        if len(info.node.args) + len(info.node.kwargs) > 1:  # An output size, given at the call.
             return None
         given: Any = module
-        parameters = site.parameters("weight", "bias")
-        weight = site.node.meta["weight"]
+        parameters = info.layer_parameters("weight", "bias")
+        weight = info.node.meta["weight"]
     else:
-        given = _Given(site, dims)
-        parameters = site.given("weight", "bias")
-        node = site.get("weight", 1, None)
-        if not isinstance(node, fx.Node) or site.node.args[:1] != (source,):
+        given = _CallSettings(info, dims)
+        parameters = info.call_parameters("weight", "bias")
+        node = info.argument("weight", 1, None)
+        if not isinstance(node, fx.Node) or info.node.args[:1] != (source,):
             return None
         weight = node.meta["val"]
     kernel = tuple(weight.shape[2:])
     if module is not None and len(kernel) != dims:
         return None
-    before, padding = _padding(given, kernel, transposed)
-    extra = given.output_padding if transposed else (0,) * dims
+    prepare, padding = _padding(given, kernel, transposed)
+    output_padding = given.output_padding if transposed else (0,) * dims
     settings = Convolution(
-        tuple(given.stride), padding, tuple(given.dilation), tuple(extra), transposed
+        tuple(given.stride), padding, tuple(given.dilation), tuple(output_padding), transposed
     )
-    before_shape = site.shape(source)
-    if given.groups == before_shape[1] == site.out[1] and not transposed:
-        return _depthwise(source, settings, parameters, given.bias is None, before)
+    in_shape, out_shape = info.shape(source), info.out_shape
+    if given.groups == in_shape[1] == out_shape[1] and not transposed:
+        return _depthwise(source, settings, parameters, given.bias is None, prepare)
     if given.groups != 1:
         return None
     # Under autocast the result's type is not the weight's.
-    direct = fits(settings, site.node.meta["val"], weight)
-    size = Size(
-        site.out[0],
-        before_shape[1],
-        site.out[1],
+    own_kernels = supports(settings, info.node.meta["val"], weight)
+    workload = Workload(
+        out_shape[0],
+        in_shape[1],
+        out_shape[1],
         prod(kernel),
-        prod(before_shape[2:]),
-        prod(site.out[2:]),
-        prod(kernel[1:]) if direct else 0,
+        prod(in_shape[2:]),
+        prod(out_shape[2:]),
+        prod(kernel[1:]) if own_kernels else 0,
     )
-    return Mixing(site, settings, parameters, size, kernel, before)
+    return ChannelMixing(info, settings, parameters, workload, kernel, prepare)
 
 
-class _Given:
-    """A functional convolution's arguments under the names of a layer's."""
+class _CallSettings:
+    """The arguments of a functional convolution, by the names of a layer's attributes."""
 
     padding_mode = "zeros"
     output_padding: tuple[int, ...] = ()
 
-    def __init__(self, site: Site, dims: int) -> None:
-        def each(name: str, position: int, default: Any) -> Any:
-            value = site.get(name, position, default)
+    def __init__(self, info: NodeInfo, dims: int) -> None:
+        def per_axis(name: str, position: int, default: Any) -> Any:
+            value = info.argument(name, position, default)
             if isinstance(value, str):
                 return value
             values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
             return values * dims if len(values) == 1 else values
 
-        self.bias = site.get("bias", 2, None)
-        self.stride = each("stride", 3, 1)
-        self.padding = each("padding", 4, 0)
-        self.dilation = each("dilation", 5, 1)
-        self.groups = site.get("groups", 6, 1)
+        self.bias = info.argument("bias", 2, None)
+        self.stride = per_axis("stride", 3, 1)
+        self.padding = per_axis("padding", 4, 0)
+        self.dilation = per_axis("dilation", 5, 1)
+        self.groups = info.argument("groups", 6, 1)
 
 
 def _padding(
     given: Any, kernel: tuple[int, ...], transposed: bool
 ) -> tuple[Callable[[Tensor], Tensor] | None, tuple[int, ...]]:
-    """What is done before, map by map, and the zeros that the convolution itself adds."""
+    """Return what pads the input first, map by map, and the zeros the convolution itself adds."""
     none = (0,) * len(kernel)
     if transposed:
         return None, tuple(given.padding)
@@ -183,26 +205,23 @@ def _padding(
         sides = [(n, n) for n in given.padding]
     if given.padding_mode == "zeros" and all(low == high for low, high in sides):
         return None, tuple(low for low, _ in sides)
-    wide = [n for side in reversed(sides) for n in side]
+    pad = [n for side in reversed(sides) for n in side]
     mode = "constant" if given.padding_mode == "zeros" else given.padding_mode
-    return lambda x: F.pad(x, wide, mode=mode), none
+    return lambda x: F.pad(x, pad, mode=mode), none
 
 
 def _depthwise(
     source: fx.Node,
     settings: Convolution,
-    parameters: Callable[[Env], list[Tensor | None]],
-    zero: bool,
-    before: Callable[[Tensor], Tensor] | None,
-) -> Rule:
-    def work(x: Tensor, given: list[Tensor | None]) -> Tensor:
-        import torch
-
-        weight, bias = given
+    parameters: Parameters,
+    keeps_zeros: bool,
+    prepare: Callable[[Tensor], Tensor] | None,
+) -> Op:
+    def function(x: Tensor, chosen: list[Tensor | None]) -> Tensor:
+        weight, bias = chosen
         assert weight is not None
-        padded = x if before is None else before(x)
         return torch.convolution(
-            padded,
+            x if prepare is None else prepare(x),
             weight,
             bias,
             settings.stride,
@@ -213,16 +232,4 @@ def _depthwise(
             len(weight),
         )
 
-    return PerMapWith(source, work, parameters, zero)
-
-
-def dense(site: Site) -> Rule | None:
-    """A Linear of (samples, features)."""
-    source = site.arrays[0]
-    shape = site.shape(source)
-    if len(shape) != 2 or site.node.args[:1] != (source,):
-        return None
-    maps, inner = source.meta.get("maps", (shape[1], 1))
-    size = Size(shape[0], maps, site.out[1], inner, 1, 1)
-    found = site.given if site.module is None else site.parameters
-    return Mixing(site, Dense(), found("weight", "bias"), size, (inner,))
+    return PerMapWithParameters(source, function, parameters, keeps_zeros)

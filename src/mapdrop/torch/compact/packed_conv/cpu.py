@@ -1,195 +1,188 @@
-"""Convolutions of packed maps by mapdrop's own CPU kernels: no mask costs more than another.
+"""Convolve packed arrays with mapdrop's own CPU kernels, in which any mask costs the same.
 
-The kernels take each sample's maps where they lie and the weight as it is. What they cannot do
-(strides, other devices, 16-bit floats) is done by run, with PyTorch's convolutions.
+The kernels read each sample's maps where they lie, and the weight as it is. What they do not
+support (strides, other devices, 16-bit floats) is done run by run, with PyTorch's convolutions.
 """
 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mapdrop import kernels
-from mapdrop.torch.compact.packing.layout import Layout, whole
-
-if TYPE_CHECKING:
-    from mapdrop.torch.compact.packed_conv.runs import Job
+from mapdrop.torch.compact.packed_conv.operation import Convolution, Linear, PackedConv
+from mapdrop.torch.compact.packing.layout import Layout, dense_layout
 
 _DTYPES = (torch.float32, torch.float64)
-_FARTHEST = 2**31  # Distances in a weight and in copies of maps, in bytes, are kept in 32 bits.
+_LIMIT = 2**31  # Distances in a weight and in copies of maps, in bytes, are stored in 32 bits.
 
 
-def fits(settings: Any, x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels can do a `Convolution` (or `Dense`) of such tensors."""
+def supports(settings: Convolution | Linear, x: Tensor, weight: Tensor) -> bool:
+    """Return whether the kernels can do an operation of such tensors."""
     return (
-        getattr(settings, "stride", None) == (1,) * (weight.dim() - 2)
+        isinstance(settings, Convolution)
+        and settings.stride == (1,) * (weight.dim() - 2)
         and not settings.transposed
         and weight.dim() <= 5
         and x.device.type == weight.device.type == "cpu"
         and x.dtype == weight.dtype
         and x.dtype in _DTYPES
-        and weight.numel() * weight.element_size() < _FARTHEST
+        and weight.numel() * weight.element_size() < _LIMIT
         and kernels.for_convolution() is not None
-        and _copied(settings, x, weight) < _FARTHEST
+        and _copied_bytes(settings, x, weight) < _LIMIT
     )
 
 
-def _copied(settings: Any, x: Tensor, weight: Tensor) -> int:
-    """Bytes of the copies of maps that are made at a time, at most."""
+def _copied_bytes(settings: Convolution, x: Tensor, weight: Tensor) -> int:
+    """Return how many bytes of copies of maps are held at a time, at most."""
     kernel = weight.shape[2:]
     reach = (n + 2 * d * k for n, d, k in zip(x.shape[2:], settings.dilation, kernel, strict=True))
-    fast: Any = kernels.for_convolution()
-    together = max(1, fast.DEPTH // kernel.numel())
-    return int(prod(reach) * kernel[1:].numel() * together * x.element_size())
+    maps = max(1, _kernels().DEPTH // kernel.numel())
+    return int(prod(reach) * kernel[1:].numel() * maps * x.element_size())
 
 
-def mix_directly(x: Tensor, weight: Tensor, bias: Tensor | None, job: Job) -> Tensor:
-    """See `mix`."""
-    mixed: Tensor = _Direct.apply(x, weight, bias, job)  # type: ignore[no-untyped-call]
-    return mixed
+def _kernels() -> Any:
+    return kernels.for_convolution()
 
 
-class _Direct(torch.autograd.Function):
+def convolve_on_cpu(x: Tensor, weight: Tensor, bias: Tensor | None, conv: PackedConv) -> Tensor:
+    """Return the output of a `PackedConv` that the kernels support (see `convolve`)."""
+    out: Tensor = _OnCpu.apply(x, weight, bias, conv)
+    return out
+
+
+class _OnCpu(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, job: Job) -> Tensor:
-        work = _Work(x, weight, job)
-        out = work.forward(x, weight, bias)
-        ctx.work = work
-        ctx.save_for_backward(x, weight, out if job.relu else None)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, conv: Any) -> Tensor:
+        call = _Call(x, weight, conv)
+        out = call.forward(x, weight, bias)
+        ctx.call = call
+        ctx.save_for_backward(x, weight, out if conv.relu else None)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        work: _Work = ctx.work
+        call: _Call = ctx.call
         x, weight, out = ctx.saved_tensors
         if out is not None:
             grad = torch.ops.aten.threshold_backward(grad, out, 0)
-        wanted = ctx.needs_input_grad
+        needed = ctx.needs_input_grad
         return (
-            work.grad_x(grad, weight) if wanted[0] else None,
-            work.grad_weight(grad, x) if wanted[1] else None,
-            work.grad_bias(grad) if wanted[2] else None,
+            call.grad_x(grad, weight) if needed[0] else None,
+            call.grad_weight(grad, x) if needed[1] else None,
+            call.grad_bias(grad) if needed[2] else None,
             None,
         )
 
 
-class _Work:
-    """One convolution: where its maps lie, and what its kernel sees of them."""
+class _Call:
+    """One convolution: its layouts, and its geometry as the kernels take it."""
 
-    def __init__(self, x: Tensor, weight: Tensor, job: Job) -> None:
-        known = job.source or job.target
-        assert known is not None
+    def __init__(self, x: Tensor, weight: Tensor, conv: PackedConv) -> None:
         outputs, inputs = weight.shape[:2]
-        self.job, self.weight_shape = job, tuple(weight.shape)
-        self.source = job.source or whole(known.samples, inputs)
-        self.target = job.target or whole(known.samples, outputs)
-        space = job.settings.size(tuple(x.shape[2:]), tuple(weight.shape[2:]))
+        self.conv, self.weight_shape = conv, tuple(weight.shape)
+        self.source: Any = conv.source or dense_layout(conv.samples, inputs)
+        self.target: Any = conv.target or dense_layout(conv.samples, outputs)
+        in_space, kernel = tuple(x.shape[2:]), tuple(weight.shape[2:])
+        out_space = conv.settings.out_space(in_space, kernel)
         self.x_shape = tuple(x.shape)
-        rows = (1, self.target.rows) if job.target else (known.samples, outputs)
-        self.shape = (*rows, *space)
-        self.window = _window(job.settings, tuple(x.shape[2:]), space, tuple(weight.shape[2:]))
+        rows = (1, self.target.rows) if conv.target else (conv.samples, outputs)
+        self.out_shape = (*rows, *out_space)
+        self.geometry = _geometry(conv.settings, in_space, out_space, kernel)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The output."""
-        out = x.new_empty(self.shape)
+        """Return the output."""
+        out = x.new_empty(self.out_shape)
         shift = x.new_empty(0) if bias is None else bias.detach()
-        self._product(
-            out, self.target, x, self.source, weight, self.window, shift, self.job.relu, False
+        _kernels().convolve(
+            _pixels(out),
+            _row_index(self.target),
+            _volumes(x, self.geometry.size),
+            _row_index(self.source),
+            _array(weight),
+            shift.numpy(),
+            self.geometry,
+            self.conv.gain,
+            self.conv.relu,
+            False,
+            torch.get_num_threads(),
         )
         return out
 
     def grad_x(self, grad: Tensor, weight: Tensor) -> Tensor:
-        """The gradient of the input."""
+        """Return the gradient of the input."""
         out = grad.new_empty(self.x_shape)
-        none = grad.new_empty(0)
-        self._product(
-            out, self.source, grad, self.target, weight, self.window.back, none, False, True
+        geometry = self.geometry.of_input_gradient
+        _kernels().convolve(
+            _pixels(out),
+            _row_index(self.source),
+            _volumes(grad, geometry.size),
+            _row_index(self.target),
+            _array(weight),
+            grad.new_empty(0).numpy(),
+            geometry,
+            self.conv.gain,
+            False,
+            True,
+            torch.get_num_threads(),
         )
         return out
 
-    def _product(
-        self,
-        out: Tensor,
-        made: Layout,
-        x: Tensor,
-        read: Layout,
-        weight: Tensor,
-        window: Any,
-        bias: Tensor,
-        relu: bool,
-        transposed: bool,
-    ) -> None:
-        fast: Any = kernels.for_convolution()
-        fast.product(
-            _pixels(out),
-            _maps(made),
-            _volumes(x, window.size),
-            _maps(read),
-            weight.detach().contiguous().numpy(),
-            bias.numpy(),
-            window,
-            self.job.gain,
-            relu,
-            transposed,
-            torch.get_num_threads(),
-        )
-
     def grad_weight(self, grad: Tensor, x: Tensor) -> Tensor:
-        """The gradient of the weight."""
-        fast: Any = kernels.for_convolution()
-        found = grad.new_empty(self.weight_shape)
-        fast.gradient(
-            found.view(*self.weight_shape[:2], -1).numpy(),
+        """Return the gradient of the weight."""
+        out = grad.new_empty(self.weight_shape)
+        _kernels().weight_grad(
+            out.view(*self.weight_shape[:2], -1).numpy(),
             _pixels(grad.contiguous()),
-            _maps(self.target),
-            _volumes(x, self.window.size),
-            _maps(self.source),
-            self.window,
-            self.job.gain,
+            _row_index(self.target),
+            _volumes(x, self.geometry.size),
+            _row_index(self.source),
+            self.geometry,
+            self.conv.gain,
             torch.get_num_threads(),
             lambda shape: grad.new_empty(shape).numpy(),
         )
-        return found
+        return out
 
     def grad_bias(self, grad: Tensor) -> Tensor:
-        """The gradient of the bias."""
+        """Return the gradient of the bias."""
         sums = grad.flatten(2).sum(2).flatten()
-        channel = torch.from_numpy(self.target.channel)
-        found = sums.new_zeros(self.target.channels + 1).index_add_(0, channel, sums)
-        return found[:-1]
+        out = sums.new_zeros(self.target.channels + 1)  # The last is for zero maps.
+        return out.index_add_(0, self.target.channel_tensor, sums)[:-1]
+
+
+def _array(weight: Tensor) -> Any:
+    return weight.detach().contiguous().numpy()
 
 
 def _pixels(array: Tensor) -> Any:
-    """(rows, values of a map), the same memory."""
+    """Return the same memory as (rows, values of a map)."""
     space = array.shape[2:].numel()
     return array.detach().view(array.shape[0] * array.shape[1], space).numpy()
 
 
 def _volumes(array: Tensor, size: tuple[int, int, int]) -> Any:
-    """(rows, three axes)."""
+    """Return the array as (rows, *three axes)."""
     return array.detach().contiguous().view(array.shape[0] * array.shape[1], *size).numpy()
 
 
-def _maps(layout: Layout) -> Any:
-    fast: Any = kernels.for_convolution()
-    return fast.Maps(layout.first, layout.channel)
+def _row_index(layout: Layout) -> Any:
+    return _kernels().RowIndex(layout.sample_starts, layout.row_channels)
 
 
-def _window(
+def _geometry(
     settings: Any, size: tuple[int, ...], out: tuple[int, ...], kernel: tuple[int, ...]
 ) -> Any:
-    fast: Any = kernels.for_convolution()
-
     def three(sizes: tuple[int, ...], missing: int) -> tuple[int, ...]:
-        """The first axis stays first: along it the kernels need no copies."""
+        """Insert axes after the first, along which the kernels need no copies."""
         return (sizes[0], *[missing] * (3 - len(sizes)), *sizes[1:])
 
-    return fast.Window(
+    return _kernels().Geometry(
         three(size, 1),
         three(out, 1),
         three(kernel, 1),

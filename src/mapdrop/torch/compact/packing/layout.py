@@ -1,12 +1,18 @@
-"""Where the maps of a set lie in memory: a packed array is a batch of one, whose channels they are.
+"""The packed layout: which row of a packed array has which map.
 
 An array of shape (samples, channels, *space) is packed to (1, rows, *space): sample after sample,
-and for each the maps in the set by channel. Operations that treat every map alike then work on a
-packed array as they are.
+the maps in the set by increasing channel. For example, with maps 0 and 2 of sample 0 and map 1 of
+sample 1 in the set:
 
-Where PyTorch's convolutions read them, each sample's rows are filled up to a multiple of `BLOCK`
-with zero maps: they work on blocks of so many channels anyway, and compile code for every new
-number of them.
+    sample    channels in the set    rows
+    0         0, 2                   0, 1
+    1         1                      2
+
+To PyTorch a packed array is a batch of one sample with `rows` channels, so that an operation that
+treats every map alike works on it unchanged.
+
+PyTorch's convolutions work on blocks of channels, and compile code for every new number of them.
+For these each sample's rows are padded to a multiple of `BLOCK` with zero maps.
 """
 
 from __future__ import annotations
@@ -23,156 +29,169 @@ from torch import Tensor
 from mapdrop.torch.compact.lattice import Bits
 
 BLOCK = 16  # Channels in a block of oneDNN's with 512-bit registers; with shorter ones, 8 or 4.
-Ids = NDArray[np.int64]
+IndexArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Run:
-    """Samples `first` to `last` - 1, which have the same maps, in `rows` of a packed array.
-
-    `ids` are their channels, `channels` (one too many) for a zero map.
-    """
+class Samples:
+    """Samples `first` to `last` - 1, each with `size` maps, in rows from `start` on."""
 
     first: int
     last: int
     start: int
-    ids: Ids
+    size: int
 
     @property
     def rows(self) -> slice:
-        """Of the packed array."""
-        return slice(self.start, self.start + (self.last - self.first) * len(self.ids))
+        """Return the rows of the packed array."""
+        return slice(self.start, self.start + (self.last - self.first) * self.size)
 
-    def of(self, packed: Tensor, low: int, high: int) -> Tensor:
-        """Samples low to high - 1 of the run: a view of shape (samples, maps, *space)."""
-        k = len(self.ids)
-        at = self.start + (low - self.first) * k
-        return packed[0, at : at + (high - low) * k].view(high - low, k, *packed.shape[2:])
+    def view(self, packed: Tensor, low: int, high: int) -> Tensor:
+        """Return samples low to high - 1 as a view of shape (samples, maps, *space)."""
+        begin = self.start + (low - self.first) * self.size
+        end = begin + (high - low) * self.size
+        return packed[0, begin:end].view(high - low, self.size, *packed.shape[2:])
+
+
+@dataclass(frozen=True)
+class Run(Samples):
+    """Samples that have the same maps.
+
+    `channels` are those of a sample's rows; one past the last channel stands for a zero map.
+    """
+
+    channels: IndexArray
 
     @cached_property
     def index(self) -> Tensor:
-        """The ids as a tensor."""
-        return torch.from_numpy(self.ids)
+        """The channels as a tensor."""
+        return torch.from_numpy(self.channels)
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The runs of a batch of `samples` with `channels` channels."""
+    """The runs of a batch of `samples` samples with `channels` channels."""
 
     samples: int
     channels: int
     runs: tuple[Run, ...]
 
     @classmethod
-    def of(cls, bits: Bits, block: int = 1, least: int = 0) -> Layout:
-        """For a set of shape (samples, channels).
+    def from_bits(cls, bits: Bits, block: int = 1, least: int = 0) -> Layout:
+        """Return the layout of a set.
 
-        Rows come in multiples of `block`; there are `least` for each sample where the set is empty.
+        Args:
+            bits: the set, of shape (samples, channels).
+            block: each sample's rows are padded to a multiple of it.
+            least: rows of each sample if the set is empty.
         """
         samples, channels = bits.shape
         least = 0 if bits.any() else least
         runs, start = [], 0
         for first, last in equal_rows(bits):
-            found = np.flatnonzero(bits[first])
-            size = max(least, min(-(-len(found) // block) * block, channels))
-            ids = np.full(size, channels, np.int64)
-            ids[: len(found)] = found
-            runs.append(Run(first, last, start, ids))
+            kept = np.flatnonzero(bits[first])
+            size = max(least, min(-(-len(kept) // block) * block, channels))
+            padded = np.full(size, channels, np.int64)
+            padded[: len(kept)] = kept
+            runs.append(Run(first, last, start, size, padded))
             start += size * (last - first)
         return cls(samples, channels, tuple(runs))
 
     @classmethod
-    def joined(cls, parts: list[Layout]) -> Layout:
-        """Side by side along the channels: each sample's rows of the first, then of the next."""
+    def concatenated(cls, parts: list[Layout]) -> Layout:
+        """Return layouts side by side along the channels: per sample, all rows of each part."""
         total = sum(part.channels for part in parts)
         runs, start = [], 0
-        for first, last, members in aligned(parts):
+        for first, last, members in aligned_runs(parts):
             pieces, offset = [], 0
             for part, run in zip(parts, members, strict=True):
-                pieces.append(np.where(run.ids < part.channels, run.ids + offset, total))
+                shifted = np.where(run.channels < part.channels, run.channels + offset, total)
+                pieces.append(shifted)
                 offset += part.channels
-            ids = np.concatenate(pieces)
-            runs.append(Run(first, last, start, ids))
-            start += len(ids) * (last - first)
+            channels = np.concatenate(pieces)
+            runs.append(Run(first, last, start, len(channels), channels))
+            start += len(channels) * (last - first)
         return cls(parts[0].samples, total, tuple(runs))
 
     @cached_property
     def rows(self) -> int:
-        """How many maps a packed array has."""
+        """The number of rows of a packed array."""
         return self.runs[-1].rows.stop if self.runs else 0
 
     @cached_property
-    def first(self) -> Ids:
-        """Each sample's first row, and how many rows there are."""
-        sizes = [len(run.ids) for run in self.runs for _ in range(run.first, run.last)]
+    def sample_starts(self) -> IndexArray:
+        """Each sample's first row, and the number of rows at the end."""
+        sizes = [run.size for run in self.runs for _ in range(run.first, run.last)]
         return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
 
     @cached_property
-    def sample(self) -> Ids:
+    def row_samples(self) -> IndexArray:
         """Each row's sample."""
-        pieces = [np.repeat(np.arange(r.first, r.last), len(r.ids)) for r in self.runs]
+        pieces = [np.repeat(np.arange(r.first, r.last), r.size) for r in self.runs]
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
 
     @cached_property
-    def channel(self) -> Ids:
+    def row_channels(self) -> IndexArray:
         """Each row's channel; `channels` for a zero map."""
-        pieces = [np.tile(r.ids, r.last - r.first) for r in self.runs]
+        pieces = [np.tile(r.channels, r.last - r.first) for r in self.runs]
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
 
     @cached_property
-    def number(self) -> Ids:
-        """Each row's place in the whole array, sample by sample; -1 for a zero map."""
-        place = self.sample * self.channels + self.channel
-        return np.where(self.channel < self.channels, place, -1)
+    def dense_index(self) -> IndexArray:
+        """Each row's index among the maps of the dense array; -1 for a zero map."""
+        index = self.row_samples * self.channels + self.row_channels
+        return np.where(self.row_channels < self.channels, index, -1)
 
     @cached_property
-    def place(self) -> Ids:
-        """For each map of the whole array its row; -1 where there is none."""
+    def row_index(self) -> IndexArray:
+        """The row of each map of the dense array; -1 if it has none."""
         rows = np.full(self.samples * self.channels, -1, np.int64)
-        number = self.number
-        present = number >= 0
-        rows[number[present]] = np.flatnonzero(present)
+        present = self.dense_index >= 0
+        rows[self.dense_index[present]] = np.flatnonzero(present)
         return rows
 
     @property
-    def channel_of_rows(self) -> Tensor:
-        """`channel` as a tensor."""
-        return torch.from_numpy(self.channel)
+    def channel_tensor(self) -> Tensor:
+        """`row_channels` as a tensor."""
+        return torch.from_numpy(self.row_channels)
 
     @property
-    def sample_of_rows(self) -> Tensor:
-        """`sample` as a tensor."""
-        return torch.from_numpy(self.sample)
+    def sample_tensor(self) -> Tensor:
+        """`row_samples` as a tensor."""
+        return torch.from_numpy(self.row_samples)
 
-    def find(self, wanted: Layout) -> Ids:
-        """For each row of `wanted` its row here; -1 where there is none."""
-        number = wanted.number
-        return np.where(number >= 0, self.place[number], -1)
-
-
-def whole(samples: int, channels: int) -> Layout:
-    """All maps of all samples: the packed array is the array itself in another shape."""
-    return Layout(samples, channels, (Run(0, samples, 0, np.arange(channels)),))
+    def rows_of(self, other: Layout) -> IndexArray:
+        """Return, for each row of `other`, the row here that has its map; -1 if none has."""
+        index = other.dense_index
+        return np.where(index >= 0, self.row_index[index], -1)
 
 
-def aligned(layouts: list[Layout]) -> list[tuple[int, int, list[Run]]]:
-    """The longest stretches of samples (first, last, runs) that lie in one run of each layout."""
+def dense_layout(samples: int, channels: int) -> Layout:
+    """Return the layout of all maps, in which the packed array is the reshaped dense array."""
+    return Layout(samples, channels, (Run(0, samples, 0, channels, np.arange(channels)),))
+
+
+def aligned_runs(layouts: list[Layout]) -> list[tuple[int, int, list[Run]]]:
+    """Return the longest stretches of samples that lie in one run of each layout.
+
+    Each is (first, last, the run of every layout).
+    """
     edges = sorted(
         {edge for layout in layouts for run in layout.runs for edge in (run.first, run.last)}
     )
-    places = [0] * len(layouts)
-    found = []
+    at = [0] * len(layouts)
+    stretches = []
     for first, last in itertools.pairwise(edges):
         for i, layout in enumerate(layouts):
-            while layout.runs[places[i]].last <= first:
-                places[i] += 1
-        runs = [layout.runs[at] for layout, at in zip(layouts, places, strict=True)]
-        found.append((first, last, runs))
-    return found
+            while layout.runs[at[i]].last <= first:
+                at[i] += 1
+        runs = [layout.runs[j] for layout, j in zip(layouts, at, strict=True)]
+        stretches.append((first, last, runs))
+    return stretches
 
 
 def equal_rows(bits: Bits) -> list[tuple[int, int]]:
-    """The longest stretches of equal rows."""
+    """Return the longest stretches (first, last) of equal rows."""
     if len(bits) == 0:
         return []
     changes = np.flatnonzero((bits[1:] != bits[:-1]).any(axis=1)) + 1

@@ -1,4 +1,4 @@
-"""The machine's constants: plausible, and measured without leaving a trace."""
+"""The machine's constants are plausible, and their measurement changes nothing else."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from mapdrop import kernels
-from mapdrop.torch.compact import Costs, calibrate, measured
+from mapdrop.torch.compact import Costs, calibrate
+from mapdrop.torch.compact.calibration import _calibrate
 
 
 @pytest.fixture(autouse=True)
-def _anew() -> Iterator[None]:
-    calibrate._measured.cache_clear()
+def _fresh() -> Iterator[None]:
+    _calibrate.cache_clear()
     yield
-    calibrate._measured.cache_clear()
+    _calibrate.cache_clear()
 
 
 def refused(_: Tensor) -> Any:
@@ -41,7 +42,7 @@ def test_constants_are_those_of_a_processor(
 ) -> None:
     random, threads = torch.get_rng_state(), torch.get_num_threads()
     with circumstance():
-        found = measured()
+        found = calibrate()
     assert 1e8 < found.flops < 1e14
     assert 0.2 < found.own / found.flops < 5
     assert 1e8 < found.activations < 1e13
@@ -50,9 +51,9 @@ def test_constants_are_those_of_a_processor(
 
 
 def test_they_are_measured_once() -> None:
-    assert measured() is measured()
+    assert calibrate() is calibrate()
 
 
 def test_without_kernels_they_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "for_convolution", lambda: None)
-    assert measured() == Costs()
+    assert calibrate() == Costs()

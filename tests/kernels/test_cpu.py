@@ -1,4 +1,4 @@
-"""The compiled kernels' keeping: cached on disk, done without where Numba is missing or broken."""
+"""The cache of compiled kernels, and what happens if Numba is missing or broken."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_second_process_loads_what_the_first_compiled(tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def cached(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that has what DROP compiles."""
+    """Return a cache with what DROP compiles."""
     folder = tmp_path_factory.mktemp("cache")
     assert python(DROP, NUMBA_CACHE_DIR=str(folder)) == "0 1"
     return folder
@@ -63,7 +63,7 @@ TORN: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
 @pytest.mark.parametrize("files", ["*.nbi", "*.nbc"], ids=["index", "data"])
-def test_a_torn_cache_is_compiled_anew(
+def test_a_damaged_cache_is_compiled_again(
     files: str, torn: Callable[[bytes], bytes], cached: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "cache"
@@ -84,7 +84,7 @@ UNWRITABLE = {
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
 @pytest.mark.parametrize("change", UNWRITABLE.values(), ids=UNWRITABLE)
-def test_a_cache_that_cannot_be_written_is_done_without(change: str, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_not_used(change: str, tmp_path: Path) -> None:
     before = "import os, resource, shutil\nfrom mapdrop.kernels import cpu\n"
     before += f"folder = {str(tmp_path / 'cache')!r}\n{change}\n"
     assert python(before + DROP, NUMBA_CACHE_DIR=str(tmp_path / "cache")) == "0 1"
@@ -97,7 +97,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(change: str, tmp_path: P
     ids=["_cache_file", "_source_stamp"],
 )
 def test_without_numbas_stamp_nothing_is_cached(owner: str, attribute: str, tmp_path: Path) -> None:
-    """A stamp that is not looked at would let kernels of other sources be loaded."""
+    """If the stamp were ignored, kernels of other sources would be loaded."""
     renamed = f"""
 from numba.core import caching
 begin = caching.{owner}.__init__
@@ -125,7 +125,7 @@ print(y.tobytes().hex())
     assert python(code) == mapdrop.drop(x, "b c -> b c", 0.5, seed=1).tobytes().hex()
 
 
-def test_a_broken_numba_is_told_and_done_without(tmp_path: Path) -> None:
+def test_a_broken_numba_warns_and_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "numba.py").write_text("raise ImportError('needs another NumPy')")
     code = """
 import warnings
@@ -140,7 +140,7 @@ print([str(w.message) for w in caught])
     )
 
 
-def test_a_place_without_a_cache_compiles_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cache_folder_kernels_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 
     def no_locator(**options: Any) -> Any:
@@ -176,7 +176,7 @@ def test_ranges_cover_each_unit_once(count: int, number: int) -> None:
 
 
 @pytest.mark.usefixtures("team")
-def test_the_threads_are_as_many_as_asked_for() -> None:
+def test_the_number_of_threads_is_respected() -> None:
     meet = threading.Barrier(3, timeout=30)  # Passed only by three threads at once.
     idents: set[int] = set()
 
@@ -215,8 +215,8 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert python(code, OMP_NUM_THREADS="2") == "0"
 
 
-def test_the_processor_is_asked_once_for_its_float16() -> None:
-    """To ask it takes six times as long as to drop a small array."""
+def test_the_processor_is_queried_once_for_float16() -> None:
+    """A query takes six times as long as to drop a small array."""
     mapdrop.drop(np.ones((4, 8), np.float16), "b c -> b c", 0.5, seed=1)
     asked = float16.float16_in_hardware.cache_info().misses
     mapdrop.drop(np.ones((8, 4), np.float16), "b c -> b c", 0.5, seed=2)

@@ -1,4 +1,4 @@
-"""What every test of `compact` asks: are the results those of the model itself?"""
+"""Check that a compact model's training step has the results of the model itself."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mapdrop.torch.compact import Costs, compact
 from mapdrop.torch.compact.report import Line, Report
 
 ALWAYS = Costs(flops=1e9, own=1e20, call=0, weights=1e20, activations=1e20, margin=-1, least=-1)
-"""Whole convolutions cost something, nothing else does: skipping pays in models of any size."""
+"""Only dense convolutions cost anything, so that skipping pays in models of any size."""
 CLOSE = 1e-10
 
 
 def outcome(net: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> dict[str, Tensor]:
-    """A training step's output, all gradients and the generator's state after it."""
+    """Run a training step; return its output, all gradients and the generator's state."""
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
     net.zero_grad(set_to_none=True)
     torch.manual_seed(seed)
@@ -32,7 +32,7 @@ def outcome(net: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> dict[str, 
 
 
 def check(net: nn.Module, fast: nn.Module, inputs: tuple[Tensor, ...], seed: int = 0) -> None:
-    """Fails where a compact model's step differs from the model's own."""
+    """Raise AssertionError if a compact model's step differs from the model's own."""
     want, have = outcome(net, inputs, seed), outcome(fast, inputs, seed)
     assert have.keys() == want.keys()
     for name, value in want.items():
@@ -40,7 +40,7 @@ def check(net: nn.Module, fast: nn.Module, inputs: tuple[Tensor, ...], seed: int
 
 
 def report(fast: nn.Module) -> Report:
-    """Of the last call."""
+    """Return the report of the last call."""
     view: Any = fast
     found = view.report()
     assert isinstance(found, Report)
@@ -48,22 +48,22 @@ def report(fast: nn.Module) -> Report:
 
 
 def line(fast: nn.Module, name: str) -> Line:
-    """An operation's line in the report of the last call."""
+    """Return an operation's line in the report of the last call."""
     found = report(fast)
     assert not found.reason, found.reason
     return next(line for line in found.lines if line.name == name)
 
 
 def forced(net: nn.Module) -> nn.Module:
-    """Compact wherever it can be."""
+    """Return the model, compact wherever it can be."""
     return compact(net.double(), ALWAYS)
 
 
 def skips(fast: nn.Module) -> bool:
-    """Whether the last call left anything out."""
+    """Return whether the last call skipped anything."""
     return any(line.reads < 1 or line.makes < 1 for line in report(fast).lines)
 
 
 def pixels(*shape: int) -> Tensor:
-    """Random values, the same each time."""
+    """Return random values, the same each time."""
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(7))

@@ -1,4 +1,4 @@
-"""What people do with models they can do with compact ones: copy, save, checkpoint, cast, watch."""
+"""Compact models can be copied, saved, checkpointed, cast and hooked like others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.torch.compact.training_step import check_close, check_same, check_ste
 
 
 class Net(nn.Module):
-    """Two skipping parts around a plain one; at module level, so that it can be pickled."""
+    """Two drops around plain layers, at module level, so that it can be pickled."""
 
     def __init__(self, p: float = 0.5, channels: int = 20) -> None:
         super().__init__()
@@ -45,13 +45,13 @@ def images(samples: int = 4) -> Tensor:
 
 
 def same(make: Callable[[], nn.Module], x: Tensor | None = None, **options: Any) -> Any:
-    """Equal, and something was skipped."""
+    """Check that the results are equal and something was skipped."""
     fast = check_same(make, [images() if x is None else x], **options)
     assert skips(fast), str(fast.report())
     return fast
 
 
-def test_it_is_the_model() -> None:
+def test_a_compact_model_is_the_model() -> None:
     model = net()
     keys = list(model.state_dict())
     fast = compact(model, ALWAYS)
@@ -110,7 +110,7 @@ def test_eval_mode_is_the_models_own() -> None:
     check_step(step(model, [images()]), step(fast, [images()]))
 
 
-def test_train_and_eval_are_switched_at_will() -> None:
+def test_train_and_eval_can_be_switched() -> None:
     fast, model = compact(net(), ALWAYS), net()
     for training in (True, False, True, True, False):
         assert fast.train(training).training == model.train(training).training == training
@@ -154,7 +154,7 @@ def test_functional_call_uses_the_parameters_it_is_given() -> None:
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 @pytest.mark.parametrize("called", [False, True])
-def test_copies_are_compact_and_their_own(copied: Callable[[Any], Any], called: bool) -> None:
+def test_copies_are_compact_and_independent(copied: Callable[[Any], Any], called: bool) -> None:
     fast = compact(net(), ALWAYS)
     if called:
         fast(images())
@@ -202,7 +202,7 @@ def test_autocast() -> None:
 
 
 def test_autocast_where_nothing_is_skipped() -> None:
-    """Looking at shapes must not leave its weights without values in autocast's memory."""
+    """A capture must not leave fake weights in autocast's cache."""
     torch.manual_seed(0)
     model = Net(channels=8)
     fast = compact(copy.deepcopy(model), Costs(least=1.0))
@@ -332,7 +332,7 @@ def test_no_grad() -> None:
         check_close("output", expected, fast(images()))
 
 
-def test_weights_of_two_layers_that_are_one() -> None:
+def test_two_layers_may_share_a_weight() -> None:
     def make() -> nn.Module:
         torch.manual_seed(0)
         layers = [nn.Conv2d(20, 20, 3, padding=1) for _ in range(3)]
@@ -354,7 +354,7 @@ def test_weight_norm() -> None:
     same(make)
 
 
-def test_hooks_see_what_they_would_have_seen() -> None:
+def test_hooks_see_dense_arrays() -> None:
     found = []
     for one in (net(), compact(net(), ALWAYS)):
         seen: list[Tensor] = []
@@ -400,7 +400,7 @@ def test_seeded(inside: bool) -> None:
     check_step(step(one, [images()]), step(resumed, [images()]))
 
 
-def test_two_trainings_end_alike() -> None:
+def test_two_trainings_end_the_same() -> None:
     fast, model = compact(net(), ALWAYS), net()
     target = images()[:, :1, :4, :4]
     for one in (fast, model):
@@ -457,7 +457,7 @@ def test_batch_norm_under_masks_that_differ_is_exact() -> None:
     assert all(line.makes > 0.9 for line in fast.report().lines)  # Unless all samples drop it.
 
 
-def test_random_numbers_come_in_the_same_order() -> None:
+def test_random_numbers_are_drawn_in_the_same_order() -> None:
     def make() -> nn.Module:
         torch.manual_seed(0)
         return nn.Sequential(
@@ -478,7 +478,7 @@ def test_random_numbers_come_in_the_same_order() -> None:
     same(make, seeds=range(4))
 
 
-def test_torch_compile_of_it_still_skips() -> None:
+def test_it_skips_under_torch_compile() -> None:
     fast = compact(net(), ALWAYS)
     compiled = torch.compile(fast, backend="eager")
     for seed in range(2):
@@ -512,7 +512,7 @@ def test_transforms_get_the_models_own_forward() -> None:
     check_close("vmap", expected, torch.func.vmap(fast)(images().unsqueeze(1)))
 
 
-def test_a_model_that_cannot_be_followed_still_computes() -> None:
+def test_a_model_that_cannot_be_captured_still_runs() -> None:
     class Branching(Net):
         def forward(self, x: Tensor, factor: float = 1.0) -> Tensor:
             y = self.first(x)

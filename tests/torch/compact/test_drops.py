@@ -1,4 +1,4 @@
-"""Masks that compact draws ahead of time are those that the layers themselves would have drawn."""
+"""Masks that compact draws in advance equal those that the layers would have drawn."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def made(layer: nn.Module) -> Dropping:
 
 
 def check(layer: nn.Module, drop: Dropping, x: Tensor, seed: int) -> None:
-    """Raises where the drawn mask, the random numbers used or the result are not the layer's."""
+    """Raise AssertionError unless mask, random numbers and result are the layer's."""
     torch.manual_seed(seed)
     expected: Tensor = layer(x)
     after = torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""A factor that waits for a later operation is multiplied once, whatever stands in between."""
+"""A factor that is applied later is applied exactly once, whatever lies in between."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SHAPES = {
 
 
 class Meets(nn.Module):
-    """Two dropped arrays meet, one of them perhaps broadcast, and are dropped again."""
+    """Combine two dropped arrays, one of them perhaps broadcast, and drop the result."""
 
     def __init__(
         self, drop: Callable[[], nn.Module], meet: Meeting, shape: Callable[[Tensor], Tensor]
@@ -69,7 +69,7 @@ def test_two_dropped_arrays_that_meet(
 
 
 class OneChannel(nn.Module):
-    """What is broadcast has one map of its own, and was dropped at the rate of the others."""
+    """Broadcast an array of one map that was dropped at the same rate."""
 
     def __init__(self, drop: Callable[[], nn.Module], meet: Meeting) -> None:
         super().__init__()

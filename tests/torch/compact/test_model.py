@@ -1,4 +1,4 @@
-"""A compact model is a view: it leaves the model, other views, threads and hooks as they were."""
+"""A compact model is a view: it does not touch the model, other views, threads or hooks."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ MADE: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
-def test_what_is_made_of_a_view(make: Callable[[Any], Any]) -> None:
+def test_copies_of_a_view(make: Callable[[Any], Any]) -> None:
     made = make(forced(nn.Sequential(nn.Conv2d(3, C, 3), nn.Dropout2d(0.5))))
     plain = nn.Sequential(made[0], made[1]).double()
     check(plain, made, (IMAGE,))
     check(plain.eval(), made.eval(), (IMAGE,))
 
 
-def test_hooks_for_all_modules_see_what_they_would_have_seen() -> None:
+def test_hooks_for_all_modules_see_dense_arrays() -> None:
     net = Net().double()
     fast = forced(net)
     check(net, fast, (IMAGE,))
@@ -103,7 +103,7 @@ def test_hooks_for_all_modules_see_what_they_would_have_seen() -> None:
     assert skips(fast)
 
 
-def test_a_tensor_of_another_class_is_told() -> None:
+def test_a_tensor_of_another_class_warns() -> None:
     class Tagged(Tensor):
         pass
 
@@ -167,7 +167,7 @@ def test_other_threads_run_while_a_model_is_captured() -> None:
     assert all(captures)
 
 
-def test_the_garbage_collector_s_callbacks_are_not_the_model_s() -> None:
+def test_callbacks_of_the_garbage_collector_are_not_captured() -> None:
     factors = [1.0]  # Which no capture of a model that reads it could follow.
 
     def callback(phase: str, info: dict[str, int]) -> None:
@@ -211,7 +211,7 @@ def test_two_threads_capture_at_once() -> None:
 
 
 class Keeping(Net):
-    """Keeps what later code wants: features in a list and a dict, a loss."""
+    """A model that stores values for later code: features in a list and a dict, a loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -225,7 +225,7 @@ class Keeping(Net):
         return self.c(self.drop(self.b(self.drop(y))))  # type: ignore[no-any-return]
 
 
-def test_what_a_forward_keeps_is_kept_at_each_call() -> None:
+def test_a_forward_stores_values_at_each_call() -> None:
     net, other = Keeping().double(), Keeping().double()
     fast: Any = forced(other)
     for step in range(3):
@@ -239,7 +239,7 @@ def test_what_a_forward_keeps_is_kept_at_each_call() -> None:
 
 
 class Counting(Net):
-    """Buffers that its own code changes in place."""
+    """A model whose code changes its buffers in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -299,10 +299,10 @@ def test_a_weight_is_computed_as_often_as_in_the_model(
 
 
 class Own(nn.Conv2d):
-    """A layer's subclass: PyTorch's code reads its settings."""
+    """A subclass of a layer, whose settings PyTorch's code reads."""
 
 
-def test_settings_of_a_layer_s_subclass_are_followed() -> None:
+def test_settings_of_a_subclass_are_followed() -> None:
     net = nn.Sequential(Own(3, C, 3, padding=1), nn.Dropout2d(0.5), Own(C, 4, 3)).double()
     fast = forced(net)
     check(net, fast, (IMAGE,))
@@ -325,7 +325,7 @@ def test_a_rate_that_changes_with_every_step() -> None:
     check(net, fast, (IMAGE,))
 
 
-def test_schedules_of_calls_long_ago_are_forgotten() -> None:
+def test_schedules_of_old_calls_are_dropped() -> None:
     net = Net().double()
     fast: Any = forced(net)
     for samples in range(1, 80):

@@ -1,4 +1,4 @@
-"""The benchmark's networks train compact as they do by themselves."""
+"""The benchmark's networks train the same, compact or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.torch.compact.training_step import check_same, skips
 
 SPATIAL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 WHOLE = {"enet", "vnet"}
-"""Norms around the drops read all maps; vnet drops samples."""
+"""These skip nothing: norms around the drops read all maps, or (vnet) samples are dropped."""
 
 
 @pytest.fixture(params=MODELS, ids=lambda model: model.name)
@@ -37,12 +37,12 @@ def spatial(model: Model) -> bool:
     return any(isinstance(m, SPATIAL) and m.p > 0 for m in make(model).modules())
 
 
-def test_with_everything_skipped_that_can_be(model: Model) -> None:
+def test_if_everything_possible_is_skipped(model: Model) -> None:
     fast = check_same(lambda: make(model), inputs(model), ALWAYS)
     assert skips(fast) == (spatial(model) and model.name not in WHOLE), str(fast.report())
 
 
-def test_with_what_pays_skipped(model: Model) -> None:
+def test_if_what_pays_is_skipped(model: Model) -> None:
     check_same(lambda: make(model), inputs(model), Costs(), seeds=(0,))
 
 

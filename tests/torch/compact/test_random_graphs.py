@@ -1,4 +1,4 @@
-"""Random architectures, written as source code: a compact model trains as the model itself."""
+"""Random architectures, written as source code, train the same, compact or not."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ KINDS = (
 
 @dataclass
 class Program:
-    """A module's source: its layers, and the lines of its forward."""
+    """The source of a module: its layers, and the lines of its forward."""
 
     samples: int
     seeded: bool
@@ -139,7 +139,7 @@ class Program:
         return "\n".join([*head, *made, "    def forward(self, x0):", *lines])
 
     def build(self) -> nn.Module:
-        """The same each time."""
+        """Return the model, the same each time."""
         space: dict[str, Any] = {"nn": nn, "F": F, "torch": torch, "md": md}
         exec(repr(self), space)
         torch.manual_seed(7)
@@ -214,7 +214,7 @@ class Writer:
         self.apply(made, x, c * times, side, True)
 
     def twice(self, x: str) -> None:
-        """A layer that was used before, once more."""
+        """Use a layer again."""
         c, side = self.values[x]
         made = [
             i for i, s in enumerate(self.program.layers) if s.startswith(f"nn.Conv2d({c}, {c},")
@@ -321,7 +321,7 @@ class Writer:
         self.put(f"{x} {self.pick('*', '+', '/')} ({weight} + 9)", c, side)
 
     def meet(self, x: str) -> None:
-        """What was dropped, with what is broadcast to it: dropped alike, alone, or not at all."""
+        """Combine a dropped array with one that is broadcast: dropped too, alone, or not at all."""
         c, side = self.values[x]
         p = self.pick(*RATES)
         drop = self.pick(*DROPS[:6], "md.DropPath({p})").format(p=p)
@@ -388,7 +388,7 @@ def inputs(program: Program) -> torch.Tensor:
     return torch.randn(program.samples, channels, SIDE, SIDE, generator=own, dtype=torch.float64)
 
 
-def test_compact_models_train_as_the_models_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compact_models_train_like_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
     # torch.compile takes seconds for each model that torch.fx cannot follow: other tests have it.
     monkeypatch.setattr(
         sys.modules["mapdrop.torch.compact.model"], "drops_maps", lambda part: False

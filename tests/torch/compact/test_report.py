@@ -1,4 +1,4 @@
-"""The report says what is skipped, and what would have to change where nothing is."""
+"""The report says what is skipped, and if nothing is, what would have to change."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ REASONS = {
 
 
 @pytest.mark.parametrize(("layers", "name", "reason"), REASONS.values(), ids=REASONS)
-def test_the_reason_for_a_whole_operation(layers: list[nn.Module], name: str, reason: str) -> None:
+def test_the_reason_for_a_dense_operation(layers: list[nn.Module], name: str, reason: str) -> None:
     assert line(called(*layers), name).reason == reason
 
 
-def test_what_is_skipped_has_no_reason() -> None:
+def test_an_operation_that_skips_has_no_reason() -> None:
     fast = called(conv(), nn.Dropout2d(0.5), conv())
     assert [(x.reads, x.makes, x.reason) for x in report(fast).lines] == [
         (1, 0.5, ""),
@@ -73,7 +73,7 @@ def test_what_is_skipped_has_no_reason() -> None:
     ]
 
 
-def test_what_does_not_pay_says_so() -> None:
+def test_the_reason_if_skipping_does_not_pay() -> None:
     fast = compact(nn.Sequential(conv(), nn.Dropout2d(0.5), conv()).double(), Costs(call=1.0))
     fast(IMAGE)
     assert report(fast).saving == 0
@@ -81,8 +81,8 @@ def test_what_does_not_pay_says_so() -> None:
 
 
 @pytest.mark.parametrize("least", [0.6, 0.7])
-def test_what_pays_little_of_the_step_says_so(least: float) -> None:
-    """Two of three convolutions alike skip, and by these constants then cost nothing."""
+def test_the_reason_if_it_saves_too_little_of_the_step(least: float) -> None:
+    """Two of three equal convolutions skip, and cost nothing by these constants."""
     net = nn.Sequential(conv(), nn.Dropout2d(0.5), conv(), nn.GroupNorm(4, C), conv())
     fast = compact(net.double(), replace(ALWAYS, margin=0, least=least))
     fast(IMAGE)
@@ -153,17 +153,17 @@ def test_the_saving_is_a_share(p: float) -> None:
     assert 0 <= report(fast).saving < 1
 
 
-def test_more_dropped_is_more_saved() -> None:
+def test_a_higher_rate_saves_more() -> None:
     few, many = (report(called(conv(), nn.Dropout2d(p), conv())).saving for p in (0.5, 0.9))
     assert 0 < few < many
 
 
-def test_before_the_first_call_there_is_no_plan() -> None:
+def test_before_the_first_call_there_are_no_lines() -> None:
     fast = forced(nn.Sequential(conv()))
     assert str(report(fast)) == "nothing is skipped: it was not called in training mode yet"
 
 
-def test_a_model_that_cannot_be_followed_says_why() -> None:
+def test_the_reason_if_a_model_cannot_be_captured() -> None:
     class Turning(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x if x.sum() > 0 else -x

@@ -1,4 +1,4 @@
-"""compact() inside one graph of torch.compile: exact drops skip there, and results are the model's."""
+"""compact() inside one graph of torch.compile: exact drops skip, and the results are the model's."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stack(share: int = 1, p: float = 0.5) -> nn.Module:
 
 
 class Mixed(nn.Module):
-    """Whatever the traced plan cannot have packed stands beside what it can."""
+    """Operations that must be dense under the compiler, next to others that can be packed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,14 +60,14 @@ class Mixed(nn.Module):
 
 
 def batch_norm() -> nn.Module:
-    """One mask for the batch, so that BatchNorm need not see what is dropped after it."""
+    """Share one mask in the batch, so that BatchNorm need not see what is dropped after it."""
     return nn.Sequential(
         nn.Conv2d(3, 20, 3), nn.BatchNorm2d(20), nn.ReLU(), exact(4), nn.Conv2d(20, 6, 3)
     )
 
 
 class Nested(nn.Module):
-    """What both drops keep is not as many maps in every sample; one's is read alone, too."""
+    """Two drops keep different numbers of maps together; one of them is also read alone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ def made(name: str) -> nn.Module:
 
 
 def convolved(found: list[tuple[int, ...]]) -> Any:
-    """A backend that notes the weights' shapes of the convolutions it is given, and runs them."""
+    """Return a backend that notes the shapes of all convolution weights, and runs the graph."""
 
     def forward(graph: torch.fx.GraphModule, inputs: Any) -> Any:
         for node in graph.graph.nodes:
@@ -127,7 +127,7 @@ def convolved(found: list[tuple[int, ...]]) -> Any:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_one_graph_has_the_models_results(name: str) -> None:
+def test_one_graph_has_the_results_of_the_model(name: str) -> None:
     torch._dynamo.reset()
     model = made(name)
     fast = compact(copy.deepcopy(model), ALWAYS)
@@ -140,7 +140,7 @@ def test_one_graph_has_the_models_results(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_on_a_device_no_mask_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not compiled, where the host would wait; the CPU stands for the device."""
+    """Run eagerly as on a device, where the host would wait. The CPU stands for the device."""
     model = made(name)
     monkeypatch.setattr(ENGINE, "_reading_masks_waits", lambda tensors: True)
     monkeypatch.setattr(PatternDrop, "draw", _never)
@@ -152,7 +152,7 @@ def test_on_a_device_no_mask_is_read(name: str, monkeypatch: pytest.MonkeyPatch)
     assert any(line.measured for line in lines) == (name not in WHOLE)
 
 
-def test_on_a_device_masks_that_vary_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_device_masks_without_a_fixed_count_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ENGINE, "_reading_masks_waits", lambda tensors: True)
     torch.manual_seed(3)
     model = nn.Sequential(nn.Conv2d(3, 40, 3), SpatialDropout2d(0.5), nn.Conv2d(40, 5, 3)).double()
@@ -166,7 +166,7 @@ def _never(*_: Any) -> None:
 
 
 class Stepped(nn.Module):
-    """A model, or its compiled form, under the same parameter names."""
+    """A model, or the compiled model, under the same parameter names."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -204,7 +204,7 @@ SETTINGS: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("change", SETTINGS.values(), ids=SETTINGS)
-def test_what_changes_after_the_first_call_is_followed(change: Callable[[Any], object]) -> None:
+def test_changes_after_the_first_call_are_followed(change: Callable[[Any], object]) -> None:
     torch._dynamo.reset()
     net = made("a mask for two")
     compiled = Stepped(torch.compile(compact(net, ALWAYS), backend="aot_eager", fullgraph=True))
@@ -227,7 +227,7 @@ def test_norms_in_eval_mode_are_followed() -> None:
 
 
 class Reads(nn.Module):
-    """Its forward reads a number, in a place that a compiled graph follows or not."""
+    """A forward that reads a number from a place that a compiled graph may or may not follow."""
 
     kind_factor = 1.0
 
@@ -253,7 +253,7 @@ READS: dict[str, tuple[Callable[[Any], float], Callable[[Any], object], bool]] =
 
 
 @pytest.mark.parametrize("case", READS.values(), ids=READS)
-def test_what_a_forward_reads_is_followed_or_breaks_the_graph(case: Any) -> None:
+def test_values_that_a_forward_reads_are_followed_or_break_the_graph(case: Any) -> None:
     torch._dynamo.reset()
     read, change, followed = case
     net = Reads(read).double()
@@ -269,7 +269,7 @@ def test_what_a_forward_reads_is_followed_or_breaks_the_graph(case: Any) -> None
         Reads.kind_factor = 1.0
 
 
-def test_another_batch_is_traced_anew() -> None:
+def test_another_batch_size_is_traced_again() -> None:
     torch._dynamo.reset()
     model = made("a mask for two")
     fast = compact(copy.deepcopy(model), ALWAYS)
@@ -316,7 +316,7 @@ def test_autocast() -> None:
     assert skips(fast)
 
 
-def test_batch_norm_keeps_the_statistics_of_maps_that_nobody_needs() -> None:
+def test_batch_norm_keeps_the_statistics_of_unused_maps() -> None:
     torch._dynamo.reset()
     model = made("batch norm")
     fast: Any = compact(copy.deepcopy(model), ALWAYS)

@@ -1,4 +1,4 @@
-"""A training step of a model and of its compact twin, compared: outputs, gradients, buffers."""
+"""Compare training steps of a model and its compact twin: outputs, gradients, buffers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOLERANCE = 1e-10
 
 @dataclass
 class Step:
-    """What a training forward and its backward left; named, so that a failure says what differs."""
+    """The results of a training step, by name, so that a failure says what differs."""
 
     outputs: dict[str, Tensor]
     gradients: dict[str, Tensor | None]
@@ -28,7 +28,7 @@ class Step:
 
 
 def flat(value: Any, name: str = "output") -> dict[str, Tensor]:
-    """The tensors of a model's output by name."""
+    """Return the tensors of a model's output by name."""
     if isinstance(value, Tensor):
         return {name: value}
     items = value.items() if isinstance(value, dict) else enumerate(value)
@@ -36,7 +36,7 @@ def flat(value: Any, name: str = "output") -> dict[str, Tensor]:
 
 
 def step(net: nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> Step:
-    """One step on copies of the inputs; parameters are left without gradients."""
+    """Run one step on copies of the inputs. Parameters get no gradients."""
     given = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
     torch.manual_seed(seed)
@@ -64,7 +64,7 @@ def step(net: nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> Step:
 
 
 def check_close(name: str, dense: Tensor, fast: Tensor, tolerance: float = TOLERANCE) -> None:
-    """Raises AssertionError where two tensors differ by more than rounding, or in kind."""
+    """Raise AssertionError if tensors differ in shape or dtype, or by more than rounding."""
     assert dense.shape == fast.shape, f"{name}: shape {tuple(dense.shape)}, {tuple(fast.shape)}"
     assert dense.dtype == fast.dtype, f"{name}: dtype {dense.dtype}, {fast.dtype}"
     assert torch.isfinite(dense).all(), f"{name}: the dense one is not finite"
@@ -75,7 +75,7 @@ def check_close(name: str, dense: Tensor, fast: Tensor, tolerance: float = TOLER
 
 
 def check_step(dense: Step, fast: Step, tolerance: float = TOLERANCE) -> None:
-    """Raises AssertionError with the name of what differs."""
+    """Raise AssertionError with the name of what differs."""
     assert dense.outputs.keys() == fast.outputs.keys()
     for name, y in dense.outputs.items():
         check_close(name, y, fast.outputs[name], tolerance)
@@ -92,7 +92,7 @@ def check_step(dense: Step, fast: Step, tolerance: float = TOLERANCE) -> None:
 
 
 def _check_buffer(name: str, dense: Tensor, old: Tensor, new: Tensor, tolerance: float) -> None:
-    """Running statistics of a map that no sample needed may stay as they were."""
+    """Compare a buffer. Running statistics of a map that no sample needed may be the old ones."""
     assert dense.shape == new.shape
     if not dense.is_floating_point():
         assert torch.equal(dense, new), name
@@ -108,9 +108,9 @@ def check_same(
     seeds: Sequence[int] = (0, 1),
     tolerance: float = TOLERANCE,
 ) -> Any:
-    """Training steps of a model and of its compact twin are equal; the compact twin.
+    """Check that training steps of a model and its compact twin are equal; return the twin.
 
-    `make` makes the same model each time. Buffers are lined up before each step.
+    `make` returns the same model each time. The model gets the twin's buffers before each step.
     """
     dense, fast = make(), compact(make(), costs)
     for seed in seeds:
@@ -120,5 +120,5 @@ def check_same(
 
 
 def skips(fast: Any) -> bool:
-    """Whether the last training forward left something out."""
+    """Return whether the last training forward skipped anything."""
     return any(line.reads < 1 or line.makes < 1 for line in fast.report().lines)

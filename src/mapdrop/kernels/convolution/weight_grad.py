@@ -103,7 +103,7 @@ def _weight_grad(
             made = present_rows(grad_channel, grad_first[sample], grad_first[sample + 1], outputs)
             read = present_rows(x_channel, x_first[sample], x_first[sample + 1], end)
             read = read[np.searchsorted(x_channel[read], c) :]
-            mine = panels[panel_first[sample] : panel_first[sample + 1]]
+            own_panels = panels[panel_first[sample] : panel_first[sample + 1]]
             for start in range(0, read.size, block):
                 some = read[start : start + block]
                 for i in range(some.size):
@@ -113,12 +113,14 @@ def _weight_grad(
                         starts[i * n + tap] = at + taps[tap]
                         numbers[i * n + tap] = (x_channel[some[i]] - c) * n + tap
                 count = some.size * n
-                _add(total, mine, grad_channel[made], starts[:count], numbers[:count])
+                _accumulate_panels(
+                    total, own_panels, grad_channel[made], starts[:count], numbers[:count]
+                )
         _transpose_back(out, total, c, end)
 
 
 @compiled()
-def _add(total: Any, panels: Any, ids: Any, starts: Any, numbers: Any) -> None:
+def _accumulate_panels(total: Any, panels: Any, ids: Any, starts: Any, numbers: Any) -> None:
     """total[numbers][:, ids] += the sums over all pixels of columns times panels.
 
     Args:

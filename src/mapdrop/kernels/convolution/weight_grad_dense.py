@@ -67,7 +67,7 @@ def weight_grad_dense(
             for pixel in range(0, grad.shape[1], _PIXELS):
                 terms = min(_PIXELS, grad.shape[1] - pixel)
                 _transpose(transposed, starts, pixel, terms)
-                _add(total, transposed, grad, made, grad_channel, pixel, terms)
+                _accumulate_columns(total, transposed, grad, made, grad_channel, pixel, terms)
         for o in range(outputs):
             line = out[o, c : c + some].reshape(-1)
             for i in range(line.size):
@@ -94,7 +94,7 @@ def _transpose(out: Any, starts: Any, pixel: int, terms: int) -> None:
 
 
 @compiled()
-def _add(
+def _accumulate_columns(
     total: Any, columns: Any, grad: Any, made: Any, channel: Any, pixel: int, terms: int
 ) -> None:
     """total[channel of row] += row of grad x columns, for the rows in `made`."""

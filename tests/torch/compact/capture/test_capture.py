@@ -1,4 +1,4 @@
-"""Models that do more than call their layers in a row: always the dense results, whatever is caught."""
+"""Models that do more than call layers in a row have the dense results, captured or not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Body = Callable[[Any, Tensor], Tensor]
 
 
 def model(body: Body) -> nn.Module:
-    """A model with that forward."""
+    """Return a model with that forward."""
 
     class Model(Base):
         def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whatever a forward reads beside its arguments: where it changes, the result is the model's."""
+"""If anything that a forward reads changes, the result is still the model's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SETTINGS.factor = 1.0  # type: ignore[attr-defined]
 
 
 class Base(nn.Module):
-    """The factor that a subclass reads somewhere scales what is between two drops."""
+    """A subclass reads a factor somewhere, which scales the array between two drops."""
 
     kind_factor = 1.0
 
@@ -332,8 +332,10 @@ def made(kind: str) -> nn.Module:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_pytorchs_compiler_follows_counts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same where mapdrop's own capture takes no model."""
+def test_changes_are_followed_by_pytorchs_compiler(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, if mapdrop's own capture takes no model."""
 
     def refuse(*args: Any) -> None:
         raise CaptureError("a test")
@@ -348,7 +350,7 @@ def test_what_pytorchs_compiler_follows_counts(kind: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_changed_since_the_first_call_counts(kind: str) -> None:
+def test_changes_since_the_first_call_are_followed(kind: str) -> None:
     *_, change, followed = KINDS[kind]
     net = made(kind)
     fast = forced(net)

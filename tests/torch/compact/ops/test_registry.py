@@ -1,4 +1,4 @@
-"""Each line of the table, between convolutions and drops: the results are the dense model's."""
+"""Each operation of the registry between convolutions and drops: the results are the model's."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even k
 
 @dataclass(frozen=True)
 class Case:
-    """An operation of the table.
+    """An operation of the registry.
 
     Attributes:
-        key: its line in the table.
-        make: what is done with an array of C maps.
+        key: its key in the registry.
+        make: returns a function of an array of C maps.
         dims: of a map.
         reads: whether a convolution after it need not read what a drop before it dropped.
         makes: whether a convolution before it need not make what a drop after it drops.
@@ -50,7 +50,7 @@ class Case:
 
 
 class With(nn.Module):
-    """A function with parameters of the model's."""
+    """A function with parameters of the model."""
 
     def __init__(self, work: Callable[..., Tensor], *shapes: tuple[int, ...]) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class With(nn.Module):
 
 
 class Normed(With):
-    """By running statistics."""
+    """A norm by running statistics."""
 
     def __init__(self) -> None:
         super().__init__(lambda x, *given: F.batch_norm(x, *given), *[(C,)] * 4)
@@ -77,7 +77,7 @@ class Normed(With):
 
 
 class Net(nn.Module):
-    """first -> (drop) -> op -> (drop) -> last, where last is what fits."""
+    """first -> (drop) -> op -> (drop) -> last, where last fits the result."""
 
     def __init__(self, op: Work, dims: int, before: bool, after: bool) -> None:
         super().__init__()
@@ -399,7 +399,7 @@ CASES += [
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("drops", ["before", "after", "around"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_an_operation_next_to_drops_is_the_dense_one(case: Case, drops: str, seed: int) -> None:
+def test_an_operation_next_to_drops_equals_the_dense_one(case: Case, drops: str, seed: int) -> None:
     before, after = drops != "after", drops != "before"
     net = Net(case.make(), case.dims, before, after).double()
     fast = forced(net)
@@ -416,7 +416,7 @@ def test_maps_dropped_before_it_are_not_read(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_maps_dropped_after_it_are_not_made(case: Case) -> None:
+def test_maps_dropped_after_it_are_not_computed(case: Case) -> None:
     fast = forced(Net(case.make(), case.dims, before=False, after=True))
     fast(pixels(2, 3, *SPACE[case.dims]))
     maker, last = report(fast).lines[-2:]  # The maker is the operation itself, where it mixes.
@@ -428,15 +428,15 @@ def untested(table: dict[Any, Any]) -> list[str]:
     return [str(key) for key in table if key not in {case.key for case in CASES}]
 
 
-def test_every_layer_of_the_table_has_a_case() -> None:
+def test_every_layer_of_the_registry_has_a_case() -> None:
     assert untested(LAYERS) == []
 
 
-def test_every_function_of_the_table_has_a_case() -> None:
+def test_every_function_of_the_registry_has_a_case() -> None:
     assert untested(FUNCTIONS) == []
 
 
-def test_a_line_without_a_case_is_noticed() -> None:
+def test_an_operation_without_a_case_is_noticed() -> None:
     assert untested({**LAYERS, nn.Bilinear: None}) == [str(nn.Bilinear)]
 
 
@@ -490,7 +490,7 @@ TURNED: dict[str, Callable[[], Work]] = {
 
 @pytest.mark.parametrize("drops", ["before", "after", "around"])
 @pytest.mark.parametrize("make", TURNED.values(), ids=TURNED)
-def test_operations_over_other_axes_are_the_dense_ones(
+def test_operations_over_other_axes_equal_the_dense_ones(
     make: Callable[[], Work], drops: str
 ) -> None:
     net = Square(make(), drops != "after", drops != "before")
@@ -498,7 +498,7 @@ def test_operations_over_other_axes_are_the_dense_ones(
 
 
 class Square(Net):
-    """The same with as many samples as channels, rows and columns."""
+    """The same net, with as many samples as channels, rows and columns."""
 
     def __init__(self, op: Work, before: bool, after: bool) -> None:
         nn.Module.__init__(self)
@@ -531,7 +531,7 @@ UNBATCHED: dict[str, tuple[int, Callable[[], Work]]] = {
 
 @pytest.mark.parametrize("drops", ["before", "after", "around"])
 @pytest.mark.parametrize(("dims", "make"), UNBATCHED.values(), ids=UNBATCHED)
-def test_layers_that_take_the_batch_for_channels_are_the_dense_ones(
+def test_layers_that_take_the_batch_for_channels_equal_the_dense_ones(
     dims: int, make: Callable[[], Work], drops: str
 ) -> None:
     net = Net(make(), dims, drops != "after", drops != "before").double()
@@ -551,7 +551,7 @@ FEATURES: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("make", FEATURES.values(), ids=FEATURES)
-def test_layers_of_flat_features_are_the_dense_ones(make: Callable[[], nn.Module]) -> None:
+def test_layers_of_flat_features_equal_the_dense_ones(make: Callable[[], nn.Module]) -> None:
     norm = fresh(make)()
     assert isinstance(norm, nn.Module)
     net = nn.Sequential(
@@ -566,7 +566,7 @@ def test_layers_of_flat_features_are_the_dense_ones(make: Callable[[], nn.Module
     check(net, forced(net), (pixels(4, 3, 6, 6),))
 
 
-def test_an_output_size_of_a_transposed_convolution_counts() -> None:
+def test_the_output_size_of_a_transposed_convolution_is_used() -> None:
     class Up(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -594,7 +594,7 @@ BRANCHES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("drops", ["left", "both", "left and after", "all"])
 @pytest.mark.parametrize("combine", BRANCHES.values(), ids=BRANCHES)
-def test_two_branches_are_the_dense_ones(
+def test_two_branches_equal_the_dense_ones(
     combine: Callable[[Tensor, Tensor], Tensor], drops: str
 ) -> None:
     class Two(nn.Module):

@@ -105,7 +105,7 @@ def layout_of(bits: Bits) -> Layout:
 
 
 def over(bits: Bits | None, like: Tensor) -> Tensor:
-    """The mask as factors of an array."""
+    """Return the mask as factors of an array."""
     if bits is None:
         return torch.ones_like(like)
     return torch.from_numpy(bits).to(like).reshape(*bits.shape, *[1] * (like.dim() - 2))

@@ -43,7 +43,7 @@ class Workload:
 
 
 class ChannelMixing(Op):
-    """A convolution or Linear: zeros need not be read, nor outputs computed that nobody reads.
+    """A convolution or Linear: it need not read zeros, nor compute outputs that are not read.
 
     Attributes:
         input_storage: how the input is stored. Lowering sets it.

@@ -1,8 +1,8 @@
 """The packed layout with static shapes: every sample keeps the same number of maps.
 
 Sizes are known before a mask is drawn, and channels are a tensor. Nothing reads a mask on the host,
-so that a compiler can trace it and nobody waits for a GPU. All operations are PyTorch's own, and
-differentiable.
+so that a compiler can trace it and the host need not wait for a GPU. All operations are PyTorch's
+own, and differentiable.
 """
 
 from __future__ import annotations

@@ -20,8 +20,7 @@ U32, U64 = np.uint32, np.uint64
 _S = U64(32)
 
 
-@intrinsic
-def _pointer(typing: Any, address: Any, like: Any) -> Any:
+def _emit_pointer(typing: Any, address: Any, like: Any) -> Any:
     """Return the address as a pointer to values of the array's dtype."""
     pointer = types.CPointer(like.dtype)
 
@@ -29,6 +28,9 @@ def _pointer(typing: Any, address: Any, like: Any) -> Any:
         return builder.inttoptr(args[0], context.get_value_type(pointer))
 
     return pointer(address, like), emit
+
+
+_pointer: Any = intrinsic(_emit_pointer)
 
 
 @compiled()
@@ -53,8 +55,8 @@ def drop(
             float64 values.
         like: an array of the values' dtype.
     """
-    x: Any = _pointer(source, like)  # type: ignore[call-arg]
-    y: Any = _pointer(target, like)  # type: ignore[call-arg]
+    x: Any = _pointer(source, like)
+    y: Any = _pointer(target, like)
     scale = factor[0]
     zero = like.dtype.type(0)
     k, m = U32(U64(key)), U32(U64(key) >> _S)

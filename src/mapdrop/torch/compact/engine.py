@@ -29,7 +29,7 @@ _CALLS = 64  # Kinds of calls whose schedules are kept: the most recent ones.
 _STATES = 8  # Schedules of each kind of call, for different states of the model.
 _MISSES = 16  # Calls in a row without a valid schedule, after which a model runs as it is.
 
-Plan = Schedule | CompiledForward | str
+Program = Schedule | CompiledForward | str
 """What to run for a call, or the reason why the model runs as it is."""
 
 
@@ -38,7 +38,7 @@ class _Entry:
     """What to run while the guards hold."""
 
     guards: Guards
-    plan: Plan
+    program: Program
 
 
 class Engine:
@@ -49,7 +49,7 @@ class Engine:
         self._entries: OrderedDict[Any, list[_Entry]] = OrderedDict()
         self._misses = 0
         self._warned = False
-        self.last: Plan = "it was not called in training mode yet"
+        self.last: Program = "it was not called in training mode yet"
 
     def forward(self, model: nn.Module, args: Any, kwargs: Any) -> Any:
         """Run the training forward."""
@@ -59,17 +59,17 @@ class Engine:
             self.last = reason
             return self.kind.forward(model, *args, **kwargs)
         static = _reading_masks_waits(tensors) and has_exact_drops(model)
-        self.last = plan = self._plan(model, args, kwargs, static, dynamo=True)
-        if isinstance(plan, str) or not plan.skips:
+        self.last = program = self._program(model, args, kwargs, static, dynamo=True)
+        if isinstance(program, str) or not program.skips:
             return self.kind.forward(model, *args, **kwargs)
-        if isinstance(plan, CompiledForward):
-            return plan.run(model, args, kwargs)
-        return plan.run(tensors)
+        if isinstance(program, CompiledForward):
+            return program.run(model, args, kwargs)
+        return program.run(tensors)
 
     def static_schedule(self, model: nn.Module, args: Any, kwargs: Any) -> Schedule | None:
         """Return a schedule of which no step reads a mask on the host; None if it skips nothing."""
-        self.last = plan = self._plan(model, args, kwargs, static=True, dynamo=False)
-        return plan if isinstance(plan, Schedule) and plan.skips else None
+        self.last = program = self._program(model, args, kwargs, static=True, dynamo=False)
+        return program if isinstance(program, Schedule) and program.skips else None
 
     def report(self, measured: bool) -> Report:
         """Return the report of the last call."""
@@ -101,7 +101,9 @@ class Engine:
                 stacklevel=2,
             )
 
-    def _plan(self, model: nn.Module, args: Any, kwargs: Any, static: bool, dynamo: bool) -> Plan:
+    def _program(
+        self, model: nn.Module, args: Any, kwargs: Any, static: bool, dynamo: bool
+    ) -> Program:
         """Return what to run for such a call of the model in its present state.
 
         Args:
@@ -120,13 +122,13 @@ class Engine:
             if entry.guards.hold():
                 entries.insert(0, entries.pop(at))
                 self._misses = 0
-                return entry.plan
+                return entry.program
         self._misses += bool(entries)
         if self._misses > _MISSES:
             return "what its forward reads changes with nearly every call"
         entries.insert(0, self._make_entry(model, args, kwargs, static, dynamo))
         del entries[_STATES:]
-        return entries[0].plan
+        return entries[0].program
 
     def _make_entry(
         self, model: nn.Module, args: Any, kwargs: Any, static: bool, dynamo: bool
@@ -135,8 +137,8 @@ class Engine:
             captured = capture(model, self.kind, args, kwargs)
         except CaptureError as problem:
             drops = dynamo and any(drops_maps(module) for module in model.modules())
-            plan = CompiledForward(self.kind, self.costs) if drops else str(problem)
-            return _Entry(module_guards(model), plan)
+            program = CompiledForward(self.kind, self.costs) if drops else str(problem)
+            return _Entry(module_guards(model), program)
         device = tensors_of(args, kwargs)[0].device
         return _Entry(captured.guards, lower(captured, self.costs, device, static))
 

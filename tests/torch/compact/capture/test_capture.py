@@ -281,7 +281,7 @@ def test_models_of_many_kinds_are_the_dense_ones(body: Body) -> None:
 @pytest.mark.parametrize("body", CRASHES, ids=lambda body: body.__name__)
 def test_functions_that_look_into_a_tensor_do_not_crash(body: Body) -> None:
     code = (
-        "from tests.torch.compact import test_capture as t\n"
+        "from tests.torch.compact.capture import test_capture as t\n"
         f"net = t.model(t.{body.__name__})\n"
         "t.check(net, t.forced(net), (t.IMAGE,))\n"
     )

@@ -176,7 +176,7 @@ class Reads:
         found = self.unknown if self.dynamic else self.unknown & self.names
         if found:
             raise UnreadableError(
-                f"{code.co_name} may read {min(found)!r}, which is no plain value"
+                f"{code.co_name} may read {min(found)!r}, which is not a plain value"
             )
 
     def _instructions(self, code: CodeType, space: dict[str, Any]) -> None:

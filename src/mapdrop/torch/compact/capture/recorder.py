@@ -166,7 +166,9 @@ class Recorder(TorchFunctionMode):
         if known is not None and known[0]() is tensor:
             return known[1]
         if id(tensor) not in self.paths:
-            raise CaptureError("it reads a tensor that is neither a parameter nor a buffer of its")
+            raise CaptureError(
+                "it reads a tensor that is neither a parameter nor a buffer of the model"
+            )
         self._register(tensor, self.graph.create_node("get_attr", self.paths[id(tensor)]))
         return self._nodes[id(tensor)][1]
 

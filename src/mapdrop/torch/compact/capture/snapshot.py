@@ -192,7 +192,9 @@ class Snapshot:
             own = vars(thing)
             inherits = _inherits_code(type(thing))
             if inherits and self.unknown & own.keys():
-                raise UnreadableError(f"a {type(thing).__name__} holds what is no plain value")
+                raise UnreadableError(
+                    f"a {type(thing).__name__} holds something that is not a plain value"
+                )
             read = own if reads.dynamic or inherits else reads.names & own.keys()
             missing = reads.shadows(type(thing).__mro__) - own.keys()
             for name in (*read, *missing, "training"):

@@ -288,9 +288,9 @@ KINDS: dict[str, tuple[Any, Read, Change, bool]] = {
     "a default argument": (
         None,
         lambda m: remembered(),
-        lambda m: remembered.__defaults__[0].__setitem__(0, 3.0),
+        lambda m: remembered.__defaults__[0].__setitem__(0, 3.0),  # type: ignore[index]
         False,
-    ),  # type: ignore[index]
+    ),
     "an environment variable": (
         None,
         lambda m: float(os.environ.get("MAPDROP_TEST_FACTOR", "1.0")),

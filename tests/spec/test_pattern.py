@@ -169,8 +169,10 @@ def test_wrong_pattern(text: str, reason: str, caret: str, remedy: str) -> None:
 UNFIT: dict[str, tuple[str, tuple[int, ...], dict[str, Any], str, str, str]] = {
     "rank": ("b h w c -> b c", (2, 3, 4), {}, "names 4 axes, the array has 3", "^", "'...'"),
     "rank with ellipsis": ("a b ... -> a", (2,), {}, "at least 2 axes", "^", "'...'"),
-    "open": ("b (g k) -> b g", (2, 8), {}, "'g', 'k' are open", "     ^", "pass one of the sizes (k=2)"),
-    "open argument": ("b (g step) -> g", (2, 8), {}, "are open", "     ^", "rename 'step', which is an arg"),
+    "open": ("b (g k) -> b g", (2, 8), {}, "'g', 'k' are open", "     ^",
+             "pass one of the sizes (k=2)"),
+    "open argument": ("b (g step) -> g", (2, 8), {}, "are open", "     ^",
+                      "rename 'step', which is an arg"),
     "does not divide": ("b (g k) -> b g", (2, 8), {"k": 3}, "axis of 8 does not split into parts "
                         "of 3", "   ^", "divides 8"),
     "product": ("b (g k) -> b g", (2, 8), {"g": 3, "k": 3}, "g x k is 9, the array's axis has 8",

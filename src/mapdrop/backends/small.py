@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mapdrop import kernels
@@ -13,7 +15,7 @@ from mapdrop.spec.mask_spec import BoundSpec
 MOST = 1 << 13  # Values up to which one thread that draws and applies is fastest.
 
 # The dtype that the kernels take instead of each.
-CARRIERS = {
+CARRIERS: dict[str, np.dtype[Any]] = {
     "float16": np.dtype(np.uint16),
     "bfloat16": np.dtype(np.int16),
     "float32": np.dtype(np.float32),
@@ -28,9 +30,9 @@ class SmallDrop:
     def __init__(self, bound: BoundSpec | LocalSpec, run: int, dtype: str) -> None:
         fast = kernels.for_small()
         assert fast is not None
-        wide = np.float64 if dtype == "float64" else np.float32
+        wide = np.dtype("float64" if dtype == "float64" else "float32")
         self._kernel = fast.drop
-        self._arguments = (
+        self._arguments: tuple[Any, ...] = (
             bound.binding.count,
             run,
             reference.threshold(bound.law.p),

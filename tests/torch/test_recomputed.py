@@ -196,11 +196,28 @@ def test_unseeded_layers_need_the_state_too(reentrant: bool) -> None:
     layer, found = Dropout(0.5), []
     for kept in (True, False):
         x = torch.ones(64, requires_grad=True)
-        y: Any = checkpoint(lambda x: layer(x), x, use_reentrant=reentrant, preserve_rng_state=kept)
+        y: Any = checkpoint(
+            lambda x: layer(x).square(), x, use_reentrant=reentrant, preserve_rng_state=kept
+        )
         y.sum().backward()
         assert x.grad is not None
-        found.append(torch.equal(x.grad, y.detach()))
+        found.append(torch.equal(x.grad, 2 * y.detach()))
     assert found == [True, False]
+
+
+@pytest.mark.parametrize(
+    "layer", [Dropout(0.5), seeded(Dropout(0.5), 7)], ids=["unseeded", "seeded"]
+)
+def test_what_saves_no_tensor_is_not_recomputed(layer: Dropout) -> None:
+    """A lone drop keeps its seed, so it needs no state of the generator."""
+    x = torch.ones(64, requires_grad=True)
+    y: Any = checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False)
+    torch.manual_seed(99)
+    layer(x)
+    y.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, y.detach())
+    assert 0 < (y == 0).sum() < 64
 
 
 class TestErrors:
@@ -226,7 +243,7 @@ class TestErrors:
             contrasted(Seeding(net))
 
     def test_a_call_that_is_long_ago(self) -> None:
-        layer = seeded(Dropout(0.5), 7)
+        layer = seeded(nn.Sequential(Dropout(0.5), nn.Tanh()), 7)
         x = torch.ones(2, requires_grad=True)
         early, late = (KEEPERS["non-reentrant"](layer, x) for _ in range(2))
         for _ in range(REMEMBERED - 1):
@@ -244,7 +261,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("reentrant", [False, True])
     def test_backward_outside_the_shard(self, reentrant: bool) -> None:
-        layer = seeded(Dropout(0.5), 7)
+        layer = seeded(nn.Sequential(Dropout(0.5), nn.Tanh()), 7)
         x = torch.ones(8, requires_grad=True)
         with shard(0, 1, 2):
             y: Any = checkpoint(layer, x, use_reentrant=reentrant)

@@ -267,3 +267,48 @@ def test_cached_code_is_stale_once_any_source_changed() -> None:
     from mapdrop.kernels.convolution.im2col import copy_map
 
     assert copy_map._cache._cache_file._source_stamp == _sources()
+
+
+GONE = {
+    "cgutils": "sys.modules['numba.core.cgutils'] = None; del numba.core.cgutils",
+    "a function of cgutils": "del numba.core.cgutils.get_or_insert_function",
+    "an instruction": "del llvmlite.ir.IRBuilder.shuffle_vector",
+}
+TRAINED = """
+import sys, warnings
+import llvmlite.ir, numba, torch
+from torch import nn
+import mapdrop.torch
+from mapdrop import kernels
+from mapdrop.torch.compact import Costs
+{}
+model = nn.Sequential(nn.Conv2d(4, 64, 3), nn.Dropout2d(0.5), nn.Conv2d(64, 8, 3))
+fast = mapdrop.torch.compact(model, Costs())
+x, made = torch.randn(8, 4, 24, 24), []
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for net in (model, fast):
+        torch.manual_seed(1)
+        y = net(x)
+        made.append([y, *torch.autograd.grad(y.square().sum(), list(model.parameters()))])
+torch.testing.assert_close(*made)
+skipped = "nothing is skipped" not in str(fast.report())
+text = "does not compile mapdrop's convolutions"
+print(kernels.for_convolution() is None, skipped, sum(text in str(w.message) for w in caught))
+"""
+
+
+@pytest.mark.parametrize("gone", [*GONE, None])
+def test_where_numba_does_not_compile_them_pytorchs_do_the_work(
+    gone: str | None, tmp_path: Path
+) -> None:
+    framework("torch")
+    code = TRAINED.format(GONE[gone] if gone else "")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == (["True", "True", "1"] if gone else ["False", "True", "0"])

@@ -110,6 +110,14 @@ caching.{owner}.__init__ = __init__
     assert not list(tmp_path.rglob("*.nb?"))
 
 
+def test_a_compiled_function_without_numbas_cache_is_compiled_in_each_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jit, "njit", lambda **options: lambda function: function)
+    assert not hasattr(len, "_cache")
+    assert jit.compiled()(len) is len
+
+
 def test_without_numba_everything_works_with_the_same_bits() -> None:
     code = """
 import sys

@@ -47,8 +47,24 @@ def for_gpu() -> ModuleType | None:
 
 @cache
 def for_convolution() -> ModuleType | None:
-    """Return the compiled convolutions; None if there are no compiled kernels."""
-    return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.convolution")
+    """Return the compiled convolutions, or None where there are no compiled kernels.
+
+    They are written in LLVM's instructions, by llvmlite and by parts of Numba that it does not
+    document (seen in Numba 0.68 and llvmlite 0.50). So one is compiled on trial.
+    """
+    if for_cpu() is None:
+        return None
+    try:
+        importlib.import_module("mapdrop.kernels.convolution.microkernel").try_out()
+        return importlib.import_module("mapdrop.kernels.convolution")
+    except Exception as problem:  # Numba wraps what goes wrong in errors of its own.
+        warnings.warn(
+            "This Numba does not compile mapdrop's convolutions, so compact uses PyTorch's: "
+            f"{type(problem).__name__}: {problem}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
 
 
 @cache

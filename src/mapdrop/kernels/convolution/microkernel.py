@@ -19,6 +19,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
@@ -211,3 +212,17 @@ transpose: Any = intrinsic(_transpose)
 It has as many rows as a vector has lanes. `rows` is the address of the rows' addresses, to which
 `offset` is added. The rows of the result are `step` bytes apart, the first at the address `out`.
 """
+
+
+def try_out() -> None:
+    """Compile each of the above, and run it on zeros. Raises what Numba raises."""
+    values = np.zeros((BYTES // 4, BYTES // 4), np.float32)
+    _run(values, values.ctypes.data + np.arange(len(values)) * values.strides[0], np.zeros(1, int))
+
+
+@compiled()
+def _run(values: Any, rows: Any, table: Any) -> None:
+    zero, first, lines = values[0, 0], values.ctypes.data, rows.ctypes.data
+    multiply(1, zero, lines, table.ctypes.data, 0, first, lines)
+    scale(zero, first, first, values.size)
+    transpose(zero, lines, 0, first, values.itemsize * values.shape[1])

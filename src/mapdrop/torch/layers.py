@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import Proxy
 
 from mapdrop._layers import patterns as maps
 from mapdrop._layers.settings import Settings
 from mapdrop.backends.torch import drop, mask_spec
+from mapdrop.backends.torch._internals import DropoutBase
 from mapdrop.backends.torch.source import Source
 from mapdrop.spec.mask_spec import as_sizes
 from mapdrop.spec.pattern import Pattern, PatternError
@@ -20,7 +21,7 @@ STEP = "mapdrop_step"  # In the state dict of a seeded layer.
 
 
 # By PyTorch's base class of its own dropout layers, tools that switch dropout on find ours, too.
-class Drop(Settings, nn.modules.dropout._DropoutNd):
+class Drop(Settings, DropoutBase):
     """Drop what the pattern says shares a coin, in training; the identity in eval mode.
 
     Args are those of `mapdrop.drop`, with p = 0.5 by default. Its attributes (p, which is drop_prob

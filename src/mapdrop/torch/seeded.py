@@ -5,29 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
+import torch
 from torch import nn
 
+from mapdrop.backends.torch._internals import WRAPPERS
 from mapdrop.backends.torch.source import Source
 from mapdrop.spec import seed as seeds
 from mapdrop.torch.layers import Drop
 
 Model = TypeVar("Model", bound=nn.Module)
-
-# Wrappers that call the module of that name and add nothing of their own.
-_WRAPPERS = {
-    ("torch._dynamo.eval_frame", "OptimizedModule"): "_orig_mod",
-    ("torch.nn.parallel.data_parallel", "DataParallel"): "module",
-    ("torch.nn.parallel.distributed", "DistributedDataParallel"): "module",
-    ("torch.optim.swa_utils", "AveragedModel"): "module",
-    (
-        "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
-        "ActivationWrapper",
-    ): "_checkpoint_wrapped_module",
-    (
-        "torch.distributed.fsdp.fully_sharded_data_parallel",
-        "FullyShardedDataParallel",
-    ): "_fsdp_wrapped_module",
-}
 
 
 def seeded(model: Model, seed: int) -> Model:
@@ -82,5 +68,12 @@ def _layers(module: nn.Module, path: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 
 def _wrapped(module: nn.Module) -> str | None:
-    kinds = ((kind.__module__, kind.__qualname__) for kind in type(module).__mro__)
-    return next((_WRAPPERS[kind] for kind in kinds if kind in _WRAPPERS), None)
+    """Return the name of the module that a wrapper of PyTorch's calls; None for another module."""
+    kinds = (k.__name__ for k in type(module).__mro__ if k.__module__.split(".")[0] == "torch")
+    name = next((WRAPPERS[kind] for kind in kinds if kind in WRAPPERS), None)
+    if name is not None and name not in dict(module.named_children()):
+        raise RuntimeError(
+            f"a {type(module).__name__} of PyTorch {torch.__version__} has no {name}, so the names "
+            "of its layers, from which their masks follow, are not known: seed the model inside"
+        )
+    return name

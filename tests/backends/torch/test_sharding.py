@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import placement_types
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DistributedSampler
 
 import mapdrop
 from mapdrop import kernels
 from mapdrop.backends import host_shards as boxes
+from mapdrop.backends.torch.sharding import _placed
 from mapdrop.spec import reference as spec
 from mapdrop.torch import DropBlock2d, Dropout, SpatialDropout2d, compact, seeded, shard
 from tests import checks
@@ -121,6 +123,25 @@ def test_the_strided_parts_are_those_that_a_distributed_sampler_deals() -> None:
         own = torch.tensor(list(sampler))
         with shard(0, rank, 4, strided=True):
             assert torch.equal(mapdrop.drop(x[own], "b c -> b c", **GIVEN), whole[own])
+
+
+class Mesh:
+    """Two processes, of which this is the first."""
+
+    def size(self, axis: int) -> int:
+        return 2
+
+    def get_local_rank(self, axis: int) -> int:
+        return 0
+
+
+def test_a_placement_that_is_no_plain_part_is_refused() -> None:
+    plain = _placed(torch.Size([8, 3]), Mesh(), [placement_types.Shard(0)])
+    assert [(cut.dim, cut.ranks) for cut in plain] == [(0, 2)]
+    assert _placed(torch.Size([8, 3]), Mesh(), [placement_types.Replicate()]) == ()
+    strided = placement_types._StridedShard(0, split_factor=2)
+    with pytest.raises(TypeError, match="deals an axis out twice: redistribute the DTensor"):
+        _placed(torch.Size([8, 3]), Mesh(), [strided])
 
 
 def test_outside_the_context_tensors_are_whole_again() -> None:

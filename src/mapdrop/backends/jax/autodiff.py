@@ -17,6 +17,13 @@ from jax.interpreters import ad, batching, mlir
 from mapdrop.backends.jax.apply import drop_values
 from mapdrop.spec.mask_spec import MaskSpec
 
+# Seen in JAX 0.10.0 to 0.10.2, and outside of what JAX promises to keep: the registries below of
+# `jax.interpreters` (ad.primitive_jvps, ad.primitive_transposes, ad.Zero, batching's
+# primitive_batchers, mlir.register_lowering, mlir.lower_fun), a primitive's bind, def_impl and
+# def_abstract_eval, and `jax.core.Tracer`, by which `drop` knows that it is traced. Nothing stands
+# in for them: every library that defines a primitive uses them, and without one the import fails,
+# or the test of its transformation.
+
 # Made by the class of another primitive: the first drop may import this file inside a function that
 # JAX traces, and importing `jax.extend` there makes JAX trace the function again (0.12).
 _drop_p: Any = type(lax.add_p)("mapdrop_drop")

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.fx import Proxy
 
 from mapdrop.backends.torch import on_host
+from mapdrop.backends.torch._internals import is_tracing
 from mapdrop.backends.torch.apply import broadcast
 from mapdrop.backends.torch.autodiff import dropped, dropped_in_place
 from mapdrop.backends.torch.seeds import seed_words
@@ -88,7 +89,7 @@ def _dispatched(
     _check_dtype(x)
     shards = held(x.dim())
     given = arguments(spec, seeds.check_stream(stream), shards)
-    if isinstance(spec, MaskSpec) and (given[-1] or spec.p == 0) and not torch._C._is_tracing():
+    if isinstance(spec, MaskSpec) and (given[-1] or spec.p == 0) and not is_tracing():
         bound_locally(spec, tuple(x.shape), shards)  # For its checks.
     if spec.p == 0:
         return x

@@ -8,13 +8,18 @@ operation, which makes the same mask again. (Inductor is taught better, in `fuse
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mapdrop.backends.host import overlapping
+from mapdrop.backends.torch._internals import (
+    dispatch_modes,
+    inductor_imported,
+    is_tracing,
+    transformed,
+)
 from mapdrop.backends.torch.apply import (
     bound_for,
     drop_anywhere,
@@ -43,9 +48,9 @@ def dropped(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
     if torch.compiler.is_compiling() or not _plain(x):
         traced: Tensor = torch.ops.mapdrop.drop(x, seed, *arguments)
         return traced
-    if _transformed():
-        transformed: Tensor = _Transformed.apply(x, seed, arguments)
-        return transformed
+    if transformed():
+        result: Tensor = _Transformed.apply(x, seed, arguments)
+        return result
     if x.requires_grad and torch.is_grad_enabled():
         tracked: Tensor = _Eager.apply(x, seed, arguments, False)
         return tracked
@@ -54,7 +59,7 @@ def dropped(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
 
 def dropped_in_place(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
     """Drop x in place and return it."""
-    if torch.compiler.is_compiling() or not _plain(x) or _transformed():
+    if torch.compiler.is_compiling() or not _plain(x) or transformed():
         return x.copy_(dropped(x, seed, arguments))
     if not x.is_contiguous() and overlapping(x.shape, x.stride()):
         raise RuntimeError(
@@ -69,14 +74,8 @@ def dropped_in_place(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
 
 def _plain(x: Tensor) -> bool:
     """Whether x is a tensor with values, and nobody writes down what is done to it."""
-    watched = torch._C._len_torch_dispatch_stack() > 0 or torch._C._is_tracing()
+    watched = dispatch_modes() > 0 or is_tracing()
     return type(x) in (Tensor, nn.Parameter) and not x.is_meta and not watched
-
-
-def _transformed() -> bool:
-    """Whether torch.func or forward-mode differentiation is at work."""
-    functions: bool = torch._C._are_functorch_transforms_active()
-    return functions or torch.autograd.forward_ad._current_level >= 0
 
 
 class _Eager(torch.autograd.Function):
@@ -173,7 +172,7 @@ def _fresh_over_examples(info: Any, dims: tuple[int | None, ...], like: Tensor) 
 
 def _pretend(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
     """Check what needs no values, and return an empty result of the right layout."""
-    if "torch._inductor" in sys.modules:  # Else nobody compiles.
+    if inductor_imported():
         teach_inductor()
     _, pattern, p, *_ = arguments
     check_rate(p)

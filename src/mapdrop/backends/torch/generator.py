@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mapdrop.backends.torch._internals import dispatch_modes, graph_task, is_tracing
+
 
 def fresh(device: torch.device, generator: torch.Generator | None = None) -> Tensor:
     """Return 64 bits from PyTorch's generator for the device, or from the one given."""
@@ -13,13 +15,9 @@ def fresh(device: torch.device, generator: torch.Generator | None = None) -> Ten
 
 def recorded() -> bool:
     """Whether PyTorch records operations instead of running them."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._is_tracing()
-    )
+    return torch.compiler.is_compiling() or dispatch_modes() > 0 or is_tracing()
 
 
 def in_backward() -> bool:
     """Whether autograd is running backward, so that a layer that is called is recomputed."""
-    return torch._C._current_graph_task_id() >= 0
+    return graph_task() >= 0

@@ -18,6 +18,7 @@ from mapdrop.backends import host
 from mapdrop.backends.host import memory_walk
 from mapdrop.backends.torch import law as plain
 from mapdrop.backends.torch import triton as device
+from mapdrop.backends.torch._internals import decompose_in_inductor
 from mapdrop.backends.torch.apply import bound_for
 from mapdrop.backends.torch.seeds import read_words
 from mapdrop.backends.torch.text import bound_to
@@ -39,10 +40,7 @@ _library.define(
 @cache
 def teach_inductor() -> None:
     """Register the decomposition with Inductor, which only compiling imports."""
-    from torch._inductor import decomposition
-
-    decomposition.register_decomposition([torch.ops.mapdrop.drop.default])(_apart)
-    decomposition.fast_random_decomps.cache_clear()  # Of what was compiled before, a copy.
+    decompose_in_inductor(torch.ops.mapdrop.drop.default, _apart)
 
 
 def _apart(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:

@@ -14,6 +14,12 @@ from torch import Tensor, nn
 from mapdrop.backends import host
 from mapdrop.backends.small import small_drop
 from mapdrop.backends.torch import law
+from mapdrop.backends.torch._internals import (
+    dispatch_modes,
+    forward_level,
+    function_transforms,
+    is_tracing,
+)
 from mapdrop.backends.torch.apply import broadcast, drop_into
 from mapdrop.backends.torch.autodiff import dropped
 from mapdrop.backends.torch.hugepages import huge_pages
@@ -36,10 +42,10 @@ def takes(x: Tensor) -> bool:
         and x.layout is torch.strided
         and not x.is_nested
         and not x.is_neg()
-        and torch._C._len_torch_dispatch_stack() == 0
-        and not torch._C._is_tracing()
-        and not torch._C._are_functorch_transforms_active()
-        and torch.autograd.forward_ad._current_level < 0
+        and dispatch_modes() == 0
+        and not is_tracing()
+        and not function_transforms()
+        and forward_level() < 0
         and not torch.compiler.is_compiling()
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mapdrop.backends.torch._internals import is_tracing
 from mapdrop.backends.torch.generator import fresh, recorded
 from mapdrop.backends.torch.source import Source
 from mapdrop.spec import seed as seeds
@@ -81,7 +82,7 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
         return bits.reshape(1).to(x.device, torch.int64)
     if seed is None or isinstance(seed, torch.Generator):
         compiling = torch.compiler.is_compiling()
-        if not compiling and torch._C._is_tracing():
+        if not compiling and is_tracing():
             # TorchScript knows that this operation is random and never merges two of them.
             return x.new_empty(1, dtype=torch.int64).random_(-(2**63), None)
         if compiling or (seed is None and recorded()):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mapdrop.backends.torch._internals import SHARDS_LACK, stash, stashed
 from mapdrop.backends.torch.generator import fresh, in_backward
 from mapdrop.spec.sharding import Shard
 
@@ -33,9 +34,7 @@ def current() -> tuple[Shard, ...]:
     In backward, which PyTorch may run in threads of its own, those of the thread that called it.
     """
     if not torch.compiler.is_compiling() and in_backward():
-        found: tuple[Shard, ...] = (
-            torch._C._get_obj_in_tls(_KEY) if torch._C._is_key_in_tls(_KEY) else ()
-        )
+        found: tuple[Shard, ...] = stashed(_KEY, ())
         return found
     return _held.shards
 
@@ -57,9 +56,11 @@ def holding(shards: tuple[Shard, ...]) -> Iterator[None]:
 
 
 def _hold(shards: tuple[Shard, ...]) -> None:
+    if SHARDS_LACK and shards:
+        raise RuntimeError(f"{SHARDS_LACK}; drop whole arrays, or use another version")
     _held.shards = shards
     if not torch.compiler.is_compiling():
-        torch._C._stash_obj_in_tls(_KEY, shards)  # PyTorch hands it to backward's threads.
+        stash(_KEY, shards)
 
 
 @contextmanager
@@ -143,14 +144,16 @@ def drop_local(x: Any, seed: Any, drop: Callable[..., Tensor]) -> Any:
 
 
 def _placed(shape: torch.Size, mesh: Any, placements: Any) -> tuple[Shard, ...]:
+    from torch.distributed import tensor
+
     found: list[Shard] = []
     left = list(shape)
     for axis, place in enumerate(placements):
-        if type(place).__name__ == "_StridedShard":
+        if not (place.is_partial() or place.is_replicate() or type(place) is tensor.Shard):
             raise TypeError(f"{place} deals an axis out twice: redistribute the DTensor to Shard")
         if place.is_partial() and place.reduce_op not in ("sum", "avg"):
             raise TypeError(f"{place} is no sum, so dropping must wait: redistribute it first")
-        if place.is_shard():
+        if type(place) is tensor.Shard:
             cut = Shard(place.dim, mesh.get_local_rank(axis), mesh.size(axis), left[place.dim])
             left[place.dim] = cut.local(left[place.dim])
             found.append(cut)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mapdrop.backends.torch._internals import SEEDS_LACK, function_transforms
 from mapdrop.backends.torch.generator import fresh, in_backward, recorded
 from mapdrop.backends.torch.sharding import current
 from mapdrop.spec import seed as seeds
@@ -35,6 +36,8 @@ class Source:
     """A layer's seed, stream and number of calls so far. A copy counts by itself."""
 
     def __init__(self, seed: int, stream: str, count: int = 0) -> None:
+        if SEEDS_LACK:
+            raise RuntimeError(f"{SEEDS_LACK}; give drop(..., seed=, step=) the numbers instead")
         self.seed, self.stream, self.count = seed, stream, count
         self.of_many = False  # Whether its layer stands for those of several models.
         self._numbers = np.zeros(REMEMBERED, np.int64)  # Of step n at n % REMEMBERED.
@@ -59,7 +62,7 @@ class Source:
             number = torch.ops.mapdrop.fresh_seed(x.new_empty(0, device=_CPU))
         else:
             number = fresh(_CPU)
-            if not torch._C._are_functorch_transforms_active():
+            if not function_transforms():
                 return self.key, self.step(int(number))
         drawn = torch.ops.mapdrop.ticket(number, self.handle)
         drawn = drawn.to(x.device, non_blocking=True)  # No GPU is waited for.

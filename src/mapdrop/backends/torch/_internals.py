@@ -1,0 +1,303 @@
+"""What mapdrop uses of PyTorch that PyTorch does not document: looked up here and nowhere else.
+
+All of it was seen in PyTorch 2.13. Where another version lacks a part, its stand-in leads to the
+same mask by a slower path, or a feature that cannot do without it refuses, and says what is
+missing. No stand-in leads to another mask. What every drop calls is PyTorch's own C function, bound
+once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _find(module: str, name: str = "") -> Any:
+    """Return a module, or what has the (dotted) name in it; None where there is no such thing."""
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError:
+        return None
+    for part in name.split(".") if name else ():
+        found = getattr(found, part, None)
+    return found
+
+
+def _missing(feature: str, parts: Iterable[tuple[str, Any]]) -> str:
+    """Return a sentence on the parts that are None; "" where all are there."""
+    names = [name for name, part in parts if part is None]
+    version = torch.__version__
+    return f"PyTorch {version} lacks what {feature} needs: {', '.join(names)}" if names else ""
+
+
+# --- Called by every drop. Where the answer is unknown, the general path is right.
+
+
+def _yes() -> bool:
+    return True
+
+
+def _no() -> bool:
+    return False
+
+
+def _unless_transformed() -> int:
+    return 0 if transformed() else 1
+
+
+is_tracing: Callable[[], bool] = (
+    _find("torch._C", "_is_tracing") or _find("torch.jit", "is_tracing") or _no
+)
+"""Whether `torch.jit.trace` records operations. It goes when its public, slower twin goes."""
+
+dispatch_modes: Callable[[], int] = (
+    _find("torch._C", "_len_torch_dispatch_stack") or _unless_transformed
+)
+"""How many modes see each operation (fake tensors, make_fx).
+
+Unknown: drop by the operator, which modes see; or by the function for transforms, which calls it.
+"""
+
+function_transforms: Callable[[], bool] = (
+    _find("torch._C", "_are_functorch_transforms_active") or _yes
+)
+"""Whether torch.func transforms the code. Unknown: drop by the function that it can transform."""
+
+
+_LEVEL = "_current_level"
+forward_level: Callable[[], int] = (
+    partial(attrgetter(_LEVEL), torch.autograd.forward_ad)
+    if hasattr(torch.autograd.forward_ad, _LEVEL)
+    else int
+)
+"""The level of forward-mode differentiation, -1 outside. Unknown: 0, as if it were at work."""
+
+
+def transformed() -> bool:
+    """Return whether torch.func or forward-mode differentiation is at work; unknown: True."""
+    return function_transforms() or forward_level() >= 0
+
+
+# --- Recomputation: which call of backward a thread works for, and what it was given.
+
+
+def _no_task() -> int:
+    return -1
+
+
+def _nothing(key: str, value: Any) -> None:
+    """Keep nothing: nobody has shards."""
+
+
+_TASK = ("torch._C._current_graph_task_id", _find("torch._C", "_current_graph_task_id"))
+graph_task: Callable[[], int] = _TASK[1] or _no_task
+"""The number of the backward that this thread works for, -1 outside. Unknown: see below."""
+
+_THREADS = [
+    (f"torch._C.{name}", _find("torch._C", name))
+    for name in ("_stash_obj_in_tls", "_is_key_in_tls", "_get_obj_in_tls")
+]
+SHARDS_LACK = _missing("mapdrop.torch.shard", [_TASK, *_THREADS])
+"""Why `shard` refuses: what is recomputed might take itself for another part of the array."""
+
+stash: Callable[[str, Any], None] = _THREADS[0][1] or _nothing
+"""Keep a value for this thread; PyTorch hands it on to the threads of a backward."""
+
+
+def stashed(key: str, default: Any) -> Any:
+    """Return the value that was kept for this thread, or for the one that called backward."""
+    if SHARDS_LACK or not _THREADS[1][1](key):
+        return default
+    return _THREADS[2][1](key)
+
+
+_METHODS = (
+    "_save_to_state_dict",  # They keep the count of a layer's calls.
+    "_load_from_state_dict",
+    "_apply",  # These two refuse what would repeat one mask for several models.
+    "_replicate_for_data_parallel",
+)
+SEEDS_LACK = _missing(
+    "a seeded layer", [_TASK, *((f"nn.Module.{m}", getattr(nn.Module, m, None)) for m in _METHODS)]
+)
+"""Why `seeded` refuses: a layer might repeat a mask, or not repeat one where it should."""
+
+WRAPPERS = {
+    "OptimizedModule": "_orig_mod",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "AveragedModel": "module",
+    "ActivationWrapper": "_checkpoint_wrapped_module",
+    "FullyShardedDataParallel": "_fsdp_wrapped_module",
+}
+"""PyTorch's modules that only call another, and the name that each has for it."""
+
+if TYPE_CHECKING:
+    from torch.nn.modules.dropout import _DropoutNd
+
+    DropoutBase = _DropoutNd
+else:
+    DropoutBase = nn.Dropout.__base__
+    """The base of PyTorch's dropout layers, whatever its name; `nn.Module` if they had none."""
+
+
+# --- PyTorch's compiler.
+
+
+def inductor_imported() -> bool:
+    """Return whether somebody compiles with Inductor. Unknown: no, and a drop stays one call."""
+    return "torch._inductor" in sys.modules
+
+
+def decompose_in_inductor(operator: Any, decomposition: Callable[..., Any]) -> None:
+    """Have Inductor compile an operator as the operations that `decomposition` does.
+
+    Where its table of decompositions is not what it was, the operator stays one call in compiled
+    code: the same result, which does not fuse with its neighbours.
+    """
+    try:
+        from torch._inductor import decomposition as table
+
+        table.register_decomposition([operator])(decomposition)
+        table.fast_random_decomps.cache_clear()  # A copy, made when something was compiled before.
+    except Exception as problem:
+        warnings.warn(
+            f"PyTorch {torch.__version__} does not let mapdrop say how Inductor may take a drop "
+            f"apart, so compiled drops are slower, with the same masks: {problem!r}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def dynamo_imported() -> bool:
+    """Return whether somebody compiles. Unknown: no, and compact's own code may be compiled."""
+    return "torch._dynamo" in sys.modules
+
+
+def skipped_by_dynamo(function: Function) -> Function:
+    """Mark a function for `torch.compile` to run as it is.
+
+    `torch.compiler.disable` does the same, but imports the compiler, which takes seconds. Where the
+    mark is unknown, the function's code is traced up to a call that is disabled.
+    """
+    function._torchdynamo_disable = True  # type: ignore[attr-defined]
+    return function
+
+
+def nonstrict_trace() -> Callable[[Function], Function] | None:
+    """Return what has Dynamo leave a function to the back end; None: compact breaks the graph."""
+    import torch._dynamo
+
+    public = getattr(torch.compiler, "nonstrict_trace", None)
+    return public or getattr(torch._dynamo, "nonstrict_trace", None)
+
+
+def backend_failure() -> type[Exception]:
+    """Return what `torch.compile` raises for a back end that fails; unknown: any exception.
+
+    A model's own error is then raised twice, the second time by the model as it is.
+    """
+    failure: type[Exception] | None = _find("torch._dynamo.exc", "BackendCompilerFailed")
+    return failure or Exception
+
+
+# --- Graphs of models, for compact. It runs the model dense where one of these is missing.
+
+OPERATORS = (type(torch.ops.aten.add), type(torch.ops.aten.add.default))
+"""The classes of `torch.ops`' operators and of their overloads."""
+
+MODULE_STATE = ("_parameters", "_buffers", "_modules")
+MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+MODULE_HOOK_KINDS = (
+    "_forward_hooks_with_kwargs",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)
+COMPILED_CALL = "_compiled_call_impl"
+MODULE_OTHERS = (
+    "_non_persistent_buffers_set",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+    "_is_full_backward_hook",
+    COMPILED_CALL,
+)
+_GLOBAL_HOOKS = tuple(f"_global{name}" for name in MODULE_HOOKS)
+_module: Any = _find("torch.nn.modules.module")
+
+if TYPE_CHECKING:
+    from torch._C import DisableTorchFunction as DisableTorchFunction
+    from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
+    from torch.utils import _pytree
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    pytree = _pytree
+    without_modes = _disable_current_modes
+else:
+    pytree = _find("torch.utils._pytree")
+    FakeTensorMode = _find("torch._subclasses.fake_tensor", "FakeTensorMode")
+    DisableTorchFunction = _find("torch._C", "DisableTorchFunction")
+    without_modes = _find("torch.utils._python_dispatch", "_disable_current_modes")
+
+
+_HIGHER_ORDER = _find("torch._ops", "HigherOrderOperator")
+HIGHER_ORDER: type = _HIGHER_ORDER or object
+"""The class of operators that call graphs. Unknown: any may be one, and its graph is refused."""
+
+
+def _parts_of_compact() -> Iterable[tuple[str, Any]]:
+    yield "torch.utils._pytree", pytree
+    yield "FakeTensorMode", FakeTensorMode
+    yield "HigherOrderOperator", _HIGHER_ORDER
+    yield "DisableTorchFunction", DisableTorchFunction
+    yield "_disable_current_modes", without_modes
+    yield "Tensor._version", getattr(torch.empty(0), "_version", None)
+    yield "UntypedStorage._cdata", getattr(torch.empty(0).untyped_storage(), "_cdata", None)
+    own = vars(nn.Module())
+    for name in (*MODULE_STATE, *MODULE_HOOKS, *MODULE_HOOK_KINDS):
+        yield f"nn.Module().{name}", own.get(name)
+    for name in _GLOBAL_HOOKS:
+        yield name, getattr(_module, name, None)
+    yield f"nn.Module.{COMPILED_CALL}", hasattr(nn.Module, COMPILED_CALL) or None
+
+
+COMPACT_LACKS = _missing("mapdrop.torch.compact", _parts_of_compact())
+"""Why compact runs every model dense; "" where it need not."""
+
+
+def global_hooks() -> Iterable[Any]:
+    """Yield the hooks for all modules, as profilers and feature taps register them."""
+    return (getattr(_module, name) for name in _GLOBAL_HOOKS)
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return a number that changes with each write to the tensor's memory."""
+    return tensor._version
+
+
+def storage_of(tensor: Tensor) -> int:
+    """Return a number for the memory of a tensor, also of a fake one, which has no address."""
+    number: int = tensor.untyped_storage()._cdata
+    return number
+
+
+_top_hooks = _find("torch._C._autograd", "_top_saved_tensors_default_hooks")
+
+
+def saved_tensor_hooks() -> Any:
+    """Return what saves tensors for backward at present, as checkpointing sets it; unknown: None.
+
+    A part of a model that is checkpointed then counts as any other: the same values, more memory.
+    """
+    return None if _top_hooks is None else _top_hooks(True)

@@ -1,16 +1,30 @@
-# Two commands do all the set-up: `make study` (the main job) and `make test` (the whole suite).
+# Two commands do all the set-up: `make study` (the main job) and `make test` (the whole suite; with
+# -j2 the linter and the type checker run beside the tests). `make quick` is for the time between
+# two changes: tests of a minute, which compile and train nothing.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: study test versions lint types bench clean
+.PHONY: study test suite quick versions lint types bench clean
+
+# A process for each core, which takes tests from another when it has no more of its own.
+PYTEST := $(BIN)/pytest -n auto --dist worksteal
+QUICK := tests/spec tests/test_mask.py tests/backends/test_numpy.py tests/backends/torch \
+	tests/torch tests/integration/test_architecture.py
 
 study: $(INSTALLED)
 	$(BIN)/mapdrop study
 
-# A process for each core; one thread that waits must not take another's core.
-test: lint types
-	OMP_WAIT_POLICY=passive $(BIN)/pytest -n auto --dist loadfile
+test: lint types suite
+
+# One thread that waits must not take another's core.
+suite quick: export OMP_WAIT_POLICY = passive
+
+suite: $(INSTALLED)
+	$(PYTEST) --durations=30
+
+quick: $(INSTALLED)
+	$(PYTEST) -m "not (long or compiler or subprocess or training or exhaustive)" $(QUICK)
 
 # The wheel, installed with other versions: tests/versions/lowest.txt or newest.txt. As in
 # make versions PYTHON=python3.10 PINS=lowest EXTRAS=torch,keras TESTS="tests/backends/torch tests/torch"

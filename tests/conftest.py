@@ -24,6 +24,9 @@ if importlib.util.find_spec("triton"):
 _CODE = sorted((Path(__file__).parents[1] / "src" / "mapdrop" / "backends" / "torch").glob("*.py"))
 _VERSION = hashlib.blake2b(b"".join(f.read_bytes() for f in _CODE), digest_size=8).hexdigest()
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{tempfile.gettempdir()}/mapdrop-inductor-{_VERSION}"
+# In a new folder it would compile a program for each set of instructions that the processor has,
+# only to see whether they work: ten seconds.
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.load_profile("ci")

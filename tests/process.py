@@ -1,4 +1,4 @@
-"""A body of tests in a process of its own, for what cannot share one with the rest."""
+"""Bodies of tests in a process of their own, for what cannot share one with the rest."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 
-def run(body: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """pytest on the body, with these arguments and variables."""
-    command = [sys.executable, "-m", "pytest", str(body), "-q", "-p", "no:cacheprovider"]
+
+def run(*bodies: Path | str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest on the bodies, among which may be its options, with these variables."""
+    command = [sys.executable, "-m", "pytest", "-q", "-rap", "-p", "no:cacheprovider"]
     return subprocess.run(
-        [*command, *arguments], env={**os.environ, **environment}, capture_output=True, text=True,
-        check=False, cwd=Path(__file__).parents[1],
-    )  # fmt: skip
+        [*command, *map(str, bodies)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
 
 
-def check_passed(done: subprocess.CompletedProcess[str], least: int) -> None:
-    """At least so many tests passed, and no other test was there."""
-    assert done.returncode == 0, done.stdout + done.stderr
-    passed = re.search(r"(\d+) passed", done.stdout)
-    assert passed, done.stdout
-    assert int(passed[1]) >= least, done.stdout
-    assert "skipped" not in done.stdout, done.stdout
+def check_passed(done: subprocess.CompletedProcess[str], body: Path, least: int) -> None:
+    """Raise unless at least so many tests of the body passed, and every one of them did."""
+    name = re.escape(body.relative_to(ROOT).as_posix())
+    outcomes = re.findall(rf"^([A-Z]+) (?:\[\d+\] )?{name}\b", done.stdout, re.MULTILINE)
+    assert done.returncode in (0, 1), done.stdout + done.stderr  # 1: some test of some body failed.
+    assert set(outcomes) <= {"PASSED"}, done.stdout + done.stderr
+    assert len(outcomes) >= max(least, 1), done.stdout + done.stderr

@@ -17,6 +17,8 @@ import pytest
 
 from tests.conftest import framework
 
+pytestmark = pytest.mark.subprocess
+
 FRAMEWORKS = {"torch", "jax", "tensorflow", "keras", "flax", "equinox", "numba", "matplotlib"}
 OTHERS = {"scipy", "pandas", "PIL", "sklearn", "rich", "typer", "ml_dtypes"}
 LIMIT = 0.030  # Seconds.

@@ -1,4 +1,4 @@
-"""A body of tests on a backend of Keras', which is taken when Keras is imported."""
+"""Bodies of tests on a backend of Keras, which is chosen when Keras is imported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.conftest import framework
 BACKENDS = ("tensorflow", "torch", "jax")
 
 
-def run(body: Path, backend: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The body on the backend; `arguments` are pytest's."""
+def run(backend: str, *bodies: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run pytest on the bodies, among which may be its options, on the backend."""
     framework("keras")
-    return process.run(body, *arguments, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3")
+    return process.run(*bodies, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3")

@@ -15,6 +15,8 @@ import pytest
 from mapdrop.study.rows import Row, read_rows
 from tests.study.test_command import SMALL
 
+pytestmark = [pytest.mark.subprocess, pytest.mark.training]
+
 CELLS = [*SMALL, "--train-size", "2,4", "--drops", "none,spatial", "--rates", "0.3,0.6", "--jobs=2"]
 ROWS = 1 + 3 + 12  # The study, the timings, three conditions of two sizes and two seeds.
 TIMES = ("written", "seconds", "ratio", "step_ms")

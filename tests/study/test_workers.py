@@ -87,4 +87,4 @@ def test_processes_end_with_the_study(data: KeypointData) -> None:
 def test_a_ray_cluster_gives_the_same() -> None:
     """In a process of its own: Ray forks, which JAX, once it is here, warns of."""
     body = Path(__file__).with_name("cluster.py")
-    process.check_passed(process.run(body), 1)
+    process.check_passed(process.run(body), body, 1)

@@ -171,6 +171,7 @@ def test_scripting_says_what_can_be_done(make: Callable[..., Drop]) -> None:
 # --- torch.export.
 
 
+@pytest.mark.compiler
 @every
 def test_what_was_exported_in_training_can_go_to_eval(make: Callable[..., Drop]) -> None:
     """As docs/compiled.md has it."""

@@ -96,7 +96,8 @@ def compiled(net: Net) -> None:
 def BLOCKS(test: Any) -> Any:  # noqa: N802 - used like a mark
     """Its blocks eager and compiled. PyTorch's compiler asks tensors for .grad that have none."""
     test = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")(test)
-    return pytest.mark.parametrize("prepare", [as_they_are, compiled])(test)
+    blocks = [as_they_are, pytest.param(compiled, marks=pytest.mark.compiler)]
+    return pytest.mark.parametrize("prepare", blocks)(test)
 
 
 def views() -> list[Tensor]:
@@ -171,6 +172,7 @@ def test_a_gradient_of_a_gradient() -> None:
         torch.testing.assert_close(got, wanted)
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_checkpoints_inside_one_compiled_graph(backend: str) -> None:
     torch._dynamo.reset()

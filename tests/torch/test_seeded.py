@@ -137,7 +137,13 @@ CALLS: dict[str, Callable[[nn.Sequential, Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("mode", [in_training, with_its_drops_in_training])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        pytest.param(False, id="eager"),
+        pytest.param(True, id="compiled", marks=pytest.mark.compiler),
+    ],
+)
 def test_the_step_does_not_depend_on_who_calls(
     mode: Callable[[nn.Module], nn.Module],
     call: Callable[[nn.Sequential, Tensor], Tensor],
@@ -274,6 +280,7 @@ WRAPPERS: dict[str, Callable[[nn.Module], Any]] = {
 }
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 def test_wrappers_leave_the_names_as_they_are(wrap: Callable[[nn.Module], nn.Module]) -> None:
     torch._dynamo.reset()

@@ -53,6 +53,7 @@ class Deep(nn.Module):
 X = torch.randn(4, 4, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("dynamic", [None, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_ten_steps_are_those_of_eager_and_one_compilation(
@@ -79,6 +80,7 @@ def test_ten_steps_are_those_of_eager_and_one_compilation(
     ]  # fmt: skip
 
 
+@pytest.mark.compiler
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # Asked by the compiler.
 def test_blocks_that_are_alike_share_a_compilation() -> None:
     torch._dynamo.reset()
@@ -91,6 +93,7 @@ def test_blocks_that_are_alike_share_a_compilation() -> None:
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
 
 
+@pytest.mark.compiler
 def test_a_model_that_is_seeded_again_is_not_compiled_again() -> None:
     torch._dynamo.reset()
     eager, model = seeded(Deep(), 7), seeded(Deep(), 7)
@@ -103,6 +106,7 @@ def test_a_model_that_is_seeded_again_is_not_compiled_again() -> None:
         torch.testing.assert_close(run(X), seeded(eager, 8)(X))
 
 
+@pytest.mark.compiler
 def test_an_exported_model_counts_with_its_own() -> None:
     model, eager = net(), net()
     program = torch.export.export(model, (torch.ones(3, WIDTH),))
@@ -222,7 +226,7 @@ def together(works: list[Callable[[], Any]]) -> list[Any]:
         return list(threads.map(begin, works))
 
 
-@pytest.mark.parametrize("form", ["eager", "compiled"])
+@pytest.mark.parametrize("form", ["eager", pytest.param("compiled", marks=pytest.mark.compiler)])
 def test_a_thread_has_its_own_shards(form: str) -> None:
     torch._dynamo.reset()
 

@@ -197,6 +197,7 @@ def test_a_checkpointed_layer_sees_its_mask_again(reentrant: bool, with_seed: bo
     assert plain[0].abs().sum() > 0
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("with_seed", [False, True], ids=["fresh", "seeded"])
 def test_a_checkpointed_layer_sees_its_mask_again_when_compiled(with_seed: bool) -> None:
     plain = gradients(None, with_seed)

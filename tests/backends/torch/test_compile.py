@@ -14,6 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import mapdrop
 from mapdrop.torch import DropBlock2d, Dropout, DropPath, SpatialDropout2d, seeded
 
+pytestmark = pytest.mark.compiler
+
 X = torch.randn(6, 8, 7, 5, generator=torch.Generator().manual_seed(0))
 REQUESTS: dict[str, dict[str, Any]] = {
     "spatial": {"pattern": "b c h w -> b c"},

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = [pytest.mark.subprocess, pytest.mark.training]
+
 WORKER = Path(__file__).with_name("ranks.py")
 
 

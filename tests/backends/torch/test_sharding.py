@@ -183,7 +183,9 @@ FORMS: dict[str, Callable[[nn.Module], Any]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", ["eager", pytest.param("compiled", marks=pytest.mark.compiler), "compact"]
+)
 @pytest.mark.parametrize("strided", [False, True])
 def test_accumulated_gradients_are_those_of_the_whole_batch(form: str, strided: bool) -> None:
     x = values(8, 3, 6, 6).double()
@@ -207,6 +209,7 @@ def test_accumulated_gradients_without_the_context_twin() -> None:
     assert not torch.allclose(came, y[4:], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.compiler
 def test_one_compiled_model_follows_the_context() -> None:
     net, x = seeded(SpatialDropout2d(0.5), 3), values(4, 6, 3, 3)
     eager, compiled = copy.deepcopy(net), torch.compile(net, backend="aot_eager", fullgraph=True)

@@ -1,15 +1,12 @@
 """One mask in every framework: what is drawn comes out as the specification has it, bit for bit.
 
-`pytest -m long tests/everywhere` draws at least 10,000 different cases for each framework.
+`pytest -m long tests/integration/everywhere tests/keras` draws at least 10,000 different cases for
+each framework.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -23,12 +20,8 @@ from tests.conftest import framework
 from tests.integration.everywhere.draws import DTYPES, Draw, expected
 from tests.integration.everywhere.frameworks import WAYS, Result
 from tests.integration.everywhere.search import WRONG, broken, search
-from tests.keras.process import BACKENDS, run
-from tests.process import check_passed
 
-KERAS_BODY = Path(__file__).with_name("keras_body.py")
 ways = pytest.mark.parametrize("name", WAYS)
-backends = pytest.mark.parametrize("backend", BACKENDS)
 
 
 @ways
@@ -47,31 +40,6 @@ def test_many_drawn_cases(name: str) -> None:
 def test_a_wrong_result_twin(name: str, wrong: Any) -> None:
     with pytest.raises(AssertionError, match=r"values differ|another dtype"):
         search(broken(WAYS[name].run, wrong), 40, [Phase.generate])
-
-
-# --- Keras.
-
-
-@pytest.fixture(scope="module")
-def keras_runs() -> Iterator[dict[str, Future[CompletedProcess[str]]]]:
-    """The body on every backend, at the same time: most of it is waiting for imports."""
-    with ThreadPoolExecutor() as pool:
-        yield {backend: pool.submit(run, KERAS_BODY, backend) for backend in BACKENDS}
-
-
-@backends
-def test_drawn_cases_of_keras(backend: str, keras_runs: dict[str, Any]) -> None:
-    framework(backend)
-    check_passed(keras_runs[backend].result(), 1 + len(WRONG))
-
-
-@pytest.mark.long
-@backends
-def test_many_drawn_cases_of_keras(backend: str) -> None:
-    framework(backend)
-    done = run(KERAS_BODY, backend, "-m", "long", "-rP")
-    check_passed(done, 1)
-    print(done.stdout)
 
 
 # --- What is drawn, and what it is compared with.

@@ -18,6 +18,8 @@ from mapdrop.cli import app
 from mapdrop.localize.run.folder import Folder
 from tests.localize import pictured
 
+pytestmark = [pytest.mark.subprocess, pytest.mark.training]
+
 OPTIONS = [
     "--size", "x".join(map(str, pictured.SIZE)), "--width", "3", "--coarse-steps", "12",
     "--fine-steps", "6", "--joint-steps", "6", "--batch", "4", "--every", "1", "--device", "cpu",

@@ -28,6 +28,8 @@ from mapdrop.localize.run.training import Row, Run
 from mapdrop.torch.compact.model import Compact
 from tests.localize import pictured
 
+pytestmark = pytest.mark.training
+
 ALONE = Team(torch.device("cpu"))
 SMALL = TrainingSettings(
     coarse=7, fine=5, joint=4, batch=4, every=3, augment=Augment(2, 20, 1.2, 0.2)

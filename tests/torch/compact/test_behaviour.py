@@ -478,6 +478,7 @@ def test_random_numbers_are_drawn_in_the_same_order() -> None:
     same(make, seeds=range(4))
 
 
+@pytest.mark.compiler
 def test_it_skips_under_torch_compile() -> None:
     fast = compact(net(), ALWAYS)
     compiled = torch.compile(fast, backend="eager")
@@ -496,6 +497,7 @@ def test_it_skips_under_torch_compile() -> None:
     check_close("output", net().eval()(images()), compiled(images()))
 
 
+@pytest.mark.compiler
 def test_export_has_the_models_own_operations() -> None:
     names = [
         [n.name for n in torch.export.export(one, (images(),)).graph.nodes if n.op[:4] == "call"]

@@ -12,6 +12,8 @@ from tests.conftest import framework
 from tests.torch.compact.agreement import ALWAYS
 from tests.torch.compact.training_step import check_same, skips
 
+pytestmark = pytest.mark.training
+
 SPATIAL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 WHOLE = {"enet", "vnet"}
 """These skip nothing: norms around the drops read all maps, or (vnet) samples are dropped."""

@@ -17,6 +17,8 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone knows it 
 import mapdrop.torch as md
 from tests.torch.compact.training_step import check_same, check_step, skips, step
 
+pytestmark = pytest.mark.training
+
 EXAMPLES = 300
 SIDE = 6
 WIDTHS = (2, 4, 12, 20, 36)  # Some are more than a block of 16 maps, so that there is less to do.

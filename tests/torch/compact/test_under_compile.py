@@ -17,6 +17,8 @@ from mapdrop.torch import Drop, Dropout, SpatialDropout2d, compact, seeded
 from mapdrop.torch.compact.drops import PatternDrop
 from tests.torch.compact.agreement import ALWAYS, check, outcome, pixels, skips
 
+pytestmark = pytest.mark.compiler
+
 # As a module: the path of its attribute would go through the function `compact`.
 ENGINE = import_module("mapdrop.torch.compact.engine")
 

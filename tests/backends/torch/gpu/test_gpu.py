@@ -22,10 +22,11 @@ FLAGS = {"BLOCKS": 256, "STREAM": True, "STEP": True}
 LOOPS = {**{f"n{i}": "i32" for i in range(5)}, **{f"t{i}": "i32" for i in range(5)}}
 
 
+@pytest.mark.subprocess
 def test_in_the_interpreter_every_bit_is_the_specifications() -> None:
     """In a process of its own: the interpreter has to be asked for before Triton is imported."""
     done = process.run(CASES, "-p", "no:xdist", TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
-    process.check_passed(done, 100)
+    process.check_passed(done, CASES, 100)
 
 
 def compiled(name: str, signature: dict[str, str], constants: Mapping[str, object]) -> str:

@@ -278,6 +278,7 @@ def test_models_of_many_kinds_are_the_dense_ones(body: Body) -> None:
         check(net, fast, (IMAGE,), seed)
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("body", CRASHES, ids=lambda body: body.__name__)
 def test_functions_that_look_into_a_tensor_do_not_crash(body: Body) -> None:
     code = (

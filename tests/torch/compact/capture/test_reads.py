@@ -331,6 +331,7 @@ def made(kind: str) -> nn.Module:
     return Model().double()
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("kind", KINDS)
 def test_changes_are_followed_by_pytorchs_compiler(
     kind: str, monkeypatch: pytest.MonkeyPatch

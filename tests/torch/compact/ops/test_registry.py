@@ -15,6 +15,8 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone knows it 
 from mapdrop.torch.compact.ops.registry import FUNCTIONS, LAYERS
 from tests.torch.compact.agreement import check, forced, pixels, report, skips
 
+pytestmark = pytest.mark.exhaustive
+
 C = 48
 SPACE = {1: (8,), 2: (6, 6), 3: (4, 4, 4)}
 CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

@@ -1,4 +1,4 @@
-"""Drawn cases on one backend of Keras. Run by test_everywhere.py, in a process for each backend."""
+"""Drawn cases on one backend of Keras. Run by test_backends.py, as body.py."""
 
 from __future__ import annotations
 

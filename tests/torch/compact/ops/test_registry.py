@@ -15,14 +15,15 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone knows it 
 from mapdrop.torch.compact.ops.registry import FUNCTIONS, LAYERS
 from tests.torch.compact.agreement import check, forced, pixels, report, skips
 
-pytestmark = pytest.mark.exhaustive
-
 C = 48
 SPACE = {1: (8,), 2: (6, 6), 3: (4, 4, 4)}
 CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 DROP: dict[int, type[nn.Module]] = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
 Work = Callable[[Tensor], Tensor]
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel"),
+]
 
 
 @dataclass(frozen=True)

@@ -103,15 +103,11 @@ class Mask:
             "scale": np.asarray(self.scale, np.float64),
             "coins": self.coins,
         }
-        part = f"{os.fspath(path)}.{os.urandom(4).hex()}.part"
-        try:
-            with open(part, "xb") as file:
-                np.savez_compressed(file, **fields)
-            os.replace(part, path)
-        except BaseException:
-            if os.path.exists(part):
-                os.unlink(part)
-            raise
+        # Here, as in `load`.
+        from mapdrop.system.files import replacing
+
+        with replacing(path, unique=True) as file:
+            np.savez_compressed(file, **fields)
 
     @staticmethod
     def load(path: str | os.PathLike[str], *, limit: int | None = None) -> Mask:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mapdrop.localize.data import DataError
+from mapdrop.system.files import replacing
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -57,7 +58,7 @@ def count(path: Path) -> int:
 
 @contextmanager
 def recorder(path: Path, like: Path) -> Iterator[Callable[[Image.Image], None]]:
-    """Take frames for a new video, as fast as the one that it is `like`; whole or not at all.
+    """Take frames for a new MP4 video, as fast as the one that it is `like`; whole or not at all.
 
     Raises:
         DataError: when it can't be written.
@@ -70,10 +71,11 @@ def recorder(path: Path, like: Path) -> Iterator[Callable[[Image.Image], None]]:
         # H.264 halves the colours' resolution, so sides have to be even.
         width, height = given.width - given.width % 2, given.height - given.height % 2
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".part-{path.name}")  # The name's end decides the format.
-    unfinished.unlink(missing_ok=True)
     try:
-        with av.open(_place(unfinished), "w") as container:
+        with (
+            replacing(path) as file,
+            av.open(file, "w", format="mp4") as container,
+        ):
             stream = container.add_stream("h264", rate=rate or 25)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
 
@@ -83,11 +85,8 @@ def recorder(path: Path, like: Path) -> Iterator[Callable[[Image.Image], None]]:
 
             yield take
             container.mux(stream.encode())
-        os.replace(unfinished, path)
     except av.FFmpegError as error:
         raise DataError(f"{path} can't be written: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 @contextmanager

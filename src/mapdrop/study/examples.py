@@ -13,12 +13,11 @@ import numpy.typing as npt
 
 from mapdrop.localize.data import KeypointData
 from mapdrop.localize.network import POOLINGS
-from mapdrop.localize.run.folder import write
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
 from mapdrop.study.rows import Row
 from mapdrop.study.runner import Outcome, shown
-from mapdrop.system.files import opened
+from mapdrop.system.files import opened, write
 from mapdrop.system.npz import Npz
 
 _PICTURES = Path("examples", "pictures.npz")

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 import mapdrop
-from mapdrop.localize.run.folder import write
 from mapdrop.study import figures
 from mapdrop.study.examples import Example, Pictures, kept
 from mapdrop.study.report import caption, cells, headers, label, print_report
 from mapdrop.study.rows import Row
 from mapdrop.study.summary import failures
 from mapdrop.study.verdict import Findings, count, findings, interval, limits, verdict, worth
+from mapdrop.system.files import write
 from mapdrop.system.printable import drawable, plain, printable
 
 

@@ -10,9 +10,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mapdrop.localize.run.folder import write
 from mapdrop.study.fields import check_row, check_rows
-from mapdrop.system.files import opened
+from mapdrop.system.files import opened, write
 from mapdrop.system.printable import printable
 
 Row = dict[str, Any]

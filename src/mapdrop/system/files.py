@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,23 +55,41 @@ def write_all(file: BinaryIO, content: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write the whole file or, when the process is killed meanwhile, leave what was there before.
+@contextmanager
+def replacing(path: str | os.PathLike[str], *, unique: bool = False) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of `path` when the block ends without an exception.
 
-    A link of that name is replaced, not followed.
+    Until then, and when the process is killed meanwhile, what was there stays. A link of that name
+    is replaced, not followed.
+
+    Args:
+        path: the file to write.
+        unique: whether several processes may write the file at the same time. Otherwise the
+            unfinished file has one name, so that what a killed process left is overwritten.
 
     Raises:
         OSError: when it can't be written; nothing of it is left then.
     """
-    unfinished = path.with_name(f".{path.name}.part")
+    folder, name = os.path.split(os.fspath(path))
+    own = f"{os.urandom(4).hex()}." if unique else ""
+    unfinished = os.path.join(folder, f".{name}.{own}part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Were the unfinished file a link, what it points to stays as it is.
-        unfinished.unlink(missing_ok=True)
-        with unfinished.open("xb", buffering=0) as file:
-            write_all(file, content)
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished)
+        with open(unfinished, "xb") as file:
+            yield file
+            file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     except BaseException:
-        unfinished.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished)
         raise
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file and the folders that it needs, by `replacing`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(content)

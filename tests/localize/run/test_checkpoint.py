@@ -15,7 +15,7 @@ from torch import nn
 
 from mapdrop.localize.augment import Augment
 from mapdrop.localize.run.checkpoint import Checkpoint
-from mapdrop.localize.run.folder import Folder, RunError, write
+from mapdrop.localize.run.folder import Folder, RunError
 from mapdrop.localize.run.record import Record
 from mapdrop.localize.run.settings import (
     DataSettings,
@@ -25,6 +25,7 @@ from mapdrop.localize.run.settings import (
 )
 from mapdrop.localize.run.trained import Trained
 from mapdrop.localize.train import Recipe, Trainer
+from mapdrop.system.files import write
 
 
 class Squares(nn.Module):

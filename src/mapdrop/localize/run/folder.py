@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mapdrop.localize.errors import LocalizeError
-from mapdrop.system.files import content
-from mapdrop.system.files import write as write
+from mapdrop.system.files import content, write
 
 
 class RunError(LocalizeError):

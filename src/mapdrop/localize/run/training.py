@@ -18,12 +18,13 @@ from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.normalise import local_contrast
 from mapdrop.localize.run.checkpoint import Checkpoint
 from mapdrop.localize.run.decoding import decoded
-from mapdrop.localize.run.folder import Folder, RunError, write
+from mapdrop.localize.run.folder import Folder, RunError
 from mapdrop.localize.run.pictures import Pictures
 from mapdrop.localize.run.settings import TrainingSettings
 from mapdrop.localize.run.team import Team
 from mapdrop.localize.stages import CoarseStage, FineStage, JointStage
 from mapdrop.localize.train import Recipe, Trainer, predict
+from mapdrop.system.files import write
 
 Row = dict[str, Any]
 CURVE_POINTS = 41

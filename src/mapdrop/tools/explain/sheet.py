@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mapdrop.system.files import replacing
 from mapdrop.tools.explain.colours import Colours
 
 INK, FAINT, ACCENT = "#1f2328", "#59636e", "#b35900"
@@ -58,8 +58,8 @@ class Sheet:
         sample[[0, -1]] = sample[:, [0, -1]] = 160
         self.paste(x, y - 19, sample)
 
-    def save(self, file: Path) -> None:
-        """Write a PNG at once or not at all. Raises OSError where it cannot be written."""
+    def save(self, path: Path) -> None:
+        """Write a PNG, complete or not at all. Raises OSError where it cannot be written."""
         raw = io.BytesIO()
         self._figure.savefig(raw, format="png", dpi=_DPI)
         drawn = Image.open(raw).convert("RGB")
@@ -73,12 +73,8 @@ class Sheet:
         indices[(np.asarray(drawn) == 255).all(axis=-1)] = 0
         small = Image.fromarray(indices)
         small.putpalette(palette.getpalette() or [])
-        part = file.with_name(f".{file.name}.{os.getpid()}.part")
-        try:
-            small.save(part, "png", optimize=True)
-            os.replace(part, file)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(path, unique=True) as file:
+            small.save(file, "png", optimize=True)
 
 
 def rgb(colour: str) -> tuple[int, ...]:

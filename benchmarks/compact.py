@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from benchmarks.models import MODELS, Model
 from mapdrop.localize.network import CoarseNet
+from mapdrop.system.timing import interleaved, ratio
 from mapdrop.tools.bench.arithmetic import beside_drops, bound
 from mapdrop.tools.bench.chains import chain
 from mapdrop.tools.bench.environment import environment
-from mapdrop.tools.bench.memory import peak
-from mapdrop.tools.bench.timing import Times, interleaved, ratio
+from mapdrop.tools.memory import peak
 from mapdrop.torch import SpatialDropout2d, compact
 
 RESULTS = Path(__file__).parent / "results" / "compact-cpu.jsonl"
@@ -125,16 +125,12 @@ def measured(row: Row) -> dict[str, Any]:
     else:
         record["rounds"] = row.rounds
         times = interleaved(works, row.rounds)
-        record["milliseconds"] = {name: _spread(t) for name, t in times.items()}
+        record["milliseconds"] = {name: t.milliseconds for name, t in times.items()}
         record["gains"] = {n: ratio(times[OURS], t) for n, t in times.items() if n != OURS}
     # A model that could not be planned runs as it is: the record says so, and why.
     report = cast(Any, made.models[OURS]).report()
     record |= {"predicted_saving": report.saving, "not_planned": report.reason or None}
     return record | environment({"torch": torch.__version__})
-
-
-def _spread(times: Times) -> dict[str, float]:
-    return {"median": times.median * 1e3, "p10": times.low * 1e3, "p90": times.high * 1e3}
 
 
 def _peak(model: nn.Module, work: Work) -> int:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.pages import DOCS, RESULTS, measured_on, newest, placed
+from mapdrop.system.timing import interleaved, ratio
 from mapdrop.tools.bench.environment import environment
-from mapdrop.tools.bench.timing import interleaved, ratio
 from mapdrop.torch import Drop, compact
 
 ROWS = RESULTS / "compiled-cpu.jsonl"

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.pages import DOCS, RESULTS, measured_on, newest, placed
+from mapdrop.system.timing import interleaved, ratio
 from mapdrop.tools.bench import peers
 from mapdrop.tools.bench.environment import environment
 from mapdrop.tools.bench.operations import BLOCK, OPERATIONS
 from mapdrop.tools.bench.shapes import find
-from mapdrop.tools.bench.timing import interleaved, ratio
 from mapdrop.torch import DropBlock2d, Dropout, DropPath, SpatialDropout2d
 
 ROWS = RESULTS / "fused-cpu.jsonl"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-
-import numpy as np
 
 from mapdrop.localize.batches import Batches
 from mapdrop.localize.data import KeypointData
@@ -16,7 +13,8 @@ from mapdrop.localize.train import Trainer
 from mapdrop.study.conditions import Condition
 from mapdrop.study.rows import Row
 from mapdrop.study.runner import Inputs, Settings, build
-from mapdrop.tools.bench.memory import peak
+from mapdrop.system.timing import interleaved, ratio
+from mapdrop.tools.memory import peak
 
 ROUNDS, WARM_UP = 24, 3
 
@@ -37,8 +35,7 @@ def step_times(
     """A row for each condition: the median step in ms, the median ratio to none, peak memory.
 
     Steps are interleaved: each round makes one step of every condition, and ratios are taken within
-    a round, so that other work on the machine hits all of them alike. Each round starts with
-    another condition, because the first to run finds a cold cache.
+    a round, so that other work on the machine hits all of them alike.
     """
     timed = _timed(conditions)
     recipe = replace(settings.recipe, steps=WARM_UP + rounds)
@@ -48,25 +45,18 @@ def step_times(
     ]
     images, points = inputs.images[data.train], inputs.points[data.train]
     batch = Batches(images, points, recipe.batch, 0, recipe.augment)[0]
-    seconds = np.empty((recipe.steps, len(timed)))
-    for number in range(len(seconds)):
-        for i in np.roll(np.arange(len(timed)), number):
-            started = time.perf_counter()
-            trainers[i](batch)
-            seconds[number, i] = time.perf_counter() - started
-            on_step()
-    kept = seconds[WARM_UP:]
+    steps = {i: partial(trainer, batch) for i, trainer in enumerate(trainers)}
+    times = interleaved(steps, rounds, warmup=WARM_UP, on_call=on_step)
     peaks = []
     for trainer in trainers:
         trainer.optimiser.zero_grad()  # The last step's gradients are not this one's.
         peaks.append(peak(partial(trainer, batch)))
-    ratios = np.median(kept / kept[:, :1], axis=0)
     return [
         {
             "kind": "timing",
             **asdict(condition),
-            "step_ms": float(1000 * np.median(kept[:, i])),
-            "ratio": float(ratios[i]),
+            "step_ms": 1000 * times[i].median,
+            "ratio": ratio(times[0], times[i]),
             "peak_mb": peaks[i] / 2**20,
             "rounds": rounds,
         }

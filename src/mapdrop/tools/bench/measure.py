@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
+from mapdrop.system.timing import interleaved, ratio
 from mapdrop.tools.bench.case import OURS, Case, Work, Works
-from mapdrop.tools.bench.timing import Times, interleaved, ratio
 
 Row = dict[str, Any]
 ROUNDS = (5, 41)
@@ -29,7 +28,7 @@ def measured(case: Case, works: Works, seconds: float) -> Row:
         timed[name] = limit
     runs = {name: work.run for name, work in timed.items()}
     rounds, calls = _planned(runs, seconds, works.wait)
-    times = interleaved(runs, rounds, calls, warmup=1, wait=works.wait)
+    times = interleaved(runs, rounds, calls=calls, warmup=1, wait=works.wait)
     ratios = {n: 1 / ratio(times[OURS], t) for n, t in times.items() if n != OURS}
     if not isinstance(limit, Work):
         ratios[name] = ratios[limit] * float(times_faster[0])
@@ -43,7 +42,7 @@ def measured(case: Case, works: Works, seconds: float) -> Row:
         "direction": case.direction,
         "rounds": rounds,
         "calls": calls,
-        "milliseconds": {name: _spread(t) for name, t in times.items()},
+        "milliseconds": {name: t.milliseconds for name, t in times.items()},
         "peers": list(works.peers),
         "limit": name,
         "ratios": ratios,
@@ -55,18 +54,7 @@ def _planned(
     runs: dict[str, Callable[[], object]], seconds: float, wait: Callable[[], object]
 ) -> tuple[int, int]:
     """How many rounds, and how many calls of each work in a round: from a second call of each."""
-    once = []
-    for run in runs.values():
-        run()
-        wait()
-        started = time.perf_counter()
-        run()
-        wait()
-        once.append(time.perf_counter() - started)
+    once = [t.median for t in interleaved(runs, rounds=1, warmup=1, wait=wait).values()]
     calls = max(1, round(_CLOCK / max(median(once), 1e-9)))
     least, most = ROUNDS
     return min(max(int(seconds / (sum(once) * calls)), least), most), calls
-
-
-def _spread(times: Times) -> dict[str, float]:
-    return {"median": times.median * 1e3, "p10": times.low * 1e3, "p90": times.high * 1e3}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from mapdrop.system.timing import interleaved
 from mapdrop.tools.check.bits import Bits, canonical, to_floats
 from mapdrop.tools.check.cases import MASKS, Case
 from mapdrop.tools.check.rows import DIFFERS, SAME, Row
@@ -73,19 +72,12 @@ def digests(cases: Sequence[Case], results: Sequence[Bits]) -> dict[str, str]:
 def times(way: Way, timed: Case) -> tuple[float, float | None]:
     """Median milliseconds of a drop and of the framework's own dropout, in turns."""
     x = way.given(timed)
-    steps = [way.step(timed), *([way.own] if way.own is not None else [])]
-    calls = [_call(way, way.together([step]), x) for step in steps]
-    for call in calls:  # The first call compiles.
-        call()
-    taken: list[list[float]] = [[] for _ in calls]
-    end = time.perf_counter() + ENOUGH * len(calls)
-    while len(taken[0]) < ROUNDS and (not taken[0] or time.perf_counter() < end):
-        for call, record in zip(calls, taken, strict=True):
-            started = time.perf_counter()
-            call()
-            record.append(1000 * (time.perf_counter() - started))
-    ours, *own = map(statistics.median, taken)
-    return ours, own[0] if own else None
+    steps = {"drop": way.step(timed), **({} if way.own is None else {"own": way.own})}
+    calls = {name: _call(way, way.together([step]), x) for name, step in steps.items()}
+    # The first call compiles.
+    found = interleaved(calls, ROUNDS, warmup=1, limit=ENOUGH * len(calls))
+    ms = {name: 1000 * times.median for name, times in found.items()}
+    return ms["drop"], ms.get("own")
 
 
 def _call(way: Way, run: Callable[[Sequence[Any]], Sequence[Any]], x: Any) -> Callable[[], Any]:

@@ -1,8 +1,7 @@
-"""How long operations take: the best of some rounds, one after the other in every round."""
+"""How long operations take, undisturbed by the caller's settings."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,12 +9,14 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-_ROUNDS, _WARM_UP = 12, 2
+from mapdrop.system.timing import interleaved
+
+_ROUNDS = 12
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Whatever the code that asks for times has set up around it: no_grad, autocast, hooks."""
+    """Suspend what the caller may have set up: no_grad, autocast, hooks."""
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -26,19 +27,12 @@ def undisturbed() -> Iterator[None]:
 
 
 def shortest(*functions: Callable[[], object]) -> list[float]:
-    """Seconds of each at its best: what else runs on the machine only ever adds to them."""
-    seconds: list[list[float]] = [[] for _ in functions]
-    for number in range(_WARM_UP + _ROUNDS):
-        for function, found in zip(functions, seconds, strict=True):
-            start = time.perf_counter()
-            function()
-            if number >= _WARM_UP:
-                found.append(time.perf_counter() - start)
-    return [min(found) for found in seconds]
+    """Return the seconds that each takes at its best."""
+    return [times.least for times in interleaved(dict(enumerate(functions)), _ROUNDS).values()]
 
 
 def step(operation: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) -> None:
-    """Forward, and backward to both arguments, done when it returns."""
+    """Run forward, and backward to both arguments; all is done when it returns."""
     x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
     y = operation(x, weight)
     torch.autograd.grad(y, (x, weight), torch.ones_like(y))

@@ -68,7 +68,7 @@ def _tensorflow(layer: Any, x: Any) -> Work:
 
 
 def _torch(layer: Any, x: Any) -> Work:
-    from mapdrop.tools.bench.memory import peak
+    from mapdrop.tools.memory import peak
 
     run: Callable[[], Any] = partial(layer, x, training=True)
     return Work(run, partial(peak, run))

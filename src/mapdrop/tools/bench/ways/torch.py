@@ -14,9 +14,9 @@ from mapdrop.tools.bench import peers
 from mapdrop.tools.bench.arithmetic import beside_drops, bound
 from mapdrop.tools.bench.case import BOTH, FORWARD, IN_PLACE, LAST, PLAIN, STEP, Case, Work, Works
 from mapdrop.tools.bench.chains import chain
-from mapdrop.tools.bench.memory import peak
 from mapdrop.tools.bench.operations import BLOCK
 from mapdrop.tools.bench.shapes import SHAPES, Shape, find
+from mapdrop.tools.memory import peak
 from mapdrop.torch import (
     DropBlock2d,
     Dropout,

@@ -18,6 +18,7 @@ from mapdrop.spec.binding import Binding, bind
 from mapdrop.spec.mask_spec import as_sizes, check_rate, mask_spec
 from mapdrop.spec.pattern import Pattern
 from mapdrop.spec.reference import VERSION
+from mapdrop.system.cores import usual_threads
 
 if TYPE_CHECKING:
     from mapdrop.system.npz import Npz
@@ -189,7 +190,7 @@ def mask(
     if spec.p == 0:
         return Mask(bound.binding, 0.0, np.ones(bound.binding.coins, bool), 1.0)
     key = seeds.key(seeds.draw(seed), checked[0])
-    coins = host.coins(bound, key, checked[1], host.threads())
+    coins = host.coins(bound, key, checked[1], usual_threads())
     return Mask(bound.binding, spec.p, coins, bound.factor(coins))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,15 +17,6 @@ from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
 
 Loops = tuple[tuple[int, int], ...]
-
-
-def threads() -> int:
-    """Threads for NumPy's arrays: OMP_NUM_THREADS where set, else the processors we may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def drawn(

@@ -13,6 +13,7 @@ from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import seed as seeds
 from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
 from mapdrop.spec.mask_spec import mask_spec as mask_spec
+from mapdrop.system.cores import usual_threads
 
 # The dtype that the compiled kernels take instead; bfloat16 is from ml_dtypes.
 _CARRIERS = {"float16": np.uint16, "bfloat16": np.int16, "float32": None, "float64": None}
@@ -87,7 +88,7 @@ def traced(_: NDArray[Any]) -> bool:
 
 
 def _drop_into(out: NDArray[Any], x: NDArray[Any], bound: BoundSpec, key: int, step: int) -> None:
-    threads = host.threads()
+    threads = usual_threads()
     if x.dtype.isnative and host.compiled(bound, x.dtype.name):
         carrier = _CARRIERS[x.dtype.name]
         if out is not x and np.may_share_memory(x, out):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import torch
 
 import mapdrop
+from mapdrop.system.environment import Machine
 
 
 def versions() -> dict[str, Any]:
-    """Of everything whose figures could change with it."""
+    """Return the version of everything that figures could depend on."""
     packages = ("torch", "numpy", "scipy", "scikit-learn", "pillow", "safetensors")
     return {
         "mapdrop": mapdrop.__version__,
@@ -23,11 +23,12 @@ def versions() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Of everything that times depend on."""
+    """Return everything that times depend on."""
+    here = Machine.here()
     return {
-        "system": platform.platform(),
-        "processor": platform.machine(),
+        "system": here.platform,
+        "processor": here.architecture,
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "cores": here.cores,
+        "threads": here.threads,
     }

@@ -147,7 +147,8 @@ def _executor(data: KeypointData, jobs: int | None, ray: str | None) -> Executor
         from mapdrop.study.cluster import ray_tasks
 
         return lambda cells, settings: ray_tasks(cells, data, settings, ray)
-    from mapdrop.study.workers import processes, usable_cores
+    from mapdrop.study.workers import processes
+    from mapdrop.system.cores import usable_cores
 
     return lambda cells, settings: processes(cells, data, settings, jobs or usable_cores())
 

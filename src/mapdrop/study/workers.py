@@ -6,7 +6,6 @@ A process that dies (killed by the system, out of memory) takes its cell with it
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -78,13 +77,6 @@ def processes(
         for worker in workers:
             worker.process.terminate()
             worker.process.join()
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Not on macOS and Windows.
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _started(data: KeypointData, settings: Settings) -> Worker:

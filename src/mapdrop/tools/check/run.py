@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from rich.console import Console
 
 import mapdrop
 from mapdrop.spec.reference import VERSION
+from mapdrop.system.environment import Machine
 from mapdrop.tools.check import process
 from mapdrop.tools.check.rows import MISSING, Row, disagreements
 from mapdrop.tools.frameworks import Framework, found
@@ -37,11 +37,8 @@ class Outcome:
     @property
     def machine(self) -> dict[str, str | int | None]:
         """What times depend on."""
-        return {
-            "system": platform.system(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-        }
+        here = Machine.here()
+        return {"system": here.system, "processor": here.architecture, "cores": here.cores}
 
     @property
     def specification(self) -> int:

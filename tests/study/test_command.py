@@ -85,12 +85,12 @@ def test_the_same_command_goes_on_and_a_larger_one_adds(tmp_path: Path) -> None:
         for seed in range(3)
     )
     other = call("scenes", *small, "--steps=3", "--out", str(out))
-    assert other.exit_code == 2
+    assert other.exit_code == 1
     told = " ".join(other.output.split())
     assert "with other settings: recipe {" in told
     assert "choose another --out" in told
     other = call("scenes", *small, "--data-seed=1", "--out", str(out))
-    assert other.exit_code == 2
+    assert other.exit_code == 1
     assert "with other data: digest" in " ".join(other.output.split())
     assert read_rows(out / "rows.jsonl") == rows
 
@@ -189,7 +189,7 @@ def test_an_earlier_study_is_never_overwritten(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"kind": "run"}\n')
     result = call(*SMALL, "--out", str(tmp_path))
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "choose another --out" in result.output
     assert rows.read_text() == '{"kind": "run"}\n'
 

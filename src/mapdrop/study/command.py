@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
 
+from mapdrop.localize.errors import LocalizeError
 from mapdrop.study import options as o
 from mapdrop.system.printable import plain, stop
+from mapdrop.tools.errors import user_errors
 
 if TYPE_CHECKING:
     from mapdrop.localize.data import KeypointData
@@ -60,66 +64,55 @@ def run(
     report (text, HTML, a picture) and one row for each run. Stopped at any
     moment, the same command with the same --out goes on.
     """
-    try:
+    with user_errors(others=(LocalizeError, OSError)):
         from rich.console import Console
 
         from mapdrop.localize.augment import Augment
-        from mapdrop.localize.data import DataError, Request, load
+        from mapdrop.localize.data import Request, load
         from mapdrop.localize.train import Recipe
         from mapdrop.study.cluster import check_reachable
         from mapdrop.study.grid import conditions, grid
         from mapdrop.study.page import write_report
-        from mapdrop.study.rows import OutputExistsError, fresh_folder
+        from mapdrop.study.rows import fresh_folder
         from mapdrop.study.runner import Settings
         from mapdrop.study.study import Study
-    except ModuleNotFoundError as error:
-        _missing(error)
-    sizes = o.counts(train_size, "--train-size") if train_size else None
-    request = Request(
-        train_size=max(sizes) if sizes else None,
-        validation_size=validation_size,
-        test_size=test_size,
-        bodyparts=o.words(bodyparts) if bodyparts is not None else None,
-        size=o.pixels(size, "--size") if size else None,
-        seed=data_seed,
-    )
-    if ray is not None:
-        o.ray_address(ray)
-    try:
-        chosen = conditions(
-            o.words(drops), o.numbers(rates, "--rates") if rates else None, block_size
+
+        sizes = o.counts(train_size, "--train-size") if train_size else None
+        request = Request(
+            train_size=max(sizes) if sizes else None,
+            validation_size=validation_size,
+            test_size=test_size,
+            bodyparts=o.words(bodyparts) if bodyparts is not None else None,
+            size=o.pixels(size, "--size") if size else None,
+            seed=data_seed,
         )
-        recipe = Recipe(
-            steps=steps, batch=batch, learning_rate=learning_rate, augment=Augment(shift=shift)
-        )
-        grid(chosen, sizes or [1], seeds)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    try:
         if ray is not None:
-            check_reachable(ray)
-        console, settings = Console(), Settings(width, banks, recipe)
-        with console.status("reading the labels") as status:
-            loaded = load(
-                data, request, lambda what, done, of: status.update(plain(f"{what} {done}/{of}"))
+            o.ray_address(ray)
+        try:
+            chosen = conditions(
+                o.words(drops), o.numbers(rates, "--rates") if rates else None, block_size
             )
-        cells = grid(chosen, sizes or [len(set(loaded.groups[loaded.train]))], seeds)
-        folder = out or fresh_folder(Path("mapdrop-study"), loaded.name)
-        executor = _executor(loaded, jobs, ray)
-        rows = Study(loaded, cells, settings, folder, executor, retry).perform(console)
-        write_report(folder, rows, console)
-    except KeyboardInterrupt:
-        stop("stopped; the same command with the same --out goes on", 130)
-    except OutputExistsError as error:
-        stop(error, 2)
-    except (DataError, OSError) as error:
-        stop(error, 1)
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):  # So PyTorch says it.
-            raise
-        stop("there is not enough memory; choose a smaller --width, --size or --batch", 1)
-    except ModuleNotFoundError as error:
-        _missing(error)
+            recipe = Recipe(
+                steps=steps, batch=batch, learning_rate=learning_rate, augment=Augment(shift=shift)
+            )
+            grid(chosen, sizes or [1], seeds)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        with _stopped():
+            if ray is not None:
+                check_reachable(ray)
+            console, settings = Console(), Settings(width, banks, recipe)
+            with console.status("reading the labels") as status:
+                loaded = load(
+                    data,
+                    request,
+                    lambda what, done, of: status.update(plain(f"{what} {done}/{of}")),
+                )
+            cells = grid(chosen, sizes or [len(set(loaded.groups[loaded.train]))], seeds)
+            folder = out or fresh_folder(Path("mapdrop-study"), loaded.name)
+            executor = _executor(loaded, jobs, ray)
+            rows = Study(loaded, cells, settings, folder, executor, retry).perform(console)
+            write_report(folder, rows, console)
 
 
 @app.command()
@@ -127,19 +120,28 @@ def report(
     run: Annotated[Path, typer.Argument(help="The folder of a study.", show_default=False)],
 ) -> None:
     """Make the report of a study, finished or not: text here, and one HTML page in its folder."""
-    try:
+    with user_errors(others=(LocalizeError, OSError)):
         from rich.console import Console
 
         from mapdrop.study.page import write_report
-        from mapdrop.study.rows import NAME, OutputExistsError, read_rows
-    except ModuleNotFoundError as error:
-        _missing(error)
-    try:
+        from mapdrop.study.rows import NAME, read_rows
+
         if not (run / NAME).exists():
-            stop(f"{run} holds no study: there is no {NAME}", 1)
+            stop(f"{run} holds no study: there is no {NAME}")
         write_report(run, read_rows(run / NAME), Console())
-    except (OutputExistsError, OSError) as error:
-        stop(error, 1)
+
+
+@contextmanager
+def _stopped() -> Iterator[None]:
+    """End the command where the user stops it, or memory runs out."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop("stopped; the same command with the same --out goes on", 130)
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # So PyTorch says it.
+            raise
+        stop("there is not enough memory; choose a smaller --width, --size or --batch")
 
 
 def _executor(data: KeypointData, jobs: int | None, ray: str | None) -> Executor:
@@ -151,10 +153,3 @@ def _executor(data: KeypointData, jobs: int | None, ray: str | None) -> Executor
     from mapdrop.system.cores import usable_cores
 
     return lambda cells, settings: processes(cells, data, settings, jobs or usable_cores())
-
-
-def _missing(error: ModuleNotFoundError) -> NoReturn:
-    if (error.name or "").startswith("mapdrop"):
-        raise error
-    extra = "ray" if error.name == "ray" else "study"
-    stop(f'{error.name} is not installed: pip install "mapdrop[{extra}]"', 1)

@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mapdrop.localize.errors import LocalizeError
 from mapdrop.study.fields import check_row, check_rows
 from mapdrop.system.files import opened, write
 from mapdrop.system.printable import printable
@@ -20,7 +21,7 @@ OUTPUTS = ("report.txt", "report.html", "study.png", "examples")
 """What else a study leaves in its folder."""
 
 
-class OutputExistsError(Exception):
+class OutputExistsError(LocalizeError):
     """The output folder can't be used for this study."""
 
 

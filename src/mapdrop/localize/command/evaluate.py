@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mapdrop.localize.command import options as o
+from mapdrop.localize.command.output import say, show
 from mapdrop.localize.command.texts import words
-from mapdrop.localize.command.told import say, show, told
+from mapdrop.localize.errors import LocalizeError
 from mapdrop.system.printable import plain
+from mapdrop.tools.errors import user_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +38,7 @@ def evaluate(
     Images that trained or validated it are known again by what they show, and
     left out.
     """
-    with told():
+    with user_errors(others=(LocalizeError, OSError)):
         from rich.console import Console
 
         from mapdrop.localize.evaluation import NAMES, Evaluation, unseen

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mapdrop.localize.command import options as o
-from mapdrop.localize.command.told import say, told
+from mapdrop.localize.command.output import say
+from mapdrop.localize.errors import LocalizeError
 from mapdrop.system.printable import printable
+from mapdrop.tools.errors import user_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +47,7 @@ def predict(
     What was found is kept, whatever cannot be read; the errors come at the end.
     Videos need: pip install "mapdrop\[video]"
     """
-    with told():
+    with user_errors(others=(LocalizeError, OSError)):
         from mapdrop.localize.results import Results
         from mapdrop.localize.run.team import team
         from mapdrop.localize.run.trained import Trained

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from mapdrop.localize.command import options as o
+from mapdrop.localize.command.output import say
 from mapdrop.localize.command.texts import pixels, words
-from mapdrop.localize.command.told import say, told
+from mapdrop.localize.errors import LocalizeError
+from mapdrop.tools.errors import user_errors
 
 if TYPE_CHECKING:
     from mapdrop.localize.run.settings import Settings
@@ -61,7 +63,7 @@ def train(
     Several GPUs or machines:
     torchrun --nproc-per-node 4 -m mapdrop localize train DATA --out RUN
     """
-    with told():
+    with user_errors(others=(LocalizeError, OSError)):
         from mapdrop.localize.augment import Augment
         from mapdrop.localize.kinds import kind
         from mapdrop.localize.run.settings import (

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from mapdrop.system.printable import stop
-from mapdrop.tools.errors import told
+from mapdrop.tools.errors import user_errors
 
 
 def bench(
@@ -43,7 +43,7 @@ def bench(
 
     Exit code 1 where a case failed; a framework that is not installed is none.
     """
-    with told():
+    with user_errors(arguments=(ValueError,)):
         # Here, because not everybody has rich.
         from rich.console import Console
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mapdrop.tools.errors import told
+from mapdrop.tools.errors import user_errors
 
 
 def check(
@@ -27,7 +27,7 @@ def check(
     Exit code 1 where anything differs or breaks; a framework that is not
     installed is no failure. With everything installed it takes minutes.
     """
-    with told():
+    with user_errors(arguments=(ValueError,)):
         # Here, because not everybody has rich.
         from mapdrop.tools.check.report import document, show
         from mapdrop.tools.check.run import perform

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import mapdrop
-from mapdrop.tools.errors import told
+from mapdrop.tools.errors import user_errors
 from mapdrop.tools.explain.asked import Asked
 
 # Sizes are keyword arguments of the library's functions, beside these.
@@ -50,7 +50,7 @@ def explain(
     Prints the coins' shape and number, the drop that is expected and the one that happened, and
     the calls of other frameworks that mean the same; writes a picture (PNG).
     """
-    with told():
+    with user_errors(arguments=(ValueError,)):
         # Here, because these take long to import, and not everybody has them.
         from mapdrop.tools.explain.show import report, show
 

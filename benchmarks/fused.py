@@ -8,7 +8,6 @@ rows go to results/fused-cpu.jsonl, and from there into docs/compiled.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,30 +17,22 @@ from torch.nn import functional
 
 from benchmarks.pages import DOCS, RESULTS, measured_on, newest, placed
 from mapdrop.system.timing import interleaved, ratio
-from mapdrop.tools.bench import peers
+from mapdrop.tools.adapters.adapter import Drop
+from mapdrop.tools.adapters.torch import Adapter
 from mapdrop.tools.bench.environment import environment
-from mapdrop.tools.bench.operations import BLOCK, OPERATIONS
 from mapdrop.tools.bench.shapes import find
-from mapdrop.torch import DropBlock2d, Dropout, DropPath, SpatialDropout2d
+from mapdrop.tools.drop_kinds import DROP_KINDS
 
 ROWS = RESULTS / "fused-cpu.jsonl"
 PAGE = DOCS / "compiled.md"
 ROUNDS, OURS, EAGER, NONE = 15, "mapdrop", "mapdrop, not compiled", "no drop"
 
-WAIT: dict[str, Callable[[], object]] = {"cpu": lambda: None, "cuda": torch.cuda.synchronize}
-Drop = Callable[[Tensor], Tensor]
-# operation: ours, and others'.
-DROPS: dict[str, tuple[Callable[[float], Drop], dict[str, Callable[..., Tensor]]]] = {
-    "spatial": (SpatialDropout2d, {"F.dropout2d": functional.dropout2d}),
-    "path": (DropPath, {"timm's": peers.timm_drop_path}),
-    "block": (
-        partial(DropBlock2d, block_size=BLOCK),
-        {"torchvision's": partial(peers.torchvision_drop_block2d, block_size=BLOCK)},
+CASES = [
+    *(
+        (operation, "resnet50-2", layout)
+        for operation in Adapter.peers_of
+        for layout in ("first", "last")
     ),
-    "element": (Dropout, {"F.dropout": functional.dropout}),
-}
-ASKED = [
-    *((operation, "resnet50-2", layout) for operation in DROPS for layout in ("first", "last")),
     ("path", "vit-b16", "first"),
     ("element", "vit-b16", "first"),
 ]
@@ -51,7 +42,7 @@ def block(drop: Drop, residual: bool) -> Drop:
     """What is compiled: a closure of its own, because Dynamo keeps code by function."""
 
     def run(x: Tensor) -> Tensor:
-        dropped = drop(functional.silu(x))
+        dropped: Tensor = drop(functional.silu(x))
         return x + dropped if residual else dropped
 
     return run
@@ -66,24 +57,21 @@ def step(function: Drop, x: Tensor, gradient: Tensor) -> None:
 def row(
     operation: str, shape: str, layout: str, device: str = "cpu", dtype: str = "float32"
 ) -> dict[str, Any]:
-    """Milliseconds of each way, and ours through each other's."""
+    """Return the milliseconds of each drop, and ours through each other's."""
     torch._dynamo.reset()
-    p, (ours, others) = OPERATIONS[operation].p, DROPS[operation]
+    kind, size, adapter = DROP_KINDS[operation], find(shape).first, Adapter(device)
     drops: dict[str, Drop] = {
-        OURS: ours(p),
-        **{name: partial(other, p=p) for name, other in others.items()},
+        OURS: adapter.ours(kind, size),
+        **adapter.peers(kind, size),
         NONE: lambda x: x,
     }
     residual = operation == "path"
-    ways = {name: torch.compile(block(drop, residual)) for name, drop in drops.items()}
-    ways[EAGER] = block(ours(p), residual)
-    x = torch.randn(find(shape).first, device=device, dtype=getattr(torch, dtype))
-    if layout == "last":
-        x = x.contiguous(memory_format=torch.channels_last)
-    x.requires_grad_()
+    functions = {name: torch.compile(block(drop, residual)) for name, drop in drops.items()}
+    functions[EAGER] = block(adapter.ours(kind, size), residual)
+    x = adapter.random(size, dtype, f"channels {layout}").requires_grad_()
     gradient = torch.randn_like(x)
-    runs = {n: partial(step, way, x, gradient) for n, way in ways.items()}
-    times = interleaved(runs, ROUNDS, wait=WAIT[device])
+    runs = {n: partial(step, function, x, gradient) for n, function in functions.items()}
+    times = interleaved(runs, ROUNDS, wait=adapter.synchronize)
     return {
         "row": f"{operation}, {shape}, channels {layout}",
         "device": device,
@@ -116,7 +104,7 @@ def filled(text: str) -> str:
 
 def main() -> None:
     """Measure, write, and fill the page."""
-    records = [row(*asked) for asked in ASKED]
+    records = [row(*case) for case in CASES]
     ROWS.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     print(table())

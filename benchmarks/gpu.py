@@ -20,11 +20,13 @@ import torch
 import mapdrop
 from benchmarks import compiled, fused
 from benchmarks.pages import RESULTS
+from mapdrop.tools.adapters.torch import Adapter
 from mapdrop.tools.bench.case import BOTH, FORWARD, LAST, PLAIN, Case
+from mapdrop.tools.bench.comparison import comparison
 from mapdrop.tools.bench.environment import environment
-from mapdrop.tools.bench.measure import measured
+from mapdrop.tools.bench.measure import measure
 from mapdrop.tools.bench.shapes import find
-from mapdrop.tools.bench.ways import torch as way
+from mapdrop.tools.drop_kinds import DROP_KINDS
 
 SECONDS = 1.0
 CASES = [
@@ -41,20 +43,23 @@ CASES = [
     if layout == PLAIN or len(find(shape).places) == 2
 ]
 STACK = ("64-256-256-256-256, 56x56, batch 64", ((256,) * 5, 56, 64))
-KINDS: dict[str, dict[str, Any]] = {
-    "element": {"pattern": "b c h w -> b c h w"},
+MASKS: dict[str, dict[str, Any]] = {
+    **{
+        kind.name: {"pattern": kind.first, **kind.options}
+        for kind in DROP_KINDS.values()
+        if kind.layer
+    },
     "element, crosswise": {"pattern": "b c h w -> b h w c"},
-    "spatial": {"pattern": "b c h w -> b c"},
     "grouped": {"pattern": "b (g k) h w -> b g", "k": 4},
     "exact": {"pattern": "(m s) c h w -> m c", "s": 2, "exact": "c"},
-    "block": {"pattern": "b c h w -> b h w c", "block": {"h": 3, "w": 3}},
     "stream and step": {"pattern": "b c h w -> b c", "stream": "a", "step": 2**40},
 }
+"""Every kind of mask, for `mapdrop.drop`."""
 
 
 def bits() -> None:
     """Raise where a value on the GPU is not NumPy's."""
-    for name, options in KINDS.items():
+    for name, options in MASKS.items():
         torch._dynamo.reset()  # It gives up on a function compiled many times over.
         for layout in (torch.contiguous_format, torch.channels_last):
             x = torch.randn(8, 16, 33, 29).contiguous(memory_format=layout)
@@ -70,17 +75,17 @@ def bits() -> None:
 
 def operations() -> Iterator[dict[str, Any]]:
     """Each drop alone."""
-    where = environment(way.versions())
+    where = environment(Adapter.versions() | Adapter.hardware())
     for case in CASES:
-        yield {"framework": "torch"} | measured(case, way.works(case), SECONDS) | where
+        yield {"framework": "torch"} | measure(case, comparison(Adapter, case), SECONDS) | where
 
 
 def graphs() -> Iterator[dict[str, Any]]:
     """Drops among what they fuse with."""
-    for operation in fused.DROPS:
+    for operation in Adapter.peers_of:
         for dtype in ("float32", "bfloat16"):
             made = fused.row(operation, "resnet50-2", "last", "cuda", dtype)
-            yield made | way.versions()
+            yield made | Adapter.hardware()
 
 
 def steps() -> Iterator[dict[str, Any]]:
@@ -92,7 +97,7 @@ def steps() -> Iterator[dict[str, Any]]:
     for mode in ("default", "reduce-overhead"):
         for share in (8, 64):
             row = compiled.row(*STACK, share, like, torch.cuda.synchronize, mode=mode)
-            yield row | {"mode": mode} | way.versions()
+            yield row | {"mode": mode} | Adapter.hardware()
 
 
 PARTS: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
@@ -107,13 +112,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", default=",".join(PARTS), help="those alone, in this order")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder for the rows")
-    asked = parser.parse_args()
+    chosen = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("PyTorch finds no GPU here")
     started = time.monotonic()
     bits()
-    for part in asked.parts.split(","):
-        with (asked.out / f"{part}-cuda.jsonl").open("a", encoding="utf-8") as file:
+    for part in chosen.parts.split(","):
+        with (chosen.out / f"{part}-cuda.jsonl").open("a", encoding="utf-8") as file:
             for row in PARTS[part]():
                 print(json.dumps(row), file=file, flush=True)
                 print(f"{time.monotonic() - started:.0f} s:", json.dumps(row), flush=True)

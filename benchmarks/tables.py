@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from benchmarks.pages import DOCS, README, RESULTS, Record, measured_on, newest, placed
 from mapdrop.tools.bench.case import BOTH, FORWARD, OURS, PLAIN
-from mapdrop.tools.bench.report import theirs, time_text
+from mapdrop.tools.bench.report import PACKAGES, theirs, time_text
 
 PAGE = DOCS / "bench.md"
-# Of the packages a row was measured with, those that are named below the table.
-_NAMED = ("numpy", "torch", "jax", "flax", "equinox", "tensorflow", "keras")
 _KEY = ("framework", "operation", "shape", "layout", "dtype", "device", "direction")
 _USUAL = {"dtype": "float32", "device": "cpu"}
 # The README's: one activation, and what a call costs.
@@ -50,7 +48,7 @@ def table(records: list[Record]) -> str:
         "| --- | --- | --- | --- | --- |",
         *map(_line, records),
     ]
-    return "\n".join([*lines, "", measured_on(records, _NAMED), ""])
+    return "\n".join([*lines, "", measured_on(records, PACKAGES), ""])
 
 
 def _line(record: Record) -> str:

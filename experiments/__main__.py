@@ -16,13 +16,13 @@ import typer
 import yaml
 from rich.console import Console
 
-from mapdrop.localize.run.folder import write
 from mapdrop.study.bootstrap import Interval
 from mapdrop.study.conditions import Condition
 from mapdrop.study.page import write_report
 from mapdrop.study.rows import NAME, Row, read_rows
 from mapdrop.study.summary import estimate, pck_at
 from mapdrop.study.verdict import findings, verdict
+from mapdrop.system.files import write
 
 HERE = Path(__file__).parent
 CONFIG = HERE / "experiments.yaml"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mapdrop.tools.frameworks import Framework
-from mapdrop.tools.subprocesses import EndedError, Message, messages, words
+from mapdrop.tools.frameworks import Installed
+from mapdrop.tools.subprocesses import EndedError, Message, messages, one_line
 
 ENDINGS = {
     "a signal without a name": (
@@ -38,7 +38,7 @@ def said(body: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list
     monkeypatch.syspath_prepend(folder)
     heard = []
     try:
-        for message in messages(Framework("some", "some"), "some_worker"):
+        for message in messages(Installed("some", "some"), "some_worker"):
             heard.append(message)
     except EndedError as problem:
         return heard, str(problem)
@@ -61,4 +61,4 @@ def test_what_is_printed_between_is_no_message(
 
 def test_a_problem_in_one_line() -> None:
     problem = ValueError("one\n  \x1b[31mtwo\x1b[0m\x1b[2J\x07")
-    assert words(problem) == r"ValueError: one two\x1b[2J\x07"
+    assert one_line(problem) == r"ValueError: one two\x1b[2J\x07"

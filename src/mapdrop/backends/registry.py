@@ -1,10 +1,14 @@
-"""Find the backend for an array. Imports no framework: whoever has its array has imported it."""
+"""The frameworks, and which of them an array is of.
+
+Imports no framework: whoever has its array has imported it.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mapdrop.backends.unsupported import unsupported
 
@@ -33,14 +37,35 @@ def _tensorflow() -> ModuleType:
     return tensorflow
 
 
-# Framework: the classes of its arrays, and a function that imports its backend. These are import
-# statements because torch.compile, which may run this first, follows no other form.
+class Framework(NamedTuple):
+    """What is known of a framework without importing it.
+
+    Attributes:
+        title: the name that its users know.
+        arrays: the classes of its arrays; none where it works on those of others.
+        imported: imports the module of `mapdrop.backends` for them, by an import statement:
+            torch.compile, which may run this first, follows nothing else.
+        layers: other packages with layers for its arrays.
+        hosts: the frameworks that it works on, where it has no arrays of its own.
+        extras: what pip installs it by, if that is not its name.
+    """
+
+    title: str
+    arrays: tuple[str, ...] = ()
+    imported: Callable[[], ModuleType] | None = None
+    layers: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    extras: str = ""
+
+
 FRAMEWORKS = {
-    "numpy": (("ndarray",), _numpy),
-    "torch": (("Tensor", "fx.Proxy"), _torch),
-    "jax": (("Array",), _jax),
-    "tensorflow": (("Tensor", "Variable"), _tensorflow),
+    "numpy": Framework("NumPy", ("ndarray",), _numpy),
+    "torch": Framework("PyTorch", ("Tensor", "fx.Proxy"), _torch),
+    "jax": Framework("JAX", ("Array",), _jax, layers=("flax", "equinox")),
+    "tensorflow": Framework("TensorFlow", ("Tensor", "Variable"), _tensorflow),
+    "keras": Framework("Keras", hosts=("tensorflow", "torch", "jax"), extras="keras,tensorflow"),
 }
+"""All of them, by the names of their modules."""
 
 Function = TypeVar("Function")
 _found: dict[type, ModuleType] = {}
@@ -72,9 +97,11 @@ def _class(module: ModuleType | None, name: str) -> Any:
 
 
 def _look(x: Any) -> ModuleType:
-    for framework, (arrays, imported) in FRAMEWORKS.items():
-        module = sys.modules.get(framework)
-        # A framework that is still being imported has no arrays yet.
-        if any(isinstance(x, _class(module, array)) for array in arrays):
-            return imported()
+    for name, framework in FRAMEWORKS.items():
+        module = sys.modules.get(name)
+        # A framework that is being imported has no arrays yet.
+        if framework.imported and any(
+            isinstance(x, _class(module, array)) for array in framework.arrays
+        ):
+            return framework.imported()
     raise unsupported(x)

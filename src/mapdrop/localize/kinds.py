@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from mapdrop.torch import DropBlock2d, Dropout, SpatialDropout2d
+import mapdrop.torch
+from mapdrop.tools.drop_kinds import DROP_KINDS
+from mapdrop.torch import SpatialDropout2d
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,27 @@ class Kind:
     compact: bool = False
 
 
+def _named(name: str, rate: float | None = None) -> Kind:
+    """Return a kind of mapdrop's at the rate that networks use, or at another."""
+    kind = DROP_KINDS[name]
+
+    def layer(p: float, size: int) -> nn.Module:
+        options = {"block_size": size} if kind.block > 1 else {}
+        made: nn.Module = kind.make_layer(mapdrop.torch, "2d", p, **options)
+        return made
+
+    return Kind(kind.p if rate is None else rate, layer)
+
+
 KINDS = {
     "none": Kind(None, lambda p, size: nn.Identity()),
-    "element": Kind(0.5, lambda p, size: Dropout(p)),
-    "spatial": Kind(0.5, lambda p, size: SpatialDropout2d(p)),
-    # Half of it all in blocks is far more than any paper uses; Ghiasi et al. (2018) drop 0.1.
-    "block": Kind(0.2, lambda p, size: DropBlock2d(p, block_size=size)),
+    "element": _named("element"),
+    "spatial": _named("spatial"),
+    # More than any paper uses (Ghiasi et al. 2018 drop 0.1), but far less than half.
+    "block": _named("block", 0.2),
 }
+HEAT_MAP_BLOCK = 5
+"""The usual side of a block, in pixels of a heat map, which is smaller than DropBlock's maps."""
 SUFFIXES = ("balanced", "compact")
 
 

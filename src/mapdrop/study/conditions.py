@@ -7,10 +7,9 @@ from typing import TypeVar
 
 from torch import nn
 
-from mapdrop.localize.kinds import kind
+from mapdrop.localize.kinds import HEAT_MAP_BLOCK, kind
 from mapdrop.torch.compact import Costs
 
-BLOCK_SIZE = 5
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -26,7 +25,7 @@ class Condition:
 
     drop: str
     rate: float
-    block_size: int = BLOCK_SIZE
+    block_size: int = HEAT_MAP_BLOCK
 
     @property
     def label(self) -> str:

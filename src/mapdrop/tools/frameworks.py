@@ -1,4 +1,4 @@
-"""Which frameworks there are, and which of them are installed here."""
+"""Which frameworks are installed here."""
 
 from __future__ import annotations
 
@@ -6,61 +6,63 @@ import importlib.util
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-NAMES = ("numpy", "torch", "jax", "tensorflow", "keras")
-_BACKENDS = ("tensorflow", "torch", "jax")
+from mapdrop.backends.registry import FRAMEWORKS
+
+NAMES = ",".join(FRAMEWORKS)
+"""As `--only` takes them."""
 
 
 @dataclass(frozen=True)
-class Framework:
-    """One that is here.
+class Installed:
+    """A framework that can be imported.
 
     Attributes:
-        name: what it is called in a table.
-        module: what modules of ways to use it are called.
-        backend: Keras', which is chosen when it is imported.
+        title: its name in a table.
+        name: of its module, and of its adapter's.
+        host: the framework that Keras works on, which is chosen when Keras is imported.
     """
 
+    title: str
     name: str
-    module: str
-    backend: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True)
-class Absent:
-    """One that is not, and what to do about it."""
+class Missing:
+    """A framework that cannot be imported, and what to do about it."""
 
-    name: str
+    title: str
     reason: str
 
 
-def chosen(only: str) -> list[str]:
-    """The names that `--only` lists, or all. Raises ValueError for one that is not known."""
-    names = [name.strip() for name in only.split(",")] if only else list(NAMES)
+def selected(only: str) -> list[str]:
+    """Return the names that `--only` lists, or all.
+
+    Raises:
+        ValueError: for a name that is not known.
+    """
+    names = [name.strip() for name in only.split(",")] if only else list(FRAMEWORKS)
     for name in names:
-        if name not in NAMES:
-            raise ValueError(f"--only {only}: {name!r} is not one of {', '.join(NAMES)}")
-    return [name for name in NAMES if name in names]
+        if name not in FRAMEWORKS:
+            raise ValueError(f"--only {only}: {name!r} is not one of {', '.join(FRAMEWORKS)}")
+    return [name for name in FRAMEWORKS if name in names]
 
 
-def found(names: Collection[str]) -> Iterator[Framework | Absent]:
-    """Those of these names, Keras once for each backend. Imports none of them."""
+def find(names: Collection[str]) -> Iterator[Installed | Missing]:
+    """Look for these frameworks, for Keras once on each host. Imports none of them."""
     for name in names:
-        if not _installed(name):
-            extra = "keras,tensorflow" if name == "keras" else name
-            yield Absent(name, f'not installed: pip install "mapdrop[{extra}]"')
-        elif name != "keras":
-            yield Framework(name, name)
+        framework = FRAMEWORKS[name]
+        remedy = f'pip install "mapdrop[{framework.extras or name}]"'
+        hosts = [host for host in framework.hosts if _is_installed(host)]
+        if not _is_installed(name):
+            yield Missing(name, f"not installed: {remedy}")
+        elif framework.hosts and not hosts:
+            yield Missing(name, f"has no backend here: {remedy}")
+        elif hosts:
+            yield from (Installed(f"{name} ({host})", name, host) for host in hosts)
         else:
-            yield from _keras()
+            yield Installed(name, name)
 
 
-def _keras() -> Iterator[Framework | Absent]:
-    backends = [backend for backend in _BACKENDS if _installed(backend)]
-    for backend in backends:
-        yield Framework(f"keras ({backend})", "keras", backend)
-    if not backends:
-        yield Absent("keras", 'has no backend here: pip install "mapdrop[keras,tensorflow]"')
-
-
-def _installed(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None

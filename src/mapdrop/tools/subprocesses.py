@@ -1,4 +1,4 @@
-"""A process for each framework, so that one that crashes is a row and not the end."""
+"""Run each framework in a process of its own, so that a crash is a row and not the end."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from signal import Signals
 from typing import IO, Any
 
 from mapdrop.system.printable import printable
-from mapdrop.tools.frameworks import Framework
+from mapdrop.tools.frameworks import Installed
 
 Message = dict[str, Any]
-Say = Callable[[str, Any], None]
+Send = Callable[[str, Any], None]
 """Sends {kind: content} from the process to the one that started it."""
 
 LIMIT = 900.0  # Seconds for one framework: a driver that hangs shall not hang the command.
 
 
 class EndedError(RuntimeError):
-    """The process did not end well. Its text says how, and what it said last."""
+    """The process failed. The message says how, and what it printed last."""
 
 
-def messages(framework: Framework, worker: str, *arguments: object) -> Iterator[Message]:
-    """What the `main` of the module `worker` says, called with these arguments, as it comes.
+def messages(framework: Installed, worker: str, *arguments: object) -> Iterator[Message]:
+    """Call `main` of the module `worker` with these arguments, and yield its messages as they come.
 
     Raises:
         EndedError: after the last message, when the process died or took too long.
@@ -56,27 +56,27 @@ def messages(framework: Framework, worker: str, *arguments: object) -> Iterator[
 
 
 @contextmanager
-def saying() -> Iterator[Say]:
-    """For the worker: how to say something.
+def sender() -> Iterator[Send]:
+    """Open the worker's end, which sends messages to the process that started it.
 
-    What a framework prints must not come between: its standard output becomes an error's.
+    What a framework prints must not come between: its standard output becomes standard error.
     """
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)
 
-        def say(kind: str, content: Any) -> None:
+        def send(kind: str, content: Any) -> None:
             print(json.dumps({kind: content}), file=out, flush=True)
 
-        yield say
+        yield send
 
 
-def words(problem: Exception) -> str:
-    """The exception in one line, without a terminal's colours."""
-    return f"{type(problem).__name__}: {_line(str(problem))}"[:300]
+def one_line(problem: Exception) -> str:
+    """Return the exception in one line, without a terminal's colours."""
+    return f"{type(problem).__name__}: {_joined(str(problem))}"[:300]
 
 
 def _start(
-    framework: Framework, worker: str, arguments: tuple[object, ...], errors: IO[bytes]
+    framework: Installed, worker: str, arguments: tuple[object, ...], errors: IO[bytes]
 ) -> subprocess.Popen[str]:
     # With the path of this process: what was found here is what is imported there.
     program = (
@@ -87,7 +87,7 @@ def _start(
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         **os.environ,
-        **({"KERAS_BACKEND": framework.backend} if framework.backend else {}),
+        **({"KERAS_BACKEND": framework.host} if framework.host else {}),
     }
     return subprocess.Popen(
         [sys.executable, "-c", program],
@@ -102,15 +102,15 @@ def _start(
 
 
 def _message(line: str) -> Message | None:
-    """What the worker said, or None where something else was printed before it began."""
+    """Return the worker's message, or None where something else was printed before it began."""
     with suppress(ValueError):
         found = json.loads(line)
         return found if isinstance(found, dict) else None
     return None
 
 
-def _line(text: str) -> str:
-    """Text of others in one line, without a terminal's colours and commands."""
+def _joined(text: str) -> str:
+    """Return foreign text in one line, without a terminal's colours and commands."""
     return printable(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split()))
 
 
@@ -122,8 +122,8 @@ def _ending(code: int) -> str:
 
 
 def _last_words(errors: IO[bytes]) -> str:
-    """The last line of what the process wrote to its standard error."""
+    """Return the last line that the process wrote to its standard error."""
     errors.seek(0)
-    lines = map(_line, errors.read().decode(errors="replace").splitlines())
+    lines = map(_joined, errors.read().decode(errors="replace").splitlines())
     said = next((line for line in reversed(list(lines)) if line), "")
     return f"its last words: {said[:300]}" if said else "it said nothing"

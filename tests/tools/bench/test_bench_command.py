@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mapdrop.cli import app
 from mapdrop.tools.bench import run
 from mapdrop.tools.bench.report import _bar
-from mapdrop.tools.frameworks import Framework
+from mapdrop.tools.frameworks import Installed
 from mapdrop.tools.subprocesses import EndedError, messages
 
 
@@ -75,7 +75,7 @@ def test_the_shapes_are_listed() -> None:
 
 
 def test_a_framework_that_breaks_takes_nothing_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(framework: Framework, *arguments: Any) -> Iterator[dict[str, Any]]:
+    def broken(framework: Installed, *arguments: Any) -> Iterator[dict[str, Any]]:
         if framework.name == "torch":
             yield {"cases": 2}
             yield {"failed": "element, tcn: RuntimeError: no kernel image"}

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from mapdrop.tools.bench.case import BOTH, FORWARD, PLAIN, Case, Work, Works
-from mapdrop.tools.bench.measure import ROUNDS, measured
+from mapdrop.tools.adapters.adapter import Work
+from mapdrop.tools.bench.case import BOTH, FORWARD, PLAIN, Case
+from mapdrop.tools.bench.comparison import Comparison
+from mapdrop.tools.bench.measure import ROUNDS, measure
 from mapdrop.tools.bench.shapes import find
 
 CASE = Case("element", find("tcn"), BOTH, PLAIN)
@@ -36,8 +38,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def works(clock: Clock, ours: float = 2.0, limit: float = 1.0) -> Works:
-    return Works(
+def works(clock: Clock, ours: float = 2.0, limit: float = 1.0) -> Comparison:
+    return Comparison(
         Work(clock.taking(ours), lambda: 300),
         {"theirs": Work(clock.taking(8.0), lambda: 400), "another": Work(clock.taking(1.0))},
         ("a copy", Work(clock.taking(limit))),
@@ -45,7 +47,7 @@ def works(clock: Clock, ours: float = 2.0, limit: float = 1.0) -> Works:
 
 
 def test_a_row_says_who_is_how_many_times_faster(clock: Clock) -> None:
-    row = measured(CASE, works(clock), 0.2)
+    row = measure(CASE, works(clock), 0.2)
     assert row["ratios"] == pytest.approx({"theirs": 0.25, "another": 2.0, "a copy": 2.0}, rel=0.02)
     assert row["bytes"] == {"mapdrop": 300, "theirs": 400, "another": None}
     assert (row["peers"], row["limit"]) == (["theirs", "another"], "a copy")
@@ -56,7 +58,7 @@ def test_a_row_says_who_is_how_many_times_faster(clock: Clock) -> None:
 
 def test_what_arithmetic_allows_is_computed(clock: Clock) -> None:
     some = works(clock)
-    row = measured(CASE, Works(some.ours, some.peers, ("the arithmetic", "theirs", 5.0)), 0.2)
+    row = measure(CASE, Comparison(some.ours, some.peers, ("the arithmetic", "theirs", 5.0)), 0.2)
     # 8 ms / 5 is 1.6, and ours takes 2.
     assert row["ratios"]["the arithmetic"] == pytest.approx(2 / 1.6, rel=0.02)
     assert "the arithmetic" not in row["milliseconds"]
@@ -72,22 +74,22 @@ def test_what_a_device_does_by_itself_is_waited_for(clock: Clock) -> None:
         while queue:
             queue.pop()()
 
-    some = Works(started(4.0), {"theirs": started(8.0)}, ("a copy", started(2.0)), wait)
-    row = measured(CASE, some, 0.2)
+    some = Comparison(started(4.0), {"theirs": started(8.0)}, ("a copy", started(2.0)), wait)
+    row = measure(CASE, some, 0.2)
     assert row["ratios"] == pytest.approx({"theirs": 0.5, "a copy": 2.0}, rel=0.02)
 
 
 @pytest.mark.parametrize(("seconds", "rounds"), [(0.0, ROUNDS[0]), (0.13, 10), (100.0, ROUNDS[1])])
 def test_rounds_fill_the_time_within_bounds(clock: Clock, seconds: float, rounds: int) -> None:
-    row = measured(CASE, works(clock), seconds)
+    row = measure(CASE, works(clock), seconds)
     assert row["rounds"] == rounds
     assert row["calls"] == 1
 
 
 def test_short_works_are_timed_several_at_once(clock: Clock) -> None:
-    short = Works(
+    short = Comparison(
         Work(clock.taking(0.01)), {"theirs": Work(clock.taking(0.02))}, ("a", "theirs", 2.0)
     )
-    row = measured(Case("element", find("1000-values"), FORWARD, PLAIN), short, 0.05)
+    row = measure(Case("element", find("1000-values"), FORWARD, PLAIN), short, 0.05)
     assert 60 < row["calls"] < 70
     assert row["milliseconds"]["mapdrop"]["median"] == pytest.approx(0.01, rel=0.1)

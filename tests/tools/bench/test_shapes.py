@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ import torch
 from scipy.stats import binom
 
 import mapdrop
+from mapdrop.tools.adapters.torch import Adapter
 from mapdrop.tools.bench.case import FORWARD, LAST, PLAIN, Case
+from mapdrop.tools.bench.cases import cases
 from mapdrop.tools.bench.shapes import SHAPES, Shape, find
-from mapdrop.tools.bench.ways.torch import _ours, cases
 
 CASES = [(shape, operation) for shape in SHAPES for operation in shape.operations]
 
@@ -22,20 +24,21 @@ CASES = [(shape, operation) for shape in SHAPES for operation in shape.operation
 )
 def test_layers_drop_what_the_mask_says(shape: Shape, operation: str) -> None:
     case = Case(operation, replace(shape, batch=min(shape.batch, 2)), FORWARD, PLAIN)
-    size, law = case.size, case.law
-    layer = mapdrop.torch.seeded(torch.nn.Sequential(_ours(case)), 5)
+    size, kind = case.size, case.kind
+    ours: Any = Adapter().ours(kind, size)
+    layer = mapdrop.torch.seeded(torch.nn.Sequential(ours), 5)
     x = torch.ones(size)
     if len(size) == 4:  # The layout makes no difference.
         x = x.contiguous(memory_format=torch.channels_last)
     y = layer(x)
-    mask = mapdrop.mask(law.first, size, law.p, seed=5, stream="0", step=1, **law.options)
+    mask = mapdrop.mask(kind.first, size, kind.p, seed=5, stream="0", step=1, **kind.options)
     np.testing.assert_array_equal(y.detach().numpy(), mask.apply(np.ones(size, np.float32)))
     dropped, count = int((~mask.coins).sum()), mask.coins.size
     if operation != "block":  # Whose coins are not independent.
-        tail = min(binom.cdf(dropped, count, law.p), binom.sf(dropped - 1, count, law.p))
+        tail = min(binom.cdf(dropped, count, kind.p), binom.sf(dropped - 1, count, kind.p))
         assert tail > 1e-6
     else:
-        assert dropped / count == pytest.approx(law.p, rel=0.05)
+        assert dropped / count == pytest.approx(kind.p, rel=0.05)
 
 
 def test_names_are_unique_and_found() -> None:
@@ -47,7 +50,7 @@ def test_names_are_unique_and_found() -> None:
 
 
 def test_every_shape_and_operation_is_timed_and_no_case_twice() -> None:
-    made = list(cases())
+    made = list(cases("torch", Adapter))
     assert len({case.name for case in made}) == len(made)
     assert {(case.shape, case.operation) for case in made} > set(CASES)
     assert {case.layout for case in made} == {PLAIN, LAST}

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from mapdrop.backends.registry import FRAMEWORKS
 from mapdrop.cli import app
-from mapdrop.tools.frameworks import NAMES
 from tests.conftest import missing
 
 SOURCE = Path(__file__).parents[3] / "src"
@@ -87,7 +87,7 @@ def spoil(file: Path, old: str, new: str) -> None:
 
 
 def test_every_framework_has_the_specification_s_bits() -> None:
-    for name in NAMES:
+    for name in FRAMEWORKS:
         if importlib.util.find_spec(name) is None:
             missing(name)
     done = check("--quick", "--json")
@@ -95,7 +95,7 @@ def test_every_framework_has_the_specification_s_bits() -> None:
     outcome = json.loads(done.stdout)
     assert outcome["ok"] is True
     assert outcome["specification"] == 1
-    assert {"mapdrop", "python", "numba", *NAMES} == set(outcome["versions"])
+    assert {"mapdrop", "python", "numba", *FRAMEWORKS} == set(outcome["versions"])
     assert set(outcome["machine"]) == {"system", "processor", "cores"}
     assert outcome["disagreements"] == {}
     assert set(outcome["digests"]) == {"masks", "float32", "float16", "bfloat16"}

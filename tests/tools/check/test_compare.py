@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ import pytest
 
 import mapdrop
 from mapdrop.tools import subprocesses as processes
+from mapdrop.tools.adapters import numpy as by_numpy
+from mapdrop.tools.adapters.adapter import Drop, UnavailableError, at_step
+from mapdrop.tools.adapters.bits import canonical, from_floats, to_floats
 from mapdrop.tools.check import compare as comparing
 from mapdrop.tools.check import process
-from mapdrop.tools.check.bits import canonical, from_floats, to_floats
 from mapdrop.tools.check.cases import Case, large, values, vectors
-from mapdrop.tools.check.compare import compare, difference
+from mapdrop.tools.check.compare import compare, difference, laid_out
 from mapdrop.tools.check.report import show
 from mapdrop.tools.check.rows import DIFFERS, SAME, Row, disagreements
 from mapdrop.tools.check.run import Outcome
-from mapdrop.tools.check.ways import numpy as by_numpy
-from mapdrop.tools.check.ways.way import UnavailableError, Way, at_step, dropping
-from mapdrop.tools.frameworks import Framework
+from mapdrop.tools.frameworks import Installed
 from tests.conftest import framework
 
 Array = Any
@@ -60,9 +60,19 @@ BROKEN: dict[str, tuple[Callable[..., Array], str]] = {
 }
 
 
-def way(drop: Callable[..., Array]) -> Way:
-    plain = next(by_numpy.ways())
-    return replace(plain, step=lambda case: lambda x: drop(x, case.pattern, case.p, **case.options))
+class Dropping(by_numpy.Adapter):
+    """NumPy with another drop."""
+
+    def __init__(self, dropping: Callable[..., Array]) -> None:
+        super().__init__()
+        self.dropping = dropping
+
+    def drop(self, pattern: str, p: float, options: Mapping[str, Any], dtype: str) -> Drop:
+        return lambda x: self.dropping(x, pattern, p, **options)
+
+
+def checked(drop: Callable[..., Array], cases: list[Case], quick: bool = False) -> Row:
+    return compare(Dropping(drop), "plain", cases, cases[0], quick)
 
 
 @pytest.fixture
@@ -72,28 +82,29 @@ def cases(monkeypatch: pytest.MonkeyPatch) -> list[Case]:
 
 
 def test_mapdrop_is_accepted(cases: list[Case]) -> None:
-    row = compare(way(mapdrop.drop), cases, cases[0], quick=False)
+    row = checked(mapdrop.drop, cases)
     assert (row.status, row.vectors, row.differs) == (SAME, (97, 97), {})
     assert row.values[0] == row.values[1] >= 8
-    assert compare(way(mapdrop.drop), cases, cases[0], quick=True).vectors == (7, 7)
+    assert checked(mapdrop.drop, cases, quick=True).vectors == (7, 7)
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_drops_are_rejected(name: str, cases: list[Case]) -> None:
     drop, words = BROKEN[name]
-    row = compare(way(drop), cases, cases[0], quick=False)
+    row = checked(drop, cases)
     assert row.status == DIFFERS
     assert row.wrong
     assert row.vectors[0] < row.vectors[1] or (name == "-0" and row.values[0] < row.values[1])
     assert any(words in fault for fault in row.differs.values())
-    good = compare(way(mapdrop.drop), cases, cases[0], quick=False)
+    good = checked(mapdrop.drop, cases)
     assert row.digests != good.digests or name in ("wider", "flat")
 
 
 def test_what_is_compiled_takes_the_step_when_it_runs(cases: list[Case]) -> None:
     """Else a compiler may work the mask out beforehand: then another than the device's is seen."""
     case, x = cases[0], np.ones(cases[0].x.shape, np.float32)
-    run = at_step([dropping(case)])
+    plain = by_numpy.Adapter()
+    run = at_step([plain.drop(case.pattern, case.p, case.options, case.dtype)])
     for step in (0, 3):
         wanted = mapdrop.drop(x, case.pattern, case.p, **{**case.options, "step": step})
         assert np.array_equal(run([x], step)[0], wanted)
@@ -102,12 +113,16 @@ def test_what_is_compiled_takes_the_step_when_it_runs(cases: list[Case]) -> None
 
 
 def test_layouts_are_what_they_say(cases: list[Case]) -> None:
-    plain = way(mapdrop.drop)
+    plain = by_numpy.Adapter()
     for case in cases:
-        x = plain.given(case) if case.dtype != "bfloat16" or "bfloat16" in plain.dtypes else None
+        x = (
+            laid_out(case, plain)
+            if case.dtype != "bfloat16" or "bfloat16" in plain.dtypes
+            else None
+        )
         if x is None:
             continue
-        assert np.array_equal(plain.bits(x), case.x)
+        assert np.array_equal(plain.to_bits(x), case.x)
         assert x.flags.c_contiguous == (case.memory == "dense") or x.size < 2
     assert {case.memory for case in cases} == {"dense", "turned", "sliced"}
 
@@ -161,7 +176,7 @@ def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(processes, "LIMIT", 3)
     steps: list[str] = []
-    (row,) = process.check(Framework("jax", "jax"), True, steps.append)
+    (row,) = process.check(Installed("jax", "jax"), True, steps.append)
     assert row.wrong
     assert "importing: killed after 3 seconds" in row.reason
     assert steps == ["jax: importing"]
@@ -170,7 +185,7 @@ def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_missing_numba_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(UnavailableError, match=r'pip install "mapdrop\[numba\]"'):
-        by_numpy._with_numba([])
+        by_numpy.Adapter().program("Numba", [])
 
 
 def test_a_missing_compiler_is_no_failure_and_anything_else_is(
@@ -179,14 +194,14 @@ def test_a_missing_compiler_is_no_failure_and_anything_else_is(
     torch = framework("torch")
     from torch._inductor.exc import InvalidCxxCompiler
 
-    from mapdrop.tools.check.ways import torch as by_torch
+    from mapdrop.tools.adapters.torch import Adapter
 
     def run(problem: Exception) -> None:
         def compiled(xs: Sequence[Any]) -> Any:
             raise problem
 
         monkeypatch.setattr(torch, "compile", lambda *_, **__: compiled)
-        by_torch._compiled([])([])
+        Adapter().program("torch.compile", [])([])
 
     with pytest.raises(UnavailableError, match=r"install g\+\+"):
         run(InvalidCxxCompiler())

@@ -7,6 +7,9 @@ from itertools import pairwise
 
 from torch import nn
 
+WIDTHS = (64, 128, 128, 128, 128)
+"""Maps between the convolutions of the chain that bench times."""
+
 
 def chain(
     widths: Sequence[int], p: float, drop: Callable[[float], nn.Module] = nn.Dropout2d

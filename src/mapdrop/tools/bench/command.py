@@ -12,12 +12,11 @@ import typer
 
 from mapdrop.system.printable import stop
 from mapdrop.tools.errors import user_errors
+from mapdrop.tools.frameworks import NAMES, selected
 
 
 def bench(
-    only: Annotated[
-        str, typer.Option(help="Time these alone: numpy,torch,jax,tensorflow,keras.")
-    ] = "",
+    only: Annotated[str, typer.Option(help=f"Time these alone: {NAMES}.")] = "",
     full: Annotated[
         bool, typer.Option("--full", help="Every shape, operation and direction: ten minutes.")
     ] = False,
@@ -49,9 +48,8 @@ def bench(
 
         from mapdrop.tools.bench.report import list_shapes, show
         from mapdrop.tools.bench.run import perform
-        from mapdrop.tools.frameworks import chosen
 
-        names = chosen(only)
+        names = selected(only)
         if seconds is not None and not math.isfinite(seconds):
             raise ValueError(f"--seconds {seconds} is not a time: a number from 0.01 on")
         if out is not None:
@@ -69,7 +67,7 @@ def bench(
             except OSError as problem:  # What was measured is shown all the same.
                 lost.append(problem)
 
-    # A case of any name may be asked for, not only those of the short form.
+    # Any case may be named, also one that only --full times.
     outcome = perform(names, not full and not word, word, seconds, keep)
     if not outcome.rows and not outcome.failed:
         stop(f"no case here has {word!r} in its name: see --shapes", 2)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import platform
 from datetime import date
 
 import mapdrop
+from mapdrop.backends.registry import FRAMEWORKS
 from mapdrop.system.environment import Machine, commit
 
 
@@ -22,3 +25,9 @@ def environment(versions: dict[str, str]) -> dict[str, object]:
         "mapdrop": mapdrop.__version__,
         **versions,
     }
+
+
+def layer_versions(name: str) -> dict[str, str]:
+    """Return the versions of the other packages here with layers for a framework's arrays."""
+    here = filter(importlib.util.find_spec, FRAMEWORKS[name].layers)
+    return {package: importlib.metadata.version(package) for package in here}

@@ -1,4 +1,4 @@
-"""Rows as tables with bars, in 80 columns."""
+"""Show rows as tables with bars, in 80 columns."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mapdrop.backends.registry import FRAMEWORKS
 from mapdrop.tools.bench.case import BOTH, FORWARD, OURS, STEP
 from mapdrop.tools.bench.measure import Row
 from mapdrop.tools.bench.run import Outcome
@@ -17,25 +18,26 @@ from mapdrop.tools.bench.shapes import SHAPES
 _WIDTH = 10  # Of a bar, whose middle is as long as the other takes.
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _PASSES = {FORWARD: "fwd", BOTH: "fwd+bwd", STEP: "step"}
-_PACKAGES = ("numpy", "torch", "jax", "flax", "equinox", "tensorflow", "keras")
+PACKAGES = tuple(p for name, framework in FRAMEWORKS.items() for p in (name, *framework.layers))
+"""Those that are named below a table, where they took part."""
 
 
 def show(outcome: Outcome, console: Console) -> None:
-    """Everything, a table for each framework and array."""
+    """Print everything, a table for each framework and array."""
     for heading, rows in groupby(outcome.rows, _heading):
         console.print(heading, style="bold", markup=False, highlight=False)
         console.print(_table(list(rows)))
         console.print()
     for sentence in _sentences(outcome.rows):
         console.print(sentence, highlight=False)
-    for absent in outcome.absent:
-        console.print(f"{absent.name}: {absent.reason}", style="dim", markup=False)
+    for missing in outcome.missing:
+        console.print(f"{missing.title}: {missing.reason}", style="dim", markup=False)
     for failed in outcome.failed:
         console.print(failed, style="red", markup=False)
 
 
 def list_shapes(console: Console) -> None:
-    """The registry, a line a shape."""
+    """Print the shapes, one a line."""
     table = Table("shape", "batch, maps, places", "drops", "network", box=None)
     for shape in SHAPES:
         size = " x ".join(map(str, shape.first))
@@ -75,21 +77,21 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def theirs(row: Row, other: str) -> float:
-    """Milliseconds of a peer, or of the limit, which need not have been timed."""
+    """Return the milliseconds of a peer, or of the limit, which need not have been timed."""
     if other in row["milliseconds"]:
         return float(row["milliseconds"][other]["median"])
     return float(row["milliseconds"][OURS]["median"] / row["ratios"][other])
 
 
 def time_text(milliseconds: float) -> str:
-    """In three digits or so."""
+    """Return a time in three digits or so."""
     if milliseconds < 1:
         return f"{milliseconds * 1e3:.0f} µs"
     return f"{milliseconds:.1f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
 
 
 def _bar(ratio: float, peer: bool) -> Text:
-    """The ratio, and a bar of that length with a mark where both take equally long."""
+    """Return the ratio, and a bar of that length with a mark where both take equally long."""
     full, rest = divmod(min(round(ratio * _WIDTH * 4), _WIDTH * 8), 8)
     cells = ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(_WIDTH)
     if full < _WIDTH // 2:
@@ -99,7 +101,7 @@ def _bar(ratio: float, peer: bool) -> Text:
 
 
 def _memory(row: Row, other: str) -> str:
-    """Our peak through theirs."""
+    """Return our peak through theirs."""
     ours, others = row["bytes"][OURS], row["bytes"].get(other)
     return f"{ours / others:.2f}" if ours is not None and others else ""
 
@@ -113,7 +115,7 @@ def _sentences(rows: Sequence[Row]) -> Iterator[str]:
             "compact: a training step that leaves out what is dropped. The arithmetic is what its"
             " multiplications alone allow."
         )
-    versions = {name: row[name] for row in rows for name in _PACKAGES if name in row}
+    versions = {name: row[name] for row in rows for name in PACKAGES if name in row}
     named = [f"mapdrop {rows[0]['mapdrop']}", *(f"{name} {v}" for name, v in versions.items())]
     yield ", ".join(named)
     yield f"{rows[0]['processor']}, {rows[0]['cores']} cores, {rows[0]['date']}"

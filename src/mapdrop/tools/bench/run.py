@@ -1,4 +1,4 @@
-"""All frameworks, one after the other, with progress on standard error."""
+"""Time frameworks one after the other, with progress on standard error."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mapdrop.tools.bench.measure import Row
-from mapdrop.tools.frameworks import Absent, Framework, found
+from mapdrop.tools.frameworks import Installed, Missing, find
 from mapdrop.tools.subprocesses import EndedError, messages
 
 QUICK_SECONDS, SECONDS = 1.5, 3.0
-"""For a case, in the short form and in full."""
+"""For a case, without --full and with it."""
 
 
 @dataclass
 class Outcome:
-    """What was measured, what could not be, and what is not here."""
+    """The rows, the cases that failed, and the frameworks that are not installed."""
 
     rows: list[Row] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
-    absent: list[Absent] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
 
 
 def perform(
@@ -33,46 +33,46 @@ def perform(
     seconds: float | None = None,
     keep: Callable[[Row], None] = lambda _: None,
 ) -> Outcome:
-    """Time the frameworks of these names; `keep` is given each row as it is made."""
+    """Time the frameworks of these names, and call `keep` with each row as it is made."""
     seconds = (QUICK_SECONDS if quick else SECONDS) if seconds is None else seconds
     outcome = Outcome()
     with _progress() as (doing, more):
-        for framework in found(names):
-            if isinstance(framework, Absent):
-                outcome.absent.append(framework)
+        for framework in find(names):
+            if isinstance(framework, Missing):
+                outcome.missing.append(framework)
                 continue
             try:
                 for row in _rows(framework, (quick, word, seconds), doing, more, outcome.failed):
                     outcome.rows.append(row)
                     keep(row)
             except EndedError as problem:
-                outcome.failed.append(f"{framework.name}: {problem}")
+                outcome.failed.append(f"{framework.title}: {problem}")
     return outcome
 
 
 def _rows(
-    framework: Framework,
-    asked: tuple[bool, str, float],
+    framework: Installed,
+    options: tuple[bool, str, float],
     doing: Callable[[str, int], None],
     more: Callable[[int], None],
     failed: list[str],
 ) -> Iterator[Row]:
-    for message in messages(framework, "mapdrop.tools.bench.worker", framework.module, *asked):
+    for message in messages(framework, "mapdrop.tools.bench.worker", framework.name, *options):
         if "row" in message:
-            doing(framework.name, 1)
-            yield {"framework": framework.name, **message["row"]}
+            doing(framework.title, 1)
+            yield {"framework": framework.title, **message["row"]}
         elif "failed" in message:
-            doing(framework.name, 1)
-            failed.append(f"{framework.name}: {message['failed']}")
+            doing(framework.title, 1)
+            failed.append(f"{framework.title}: {message['failed']}")
         elif "cases" in message:
             more(message["cases"])
         else:
-            doing(f"{framework.name}: {message['doing']}", 0)
+            doing(f"{framework.title}: {message['doing']}", 0)
 
 
 @contextmanager
 def _progress() -> Iterator[tuple[Callable[[str, int], None], Callable[[int], None]]]:
-    """What is being done and how many cases are; each framework's number becomes known late."""
+    """Show what is being done, and how many cases there are: known when a framework is imported."""
     console = Console(stderr=True, highlight=False)
     columns = (
         BarColumn(20),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-EVERYWHERE = ("element", "spatial", "block", "path")
+from mapdrop.tools.drop_kinds import BLOCK_SIZE, DROP_KINDS
+
+EVERYWHERE = tuple(name for name, kind in DROP_KINDS.items() if kind.layer)
 
 
 @dataclass(frozen=True)
@@ -12,11 +14,11 @@ class Shape:
     """Where a network drops.
 
     Attributes:
-        name: what tables call it.
+        name: its name in tables.
         source: the network, and where in it.
         batch, maps: how many samples, and maps (channels) of each.
         places: height and width, or the length.
-        operations: what is dropped there, by the names of `mapdrop.tools.bench.operations`.
+        operations: the kinds of dropout there, by their names in DROP_KINDS.
     """
 
     name: str
@@ -40,7 +42,7 @@ class Shape:
 def _resnet(stage: int, maps: int, side: int) -> Shape:
     source = f"He et al. 2016, ResNet-50: the end of stage {stage}, images of 224x224"
     # DropBlock's authors drop in the last two stages; a block of 7 is all of the last.
-    operations = tuple(o for o in EVERYWHERE if o != "block" or side > 7)
+    operations = tuple(o for o in EVERYWHERE if o != "block" or side > BLOCK_SIZE)
     return Shape(f"resnet50-{stage}", source, 32, maps, (side, side), operations)
 
 
@@ -91,10 +93,10 @@ SHAPES = (
 
 
 def find(name: str) -> Shape:
-    """The shape of that name.
+    """Return the shape of that name.
 
     Raises:
-        KeyError: when there is none; the names there are stand in the message.
+        KeyError: when there is none; the message lists the names.
     """
     for shape in SHAPES:
         if shape.name == name:

@@ -1,4 +1,4 @@
-"""What every framework is asked to drop, and the bits that must come back.
+"""What every framework must drop, and the bits that must come back.
 
 Masks come from the specification's vectors (`vectors.json`); values are worked out in NumPy
 from `mapdrop.spec.reference`, the specification itself.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mapdrop.mask import Mask
 from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import bind
-from mapdrop.tools.check.bits import DTYPES, Bits, from_floats, to_floats
+from mapdrop.tools.adapters.bits import DTYPES, Bits, from_floats, to_floats
 
 MASKS = "masks"
 _OPTIONS = ("exact", "balance", "block", "region", "scale")
@@ -34,14 +34,14 @@ class Case:
     """One drop.
 
     Attributes:
-        name: what it is called where it fails.
-        part: what it belongs to: MASKS, or the dtype whose values it checks.
+        name: it stands where the case fails.
+        part: MASKS, or the dtype whose values it checks.
         pattern, p, options: the arguments of `mapdrop.drop`.
         x, expected: the bits of the input and of the result.
         dtype: the input's.
         memory: "dense", "turned" (x is channels first, its memory channels last) or "sliced"
             (x is every other column of an array).
-        common: every framework is given it, compiled or not: it counts for the digests.
+        common: whether every framework has it, compiled or not, so that it counts for the digests.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Case:
 
 
 def vectors() -> Iterator[Case]:
-    """The masks of vectors.json, through arrays of ones."""
+    """Yield the masks of vectors.json, through arrays of ones."""
     text = importlib.resources.files("mapdrop").joinpath("vectors.json").read_text("utf-8")
     seen: set[str] = set()
     for row in json.loads(text)["masks"]:
@@ -90,7 +90,7 @@ def vectors() -> Iterator[Case]:
 
 
 def values() -> Iterator[Case]:
-    """Values of both signs, infinities and NaN among them, in every dtype and layout."""
+    """Yield values of both signs, with infinities and NaN, in every dtype and layout."""
     numbers = _numbers((4, 6, 5, 16))
     numbers.reshape(-1)[::37] = np.resize(_WILD, numbers.reshape(-1)[::37].shape)
     for dtype in DTYPES:
@@ -102,16 +102,16 @@ def values() -> Iterator[Case]:
             ("channels first, in memory last", "b c h w -> b c", first, "turned", False),
             ("every other column", "b h w c -> b c", last, "sliced", False),
         ):
-            yield _worked_out(f"{dtype}, {name}", dtype, pattern, x, memory, common)
+            yield _expected(f"{dtype}, {name}", dtype, pattern, x, memory, common)
 
 
 def large() -> Case:
-    """A million values, a coin for each: what is timed, and enough for several threads."""
+    """Return a million values, a coin for each: to be timed, and enough for several threads."""
     x = from_floats(_numbers((16, 32, 32, 64)), "float32")
-    return _worked_out("float32, a million coins", "float32", "b h w c -> b h w c", x)
+    return _expected("float32, a million coins", "float32", "b h w c -> b h w c", x)
 
 
-def _worked_out(
+def _expected(
     name: str, dtype: str, pattern: str, x: Bits, memory: str = "dense", common: bool = True
 ) -> Case:
     binding = bind(pattern, x.shape, {})
@@ -132,6 +132,6 @@ def _worked_out(
 
 
 def _numbers(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """From -4 to 4, the same on every machine: digests may be compared between machines."""
+    """Return values from -4 to 4, the same on every machine, so that digests can be compared."""
     words = spec.all_words(math.prod(shape), key=1, step=0).astype(np.float64)
     return (words / 2**29 - 4).astype(np.float32).reshape(shape)

@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from mapdrop.tools.errors import user_errors
+from mapdrop.tools.frameworks import NAMES, selected
 
 
 def check(
-    only: Annotated[
-        str, typer.Option(help="Check these alone: numpy,torch,jax,tensorflow,keras.")
-    ] = "",
+    only: Annotated[str, typer.Option(help=f"Check these alone: {NAMES}.")] = "",
     quick: Annotated[
         bool, typer.Option("--quick", help="One mask of each kind, instead of every vector.")
     ] = False,
@@ -20,9 +19,9 @@ def check(
 ) -> None:
     """Compare every framework and device found here, bit for bit, eager and compiled.
 
-    Drops what the specification's vectors ask for, and float32, float16 and
+    Drops the masks of the specification's vectors, and float32, float16 and
     bfloat16 values in several layouts: each result must have the very bits of
-    the specification. What compiles is asked for one mask of each kind.
+    the specification. Compiled modes drop one mask of each kind.
 
     Exit code 1 where anything differs or breaks; a framework that is not
     installed is no failure. With everything installed it takes minutes.
@@ -31,9 +30,8 @@ def check(
         # Here, because not everybody has rich.
         from mapdrop.tools.check.report import document, show
         from mapdrop.tools.check.run import perform
-        from mapdrop.tools.frameworks import chosen
 
-        names = chosen(only)
+        names = selected(only)
     outcome = perform(names, quick)
     if as_json:
         typer.echo(document(outcome))

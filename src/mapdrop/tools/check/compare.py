@@ -1,4 +1,4 @@
-"""One way against the specification: what it was asked for, what came, and how long it took."""
+"""Compare what a framework drops with the specification, and time it."""
 
 from __future__ import annotations
 
@@ -9,43 +9,71 @@ from typing import Any
 import numpy as np
 
 from mapdrop.system.timing import interleaved
-from mapdrop.tools.check.bits import Bits, canonical, to_floats
+from mapdrop.tools.adapters.adapter import Adapter, Array, Drop
+from mapdrop.tools.adapters.bits import Bits, canonical, to_floats
 from mapdrop.tools.check.cases import MASKS, Case
 from mapdrop.tools.check.rows import DIFFERS, SAME, Row
-from mapdrop.tools.check.ways.way import Way
 
 ROUNDS, ENOUGH = 15, 0.5  # Of timing; after so many seconds it ends with fewer.
 
 
-def compare(way: Way, cases: Sequence[Case], timed: Case, quick: bool) -> Row:
-    """The way's row, but for its framework; `timed` is one of the cases."""
-    asked = [case for case in cases if way.takes(case, quick)]
-    run = way.together([way.step(case) for case in asked])
-    results = [way.bits(y) for y in run([way.given(case) for case in asked])]
+def compare(adapter: Adapter, mode: str, cases: Sequence[Case], timed: Case, quick: bool) -> Row:
+    """Return the row of a framework in one of its modes, but for its name.
+
+    `timed` is one of the cases.
+    """
+    chosen = [case for case in cases if applies(case, adapter, mode, quick)]
+    run = adapter.program(mode, [_drop(adapter, case) for case in chosen])
+    results = [adapter.to_bits(y) for y in run([laid_out(case, adapter) for case in chosen])]
     faults = {
         case.name: fault
-        for case, came in zip(asked, results, strict=True)
-        if (fault := difference(case, came))
+        for case, result in zip(chosen, results, strict=True)
+        if (fault := difference(case, result))
     }
-    ms, own_ms = times(way, timed)
+    ms, own_ms = times(adapter, mode, timed)
     return Row(
         framework="",
-        device=way.device,
-        device_name=way.device_name,
-        mode=way.mode,
+        device=adapter.device,
+        device_name=adapter.device_name,
+        mode=mode,
         status=DIFFERS if faults else SAME,
-        vectors=_count([case for case in asked if case.part == MASKS], faults),
-        values=_count([case for case in asked if case.part != MASKS], faults),
+        vectors=_count([case for case in chosen if case.part == MASKS], faults),
+        values=_count([case for case in chosen if case.part != MASKS], faults),
         differs=faults,
-        digests=digests(asked, results),
+        digests=digests(chosen, results),
         ms=ms,
         own_ms=own_ms,
-        own=way.own_name,
+        own=adapter.dropout_name,
     )
 
 
+def applies(case: Case, adapter: Adapter, mode: str, quick: bool) -> bool:
+    """Return whether the framework can do the case, and is to do it in this mode."""
+    if case.dtype not in adapter.dtypes or (mode in adapter.compiled and not case.common):
+        return False
+    if case.memory != "dense":
+        return adapter.strided
+    if adapter.layers and case.options.keys() & {"stream", "step"}:
+        return False
+    return case.common or not quick
+
+
+def laid_out(case: Case, adapter: Adapter) -> Array:
+    """Return the case's input as an array that lies in memory as the case has it."""
+    if case.memory == "dense":
+        return adapter.to_array(case.x, case.dtype)
+    if case.memory == "sliced":
+        return adapter.to_array(np.repeat(case.x, 2, axis=2), case.dtype)[:, :, ::2]
+    last = np.ascontiguousarray(case.x.transpose(0, 2, 3, 1))
+    return adapter.permute(adapter.to_array(last, case.dtype), (0, 3, 1, 2))
+
+
+def _drop(adapter: Adapter, case: Case) -> Drop:
+    return adapter.drop(case.pattern, case.p, case.options, case.dtype)
+
+
 def difference(case: Case, came: Bits) -> str:
-    """How the result is not what was expected, in words; empty where it is, bit for bit."""
+    """Describe how the result differs from the expected one; empty where no bit does."""
     if came.shape != case.expected.shape:
         return f"the shape is {came.shape}, not {case.expected.shape}"
     if came.dtype != case.expected.dtype:
@@ -60,7 +88,7 @@ def difference(case: Case, came: Bits) -> str:
 
 
 def digests(cases: Sequence[Case], results: Sequence[Bits]) -> dict[str, str]:
-    """Of the results that every way has, for each part; to be compared between ways."""
+    """Return a digest for each part of the results that every framework has."""
     hashes: dict[str, Any] = {}
     for case, came in zip(cases, results, strict=True):
         if case.common:
@@ -69,19 +97,20 @@ def digests(cases: Sequence[Case], results: Sequence[Bits]) -> dict[str, str]:
     return {part: made.hexdigest()[:16] for part, made in hashes.items()}
 
 
-def times(way: Way, timed: Case) -> tuple[float, float | None]:
-    """Median milliseconds of a drop and of the framework's own dropout, in turns."""
-    x = way.given(timed)
-    steps = {"drop": way.step(timed), **({} if way.own is None else {"own": way.own})}
-    calls = {name: _call(way, way.together([step]), x) for name, step in steps.items()}
+def times(adapter: Adapter, mode: str, timed: Case) -> tuple[float, float | None]:
+    """Return the median milliseconds of a drop and of the framework's own dropout."""
+    x, own = laid_out(timed, adapter), adapter.own_dropout()
+    drops = {"ours": _drop(adapter, timed), **({} if own is None else {"own": own})}
+    calls = {name: _call(adapter, mode, drop, x) for name, drop in drops.items()}
     # The first call compiles.
     found = interleaved(calls, ROUNDS, warmup=1, limit=ENOUGH * len(calls))
-    ms = {name: 1000 * times.median for name, times in found.items()}
-    return ms["drop"], ms.get("own")
+    ms = {name: 1000 * taken.median for name, taken in found.items()}
+    return ms["ours"], ms.get("own")
 
 
-def _call(way: Way, run: Callable[[Sequence[Any]], Sequence[Any]], x: Any) -> Callable[[], Any]:
-    return lambda: way.ready(run([x])[0])
+def _call(adapter: Adapter, mode: str, drop: Drop, x: Array) -> Callable[[], Array]:
+    run = adapter.program(mode, [drop])
+    return lambda: adapter.wait(run([x])[0])
 
 
 def _count(cases: Sequence[Case], faults: dict[str, str]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""One framework checked, in a process of its own."""
+"""Check one framework in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mapdrop.tools.check.rows import FAILED, Row
-from mapdrop.tools.frameworks import Framework
+from mapdrop.tools.frameworks import Installed
 from mapdrop.tools.subprocesses import EndedError, messages
 
 
-def check(framework: Framework, quick: bool, doing: Callable[[str], None]) -> Iterator[Row]:
-    """The framework's rows, as they come; `doing` is told what is being worked on."""
+def check(framework: Installed, quick: bool, doing: Callable[[str], None]) -> Iterator[Row]:
+    """Yield the framework's rows as they come; `doing` is called with what is being worked on."""
     now = ""
-    arguments = framework.name, framework.module, quick
+    arguments = framework.title, framework.name, quick
     try:
         for message in messages(framework, "mapdrop.tools.check.worker", *arguments):
             if "doing" in message:
                 now = message["doing"]
-                doing(f"{framework.name}: {now}")
+                doing(f"{framework.title}: {now}")
             else:
                 yield _row(message["row"])
                 now = "ending"
     except EndedError as problem:
-        yield Row(framework.name, status=FAILED, reason=f"{now}: {problem}")
+        yield Row(framework.title, status=FAILED, reason=f"{now}: {problem}")
 
 
 def _row(content: dict[str, Any]) -> Row:

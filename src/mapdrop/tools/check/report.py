@@ -1,4 +1,4 @@
-"""The outcome, as a table of at most 80 columns and as JSON."""
+"""Show the outcome as a table of at most 80 columns, or as JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST = 5  # Differences of a row; JSON has all.
 
 
 def document(outcome: Outcome) -> str:
-    """Everything as JSON."""
+    """Return everything as JSON."""
     return json.dumps(
         {
             "ok": outcome.ok,
@@ -51,7 +51,7 @@ def document(outcome: Outcome) -> str:
 
 
 def show(outcome: Outcome) -> None:
-    """Everything on standard output."""
+    """Print everything on standard output."""
     console = Console(highlight=False, soft_wrap=True)
     for line in _head(outcome):
         console.print(line, style="dim", markup=False)

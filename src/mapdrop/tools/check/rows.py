@@ -1,11 +1,11 @@
-"""What came of one way: a line of the table, and an object of the JSON."""
+"""The result of one framework, device and mode: a line of the table, and an object of the JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# SAME and DIFFERS were compared; FAILED broke; the others are not to be had here.
+# SAME and DIFFERS were compared; FAILED broke; the others are not available here.
 SAME, DIFFERS, FAILED, UNAVAILABLE, MISSING = "same", "differs", "failed", "unavailable", "missing"
 
 
@@ -15,15 +15,15 @@ class Row:
 
     Attributes:
         framework: its name here, with Keras' backend.
-        device, device_name, mode: as in `Way`; empty where the framework was not reached.
+        device, device_name, mode: as in `Adapter`; empty where the framework could not be imported.
         status: one of the constants of this module.
         vectors, values: how many were the same bits, and how many were compared: of vectors.json,
             and of arrays of values.
         differs: for each that was not the same, its name and how it differs.
-        digests: of the results that all ways have in common, by dtype and of the masks.
+        digests: of the results that all have in common, by dtype and of the masks.
         ms, own_ms: the median time of a drop, and of the framework's own dropout.
-        own: what that is called.
-        reason: why it failed, or is not to be had, and what to do about it.
+        own: the name of that.
+        reason: why it failed or is not available, and what to do about it.
         versions: of what took part.
     """
 
@@ -44,7 +44,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What it is called in a sentence."""
+        """The name in a sentence."""
         return " ".join(filter(None, (self.framework, self.device, self.mode)))
 
     @property
@@ -54,7 +54,7 @@ class Row:
 
 
 def disagreements(rows: Iterable[Row]) -> dict[str, dict[str, list[str]]]:
-    """What does not have one digest everywhere: for each such part, digest -> who has it."""
+    """Return the parts without one digest everywhere: for each, digest -> who has it."""
     parts: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         for part, digest in row.digests.items():
@@ -63,7 +63,7 @@ def disagreements(rows: Iterable[Row]) -> dict[str, dict[str, list[str]]]:
 
 
 def common_digests(rows: Iterable[Row]) -> dict[str, str]:
-    """The digest of each part on which all agree."""
+    """Return the digest of each part on which all agree."""
     rows = list(rows)
     split = disagreements(rows)
     found = {part: digest for row in rows for part, digest in row.digests.items()}

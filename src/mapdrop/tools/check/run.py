@@ -1,4 +1,4 @@
-"""All frameworks, one after the other, with progress on standard error."""
+"""Check frameworks one after the other, with progress on standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mapdrop.spec.reference import VERSION
 from mapdrop.system.environment import Machine
 from mapdrop.tools.check import process
 from mapdrop.tools.check.rows import MISSING, Row, disagreements
-from mapdrop.tools.frameworks import Framework, found
+from mapdrop.tools.frameworks import Installed, find
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether whatever is here has the specification's bits."""
+        """Whether everything that is here has the specification's bits."""
         return not any(row.wrong for row in self.rows) and not disagreements(self.rows)
 
     @property
@@ -42,7 +42,7 @@ class Outcome:
 
     @property
     def specification(self) -> int:
-        """The version of the specification that all was compared with."""
+        """The version of the mask specification."""
         return VERSION
 
 
@@ -50,17 +50,17 @@ def perform(names: Sequence[str], quick: bool) -> Outcome:
     """Check the frameworks of these names."""
     rows: list[Row] = []
     with _progress() as doing:
-        for framework in found(names):
-            if isinstance(framework, Framework):
+        for framework in find(names):
+            if isinstance(framework, Installed):
                 rows += process.check(framework, quick, doing)
             else:
-                rows.append(Row(framework.name, status=MISSING, reason=framework.reason))
+                rows.append(Row(framework.title, status=MISSING, reason=framework.reason))
     return Outcome(tuple(rows))
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """On a terminal one line that changes; elsewhere, in a log, a line for each step."""
+    """Show one line that changes on a terminal, and a line for each step in a log."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda text: console.print(f"checking {text}", markup=False)

@@ -1,49 +1,46 @@
-"""The process that one framework is checked in: it writes a row for each way, as a line of JSON."""
+"""The process that one framework is checked in: it sends a row for each device and mode."""
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Iterable
 from dataclasses import asdict, replace
-from typing import Any
 
+from mapdrop.tools.adapters import adapter_class
+from mapdrop.tools.adapters.adapter import Adapter, UnavailableError
 from mapdrop.tools.check.cases import large, values, vectors
 from mapdrop.tools.check.compare import compare
 from mapdrop.tools.check.rows import FAILED, UNAVAILABLE, Row
-from mapdrop.tools.check.ways.way import UnavailableError, Way
-from mapdrop.tools.subprocesses import Say, saying, words
+from mapdrop.tools.subprocesses import Send, one_line, sender
 
 
-def main(framework: str, module: str, quick: bool) -> None:
-    """Check the framework by a module of `mapdrop.tools.check.ways`."""
-    with saying() as say:
-        say("doing", "importing")
+def main(title: str, name: str, quick: bool) -> None:
+    """Check the framework by its adapter."""
+    with sender() as send:
+        send("doing", "importing")
         try:
-            here = importlib.import_module(f"mapdrop.tools.check.ways.{module}")
-            check(framework, here.ways(), here.versions(), quick, say)
+            adapters = adapter_class(name)
+            check(title, adapters.found(), adapters.versions(), quick, send)
         except Exception as problem:  # Foreign code fails in every way there is.
-            say("row", asdict(Row(framework, status=FAILED, reason=words(problem))))
+            send("row", asdict(Row(title, status=FAILED, reason=one_line(problem))))
 
 
 def check(
-    framework: str,
-    ways: Any,
-    versions: dict[str, str],
-    quick: bool,
-    say: Say,
+    title: str, adapters: Iterable[Adapter], versions: dict[str, str], quick: bool, send: Send
 ) -> None:
-    """Say a row for each way, whatever becomes of it."""
+    """Send a row for each device and mode, whatever becomes of it."""
     timed = large()
     cases = [*vectors(), *values(), timed]
-    for way in ways:
-        say("doing", f"{way.device} {way.mode}")
-        try:
-            row = compare(way, cases, timed, quick)
-        except UnavailableError as problem:
-            row = _without(way, UNAVAILABLE, str(problem))
-        except Exception as problem:
-            row = _without(way, FAILED, words(problem))
-        say("row", asdict(replace(row, framework=framework, versions=versions)))
+    for adapter in adapters:
+        for mode in adapter.modes:
+            send("doing", f"{adapter.device} {mode}")
+            try:
+                row = compare(adapter, mode, cases, timed, quick)
+            except UnavailableError as problem:
+                row = _without(adapter, mode, UNAVAILABLE, str(problem))
+            except Exception as problem:
+                row = _without(adapter, mode, FAILED, one_line(problem))
+            send("row", asdict(replace(row, framework=title, versions=versions)))
 
 
-def _without(way: Way, status: str, reason: str) -> Row:
-    return Row("", way.device, way.device_name, way.mode, status, reason=reason)
+def _without(adapter: Adapter, mode: str, status: str, reason: str) -> Row:
+    return Row("", adapter.device, adapter.device_name, mode, status, reason=reason)

@@ -1,16 +1,19 @@
-"""What each framework's works make, at small shapes; `python -m` for Keras, a backend at a time."""
+"""What is compared of each framework, in small; `python -m` for Keras, a backend at a time."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mapdrop.tools.bench.case import IN_PLACE, STEP, Case, Work, Works
-from mapdrop.tools.bench.measure import measured
+from mapdrop.tools.adapters import adapter_class
+from mapdrop.tools.adapters.adapter import Work
+from mapdrop.tools.bench.case import IN_PLACE, STEP, Case
+from mapdrop.tools.bench.cases import cases
+from mapdrop.tools.bench.comparison import Comparison, comparison
+from mapdrop.tools.bench.measure import measure
 from mapdrop.tools.bench.shapes import Shape
 
 SMALL = {
@@ -22,27 +25,27 @@ SMALL = {
 BLOCK = {"mapdrop": 0.1, "torchvision's": 0.093, "timm's": 0.209}
 
 
-def small(module: str) -> Iterator[tuple[Case, Works]]:
+def small(name: str) -> Iterator[tuple[Case, Comparison]]:
     """Each kind of case once, small."""
-    way = importlib.import_module(f"mapdrop.tools.bench.ways.{module}")
+    adapters = adapter_class(name)
     seen = set()
-    for case in way.cases():
+    for case in cases(name, adapters):
         if case.direction == STEP:
             continue
         little = replace(case, shape=SMALL[len(case.shape.places)])
         if little.name not in seen:
             seen.add(little.name)
-            yield little, way.works(little)
+            yield little, comparison(adapters, little)
 
 
-def check(module: str) -> int:
+def check(framework: str) -> int:
     """Every work drops at its case's rate, whoever's it is, and its row has all fields."""
     count = 0
-    for case, works in small(module):
+    for case, works in small(framework):
         for name, work in {"mapdrop": works.ours, **works.peers}.items():
             check_rate(case, name, work)
             count += 1
-        row = measured(case, works, 0.001)
+        row = measure(case, works, 0.001)
         assert set(row["ratios"]) == {*works.peers, works.limit[0]}
         assert all(value > 0 for value in row["ratios"].values())
         held = row["bytes"].values()
@@ -56,7 +59,7 @@ def check_rate(case: Case, name: str, work: Work) -> None:
     made = [results(work.run()) for _ in range(runs)]
     for values in zip(*made, strict=True):
         shares = [float((value == 0).mean()) for value in values]
-        rate = BLOCK[name] if case.operation == "block" else case.law.p
+        rate = BLOCK[name] if case.operation == "block" else case.kind.p
         # Of 30 runs: the coins of the fewest (a sample each) have a deviation of 0.0115.
         near = 0.06 if runs > 1 else 0.2
         assert abs(np.mean(shares) - rate) < near, (case.name, name, np.mean(shares))

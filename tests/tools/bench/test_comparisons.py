@@ -1,4 +1,4 @@
-"""What is compared does the same work: each way drops at its rate, afresh at each call."""
+"""What is compared does the same work: everything drops at its rate, afresh at each call."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mapdrop.tools.bench import peers
+from mapdrop.tools.adapters import torch_peers as peers
+from mapdrop.tools.adapters.adapter import Work
+from mapdrop.tools.bench.cases import cases
 from tests.conftest import framework
-from tests.tools.bench.ways import SMALL, check, check_rate, small
+from tests.tools.bench.comparisons import SMALL, check, check_rate, small
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,7 +30,7 @@ def test_keras_works_drop_at_their_rates(name: str) -> None:
     framework(name)
     framework("keras")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tools.bench.ways", "keras"],
+        [sys.executable, "-m", "tests.tools.bench.comparisons", "keras"],
         env={**os.environ, "KERAS_BACKEND": name, "TF_CPP_MIN_LOG_LEVEL": "3"},
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -42,9 +44,9 @@ def test_tensorflow_works_drop_at_their_rates() -> None:
 
 
 def test_a_peer_of_another_rate_or_that_drops_nothing_is_found() -> None:
-    case, works = next(pair for pair in small("torch") if pair[0].operation == "spatial")
-    wrong = type(works.ours)(lambda: torch.nn.functional.dropout2d(torch.ones(case.size), 0.3))
-    for work in (wrong, type(works.ours)(lambda: torch.ones(case.size))):
+    case, _ = next(pair for pair in small("torch") if pair[0].operation == "spatial")
+    wrong = Work(lambda: torch.nn.functional.dropout2d(torch.ones(case.size), 0.3))
+    for work in (wrong, Work(lambda: torch.ones(case.size))):
         with pytest.raises(AssertionError):
             check_rate(case, "F.dropout2d", work)
 
@@ -71,11 +73,11 @@ def test_others_paths_drop_whole_samples(drop: object) -> None:
 
 
 def test_where_there_is_a_gpu_the_same_is_timed_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mapdrop.tools.bench.ways import torch as way
+    from mapdrop.tools.adapters.torch import Adapter
 
-    here = [case for case in way.cases() if case.operation != "compact"]
+    here = [case for case in cases("torch", Adapter) if case.operation != "compact"]
     assert {case.device for case in here} == {"cpu"}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    there = [case for case in way.cases() if case.device == "cuda"]
+    there = [case for case in cases("torch", Adapter) if case.device == "cuda"]
     assert [case.name.replace(", cuda", "") for case in there] == [case.name for case in here]
     assert any(case.quick for case in there)

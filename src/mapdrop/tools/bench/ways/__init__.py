@@ -1,1 +1,0 @@
-"""How each framework's users drop, with ours and with others'."""

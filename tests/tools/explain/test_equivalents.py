@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 import mapdrop
-from mapdrop.tools.explain.asked import Asked
 from mapdrop.tools.explain.equivalents import Equivalent, equivalents
+from mapdrop.tools.explain.request import Request
 from mapdrop.tools.explain.structure import structure
 
 SHAPES = {2: (3, 4), 3: (3, 2, 4), 4: (3, 2, 4, 2), 5: (2, 3, 2, 2, 3)}
@@ -41,8 +41,8 @@ def pattern_of(rank: int, own: tuple[int, ...]) -> str:
     return f"{' '.join(NAMES[:rank])} -> {' '.join(NAMES[axis] for axis in own)}"
 
 
-def claims(asked: Asked, shape: tuple[int, ...]) -> list[Equivalent]:
-    return equivalents(structure(asked.plan(shape)), shape, asked.p)
+def claims(request: Request, shape: tuple[int, ...]) -> list[Equivalent]:
+    return equivalents(structure(request.bind(shape)), shape, request.p)
 
 
 def sharing(draw: Callable[[], Array]) -> list[int]:
@@ -52,10 +52,10 @@ def sharing(draw: Callable[[], Array]) -> list[int]:
     return [first.setdefault(column.tobytes(), i) for i, column in enumerate(fallen.T)]
 
 
-def sharing_of(asked: Asked, shape: tuple[int, ...]) -> list[int]:
+def sharing_of(request: Request, shape: tuple[int, ...]) -> list[int]:
     seeds = itertools.count()
     x = np.ones(shape)
-    return sharing(lambda: mapdrop.drop(x, asked.pattern, asked.p, seed=next(seeds)))
+    return sharing(lambda: mapdrop.drop(x, request.pattern, request.p, seed=next(seeds)))
 
 
 # --- The models.
@@ -151,9 +151,9 @@ def run(claim: Equivalent, shape: tuple[int, ...]) -> Array:
 @pytest.mark.parametrize(("rank", "own"), EVERY, ids=lambda value: str(value))
 def test_what_is_claimed_shares_the_same_coins(rank: int, own: tuple[int, ...]) -> None:
     shape = SHAPES[rank]
-    asked = Asked(pattern_of(rank, own), 0.5)
-    expected = sharing_of(asked, shape)
-    for claim in claims(asked, shape):
+    request = Request(pattern_of(rank, own), 0.5)
+    expected = sharing_of(request, shape)
+    for claim in claims(request, shape):
         if claim.call:
             assert not claim.near
             result = run(claim, shape)
@@ -164,7 +164,9 @@ def test_what_is_claimed_shares_the_same_coins(rank: int, own: tuple[int, ...]) 
 
 @pytest.mark.parametrize(("rank", "own"), EVERY, ids=lambda value: str(value))
 def test_nothing_that_can_be_said_is_missed(rank: int, own: tuple[int, ...]) -> None:
-    found = {c.framework for c in claims(Asked(pattern_of(rank, own), 0.5), SHAPES[rank]) if c.call}
+    found = {
+        c.framework for c in claims(Request(pattern_of(rank, own), 0.5), SHAPES[rank]) if c.call
+    }
     assert {"Keras", "TensorFlow", "Flax"} <= found
     assert ("Paddle" in found) == bool(own)
     assert ("PyTorch" in found) == (len(own) == rank or (len(own) == 2 and rank > 2))
@@ -192,31 +194,33 @@ def test_nothing_that_can_be_said_is_missed(rank: int, own: tuple[int, ...]) -> 
 def test_the_calls_that_people_know(pattern: str, layer: str) -> None:
     parsed = mapdrop.Pattern.parse(pattern)
     shape = SHAPES[4 if "..." in pattern else len(parsed.left)]
-    assert layer in [claim.call for claim in claims(Asked(pattern, 0.5), shape)]
+    assert layer in [claim.call for claim in claims(Request(pattern, 0.5), shape)]
 
 
 def test_coins_of_the_claimed_layer_are_independent() -> None:
     """The layer that is claimed most is PyTorch's: no two of its coins hang together."""
     shape = SHAPES[4]
-    (claim,) = [c for c in claims(Asked("b h w c -> b c", 0.5), shape) if c.framework == "PyTorch"]
+    (claim,) = [
+        c for c in claims(Request("b h w c -> b c", 0.5), shape) if c.framework == "PyTorch"
+    ]
     fallen = np.stack([run(claim, shape)[:, 0, 0].ravel() == 0 for _ in range(4000)])
     correlation = np.corrcoef(fallen.T) - np.eye(fallen.shape[1])
     assert np.abs(correlation).max() < 5 / np.sqrt(4000)
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
+    ("request", "reason"),
     [
-        (Asked("(m 2) h w c -> m c", 0.5), "axis 0 is split"),
-        (Asked("b h w (g k) -> b g", 0.5, sizes={"k": 2}), "axis 3 is split"),
-        (Asked("b h w c -> b c", 0.5, exact="c"), "number of survivors varies"),
-        (Asked("b h w c -> b c", 0.5, balance="b"), "not balanced"),
-        (Asked("b h w c -> b h w c", 0.5, block={"h": 3, "w": 3}), "blocks"),
+        (Request("(m 2) h w c -> m c", 0.5), "axis 0 is split"),
+        (Request("b h w (g k) -> b g", 0.5, sizes={"k": 2}), "axis 3 is split"),
+        (Request("b h w c -> b c", 0.5, exact="c"), "number of survivors varies"),
+        (Request("b h w c -> b c", 0.5, balance="b"), "not balanced"),
+        (Request("b h w c -> b h w c", 0.5, block={"h": 3, "w": 3}), "blocks"),
     ],
-    ids=lambda value: value.call if isinstance(value, Asked) else value,
+    ids=lambda value: value.call if isinstance(value, Request) else value,
 )
-def test_what_has_no_equivalent_says_why(asked: Asked, reason: str) -> None:
-    found = claims(asked, (4, 6, 6, 8))
+def test_what_has_no_equivalent_says_why(request: Request, reason: str) -> None:
+    found = claims(request, (4, 6, 6, 8))
     assert len({claim.framework for claim in found}) == 7
     for claim in found:
         assert not claim.call
@@ -240,19 +244,19 @@ def test_blocks_have_near_equivalents_only(
     pattern: str, block: dict[str, int], near: list[str]
 ) -> None:
     shape = (2, 6, 6, 6, 6)[: len(mapdrop.Pattern.parse(pattern).left)]
-    found = claims(Asked(pattern, 0.5, block=block), shape)
+    found = claims(Request(pattern, 0.5, block=block), shape)
     assert [claim.framework for claim in found if claim.call] == near
     assert all(claim.near and "another rate" in claim.note for claim in found if claim.call)
 
 
 def test_blocks_of_one_value_are_ordinary_dropout() -> None:
-    asked = Asked("b c h w -> b c h w", 0.5, block={"h": 1, "w": 1})
-    assert claims(asked, (2, 3, 4, 4))[0].call == "nn.Dropout(0.5)(x)"
+    request = Request("b c h w -> b c h w", 0.5, block={"h": 1, "w": 1})
+    assert claims(request, (2, 3, 4, 4))[0].call == "nn.Dropout(0.5)(x)"
 
 
 @pytest.mark.parametrize("rate", [0.1, 1 / 3, 0.123456789])
 def test_the_rate_is_written_exactly(rate: float) -> None:
-    claim = claims(Asked("b c h w -> b c", rate), SHAPES[4])[0]
+    claim = claims(Request("b c h w -> b c", rate), SHAPES[4])[0]
     assert claim.call == f"nn.Dropout2d({rate!r})(x)"
 
 
@@ -268,5 +272,5 @@ def test_the_rate_is_written_exactly(rate: float) -> None:
     ids=lambda claim: claim.call,
 )
 def test_a_wrong_claim_would_be_found(wrong: Equivalent) -> None:
-    expected = sharing_of(Asked("b h w c -> b c", 0.5), SHAPES[4])
+    expected = sharing_of(Request("b h w c -> b c", 0.5), SHAPES[4])
     assert sharing(lambda: run(wrong, SHAPES[4])) != expected

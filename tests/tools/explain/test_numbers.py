@@ -7,33 +7,39 @@ import pytest
 
 import mapdrop
 from mapdrop import PatternError
-from mapdrop.tools.explain.asked import Asked
 from mapdrop.tools.explain.numbers import numbers
+from mapdrop.tools.explain.request import Request
+from mapdrop.tools.explain.sentences import fall_together, tied
 from mapdrop.tools.explain.structure import Structure, structure
-from mapdrop.tools.explain.words import fall_together, tied
 
 IMAGES = (4, 5, 6, 8)
 
 
 @pytest.mark.parametrize(
-    ("asked", "shape", "mask", "coins", "per_coin"),
+    ("request", "shape", "mask", "coins", "per_coin"),
     [
-        (Asked("b h w c -> b c", 0.5), IMAGES, "[4, 1, 1, 8]", (4, 8), 30),
-        (Asked("b h w c -> c b", 0.5), IMAGES, "[4, 1, 1, 8]", (8, 4), 30),
-        (Asked("b h w c -> b h w c", 0.5), IMAGES, "[4, 5, 6, 8]", (4, 5, 6, 8), 1),
-        (Asked("b h w c -> b h w", 0.5), IMAGES, "[4, 5, 6, 1]", (4, 5, 6), 8),
-        (Asked("b ... -> b", 0.5), IMAGES, "[4, 1, 1, 1]", (4,), 240),
-        (Asked("b h w c ->", 0.5), IMAGES, "[1, 1, 1, 1]", (), 960),
-        (Asked("(m 2) h w c -> m c", 0.5), IMAGES, "[(2 1), 1, 1, 8]", (2, 8), 60),
-        (Asked("b h w (g k) -> b g", 0.5, sizes={"k": 4}), IMAGES, "[4, 1, 1, (2 1)]", (4, 2), 120),
-        (Asked("b t c -> b c", 0.5), (3, 7, 2), "[3, 1, 2]", (3, 2), 7),
+        (Request("b h w c -> b c", 0.5), IMAGES, "[4, 1, 1, 8]", (4, 8), 30),
+        (Request("b h w c -> c b", 0.5), IMAGES, "[4, 1, 1, 8]", (8, 4), 30),
+        (Request("b h w c -> b h w c", 0.5), IMAGES, "[4, 5, 6, 8]", (4, 5, 6, 8), 1),
+        (Request("b h w c -> b h w", 0.5), IMAGES, "[4, 5, 6, 1]", (4, 5, 6), 8),
+        (Request("b ... -> b", 0.5), IMAGES, "[4, 1, 1, 1]", (4,), 240),
+        (Request("b h w c ->", 0.5), IMAGES, "[1, 1, 1, 1]", (), 960),
+        (Request("(m 2) h w c -> m c", 0.5), IMAGES, "[(2 1), 1, 1, 8]", (2, 8), 60),
+        (
+            Request("b h w (g k) -> b g", 0.5, sizes={"k": 4}),
+            IMAGES,
+            "[4, 1, 1, (2 1)]",
+            (4, 2),
+            120,
+        ),
+        (Request("b t c -> b c", 0.5), (3, 7, 2), "[3, 1, 2]", (3, 2), 7),
     ],
-    ids=lambda value: value.pattern if isinstance(value, Asked) else "",
+    ids=lambda value: value.pattern if isinstance(value, Request) else "",
 )
 def test_coins_and_mask_shape(
-    asked: Asked, shape: tuple[int, ...], mask: str, coins: tuple[int, ...], per_coin: int
+    request: Request, shape: tuple[int, ...], mask: str, coins: tuple[int, ...], per_coin: int
 ) -> None:
-    counts = numbers(asked, shape)
+    counts = numbers(request, shape)
     assert counts.mask_shape == mask
     assert counts.coins == coins
     assert counts.count == np.prod(coins, dtype=int)
@@ -41,104 +47,108 @@ def test_coins_and_mask_shape(
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected", "scale"),
+    ("request", "expected", "scale"),
     [
-        (Asked("b h w c -> b c", 0.3, seed=5), 0.3, 1 / 0.7),
-        (Asked("b h w c -> b c", 0.3, seed=5, exact="c"), 0.25, 8 / 6),  # round(5.6) of 8 survive.
-        (Asked("b h w c -> b c", 0.3, seed=5, balance="b"), 0.3, 1 / 0.7),
-        (Asked("b h w c -> b h w c", 0.3, seed=5, block={"h": 3, "w": 3}), 0.3, 1 / 0.7),
-        (Asked("b h w c -> b c", 0.0), 0.0, 1.0),
-        (Asked("b h w c -> b c", 1.0), 1.0, 0.0),
+        (Request("b h w c -> b c", 0.3, seed=5), 0.3, 1 / 0.7),
+        (
+            Request("b h w c -> b c", 0.3, seed=5, exact="c"),
+            0.25,
+            8 / 6,
+        ),  # round(5.6) of 8 survive.
+        (Request("b h w c -> b c", 0.3, seed=5, balance="b"), 0.3, 1 / 0.7),
+        (Request("b h w c -> b h w c", 0.3, seed=5, block={"h": 3, "w": 3}), 0.3, 1 / 0.7),
+        (Request("b h w c -> b c", 0.0), 0.0, 1.0),
+        (Request("b h w c -> b c", 1.0), 1.0, 0.0),
     ],
 )
-def test_expected_and_actual_drop(asked: Asked, expected: float, scale: float) -> None:
-    counts = numbers(asked, IMAGES)
+def test_expected_and_actual_drop(request: Request, expected: float, scale: float) -> None:
+    counts = numbers(request, IMAGES)
     assert counts.expected == pytest.approx(expected)
     assert counts.scale == pytest.approx(scale)
     # What the library really drops, counted value by value.
     dropped = mapdrop.drop(
         np.ones(IMAGES),
-        asked.pattern,
-        asked.p,
-        seed=asked.seed,
-        exact=asked.exact,
-        balance=asked.balance,
-        block=asked.block,
+        request.pattern,
+        request.p,
+        seed=request.seed,
+        exact=request.exact,
+        balance=request.balance,
+        block=request.block,
     )
     assert counts.actual == pytest.approx((dropped == 0).mean())
     assert counts.fallen * counts.per_coin == (dropped == 0).sum()
 
 
 def test_the_seed_decides_what_falls() -> None:
-    fallen = {numbers(Asked("b h w c -> b h w c", 0.5, seed), IMAGES).fallen for seed in range(8)}
+    fallen = {numbers(Request("b h w c -> b h w c", 0.5, seed), IMAGES).fallen for seed in range(8)}
     assert len(fallen) > 3
 
 
 def test_the_call_that_is_shown_is_the_mask_that_is_counted() -> None:
-    asked = Asked("b h w (g k) -> b g", 0.5, 3, balance="b", sizes={"k": 2})
-    shown = asked.call.removesuffix(")") + ", seed=3)"
+    request = Request("b h w (g k) -> b g", 0.5, 3, balance="b", sizes={"k": 2})
+    shown = request.call.removesuffix(")") + ", seed=3)"
     dropped = eval(shown, {"mapdrop": mapdrop, "x": np.ones(IMAGES)})
-    assert (dropped == 0).mean() == numbers(asked, IMAGES).actual
-    block = Asked("b h w c -> b h w c", 0.25, block={"h": 3, "w": 2})
+    assert (dropped == 0).mean() == numbers(request, IMAGES).actual
+    block = Request("b h w c -> b h w c", 0.25, block={"h": 3, "w": 2})
     assert block.call == "mapdrop.drop(x, 'b h w c -> b h w c', 0.25, block=dict(h=3, w=2))"
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 6, 8), (100_000, 100_000, 1, 1)])
 def test_what_cannot_be_counted_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"no values|too many"):
-        numbers(Asked("... -> ...", 0.5), shape)
+        numbers(Request("... -> ...", 0.5), shape)
 
 
 def test_a_pattern_that_does_not_fit_is_refused() -> None:
     with pytest.raises(PatternError, match="names 4 axes, the array has 2"):
-        numbers(Asked("b h w c -> b c", 0.5), (2, 3))
+        numbers(Request("b h w c -> b c", 0.5), (2, 3))
 
 
 @pytest.mark.parametrize(
-    ("asked", "law"),
+    ("request", "law"),
     [
-        (Asked("b h w c -> b c", 0.5), Structure((True, False, False, True), (1, 1, 1, 1))),
-        (Asked("b h w c -> c b", 0.5), Structure((True, False, False, True), (1, 1, 1, 1))),
-        (Asked("(m 2) h w c -> m c", 0.5), Structure((None, False, False, True), (1,) * 4)),
-        (Asked("(m 1) h w c -> m c", 0.5), Structure((True, False, False, True), (1,) * 4)),
-        (Asked("(m 4) h w c -> m c", 0.5), Structure((False, False, False, True), (1,) * 4)),
+        (Request("b h w c -> b c", 0.5), Structure((True, False, False, True), (1, 1, 1, 1))),
+        (Request("b h w c -> c b", 0.5), Structure((True, False, False, True), (1, 1, 1, 1))),
+        (Request("(m 2) h w c -> m c", 0.5), Structure((None, False, False, True), (1,) * 4)),
+        (Request("(m 1) h w c -> m c", 0.5), Structure((True, False, False, True), (1,) * 4)),
+        (Request("(m 4) h w c -> m c", 0.5), Structure((False, False, False, True), (1,) * 4)),
         (
-            Asked("b h w (g 2) -> b g", 0.5, exact="g"),
+            Request("b h w (g 2) -> b g", 0.5, exact="g"),
             Structure((True, False, False, None), (1,) * 4, "exact"),
         ),
         (
-            Asked("b h w c -> b h w c", 0.5, block={"h": 3, "w": 2}),
+            Request("b h w c -> b h w c", 0.5, block={"h": 3, "w": 2}),
             Structure((True, True, True, True), (1, 3, 2, 1)),
         ),
         (
-            Asked("b h w (g 2) -> b h w g", 0.5, block={"g": 3}),
+            Request("b h w (g 2) -> b h w g", 0.5, block={"g": 3}),
             Structure((True, True, True, None), (1, 1, 1, 3)),
         ),
     ],
-    ids=lambda value: value.call if isinstance(value, Asked) else "",
+    ids=lambda value: value.call if isinstance(value, Request) else "",
 )
-def test_structure(asked: Asked, law: Structure) -> None:
-    assert structure(asked.plan(IMAGES)) == law
+def test_structure(request: Request, law: Structure) -> None:
+    assert structure(request.bind(IMAGES)) == law
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("request", "sentence"),
     [
-        (Asked("b h w c -> b c", 0.5), "Values that differ only along h, w share a coin"),
-        (Asked("(m 2) h w c -> m c", 0.5), "along the 2 of (m 2), h, w share a coin"),
-        (Asked("b ... -> b", 0.5), "along ... share a coin"),
-        (Asked("... -> ...", 0.5), "Every value has a coin of its own."),
-        (Asked("b h w c ->", 0.5), "One coin decides for the whole array."),
-        (Asked("b h w c -> b c", 0.3, exact="c"), "Of each 8 coins along c exactly 6 survive."),
-        (Asked("b h w c -> b c", 0.3, balance="b"), "Of each 4 coins along b 2.8 survive"),
+        (Request("b h w c -> b c", 0.5), "Values that differ only along h, w share a coin"),
+        (Request("(m 2) h w c -> m c", 0.5), "along the 2 of (m 2), h, w share a coin"),
+        (Request("b ... -> b", 0.5), "along ... share a coin"),
+        (Request("... -> ...", 0.5), "Every value has a coin of its own."),
+        (Request("b h w c ->", 0.5), "One coin decides for the whole array."),
+        (Request("b h w c -> b c", 0.3, exact="c"), "Of each 8 coins along c exactly 6 survive."),
+        (Request("b h w c -> b c", 0.3, balance="b"), "Of each 4 coins along b 2.8 survive"),
         (
-            Asked("b h w c -> b h w c", 0.3, block={"h": 7, "w": 3}),
+            Request("b h w c -> b h w c", 0.3, block={"h": 7, "w": 3}),
             "Coins fall in blocks of 5 x 3 along h, w.",  # Blocks are cut to the map.
         ),
     ],
-    ids=lambda value: value.call if isinstance(value, Asked) else "",
+    ids=lambda value: value.call if isinstance(value, Request) else "",
 )
-def test_sentences(asked: Asked, sentence: str) -> None:
-    counts = numbers(asked, IMAGES)
-    parsed = mapdrop.Pattern.parse(asked.pattern)
-    assert sentence in f"{fall_together(parsed)} {tied(asked, counts)}"
+def test_sentences(request: Request, sentence: str) -> None:
+    counts = numbers(request, IMAGES)
+    parsed = mapdrop.Pattern.parse(request.pattern)
+    assert sentence in f"{fall_together(parsed)} {tied(request, counts)}"

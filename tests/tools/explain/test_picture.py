@@ -10,13 +10,13 @@ from PIL import Image
 from rich.console import Console
 
 import mapdrop
-from mapdrop.tools.explain.asked import Asked
 from mapdrop.tools.explain.cases import Case, cases
 from mapdrop.tools.explain.colours import DROPPED, NEGATIVE, POSITIVE, ZERO, paint
-from mapdrop.tools.explain.filters import NAMES, Maps, feature_maps, kernel
+from mapdrop.tools.explain.filters import NAMES, FeatureMaps, feature_maps, kernel
 from mapdrop.tools.explain.layout import read_layout
 from mapdrop.tools.explain.photographs import LARGE, photographs, pixels
 from mapdrop.tools.explain.picture import GAP, MARGIN, WIDTH, ZOOM, picture, strip
+from mapdrop.tools.explain.request import Request
 from mapdrop.tools.explain.sheet import ACCENT, Sheet, rgb
 from mapdrop.tools.explain.terminal import pictures
 
@@ -24,14 +24,14 @@ RNG = np.random.default_rng(0)
 IMAGES = [Image.fromarray(RNG.integers(0, 256, (*LARGE[::-1], 3), np.uint8)) for _ in range(2)]
 
 
-def prepare(asked: Asked) -> tuple[Maps, list[Case]]:
-    layout = read_layout(mapdrop.Pattern.parse(asked.pattern))
+def prepare(request: Request) -> tuple[FeatureMaps, list[Case]]:
+    layout = read_layout(mapdrop.Pattern.parse(request.pattern))
     array = layout.arrange(feature_maps(pixels(IMAGES)))
-    return layout.restore(array), cases(asked, layout, array.shape)
+    return layout.restore(array), cases(request, layout, array.shape)
 
 
-def draw(asked: Asked, file: Path) -> np.ndarray:
-    maps, shown = prepare(asked)
+def draw(request: Request, file: Path) -> np.ndarray:
+    maps, shown = prepare(request)
     picture(IMAGES, maps, shown).save(file)
     with Image.open(file) as image:
         assert image.format == "PNG"
@@ -44,12 +44,12 @@ def near(drawn: np.ndarray, colour: tuple[int, ...], by: int = 8) -> np.ndarray:
 
 
 def test_the_picture_shows_the_mask_in_the_frame(tmp_path: Path) -> None:
-    asked = Asked("b h w c -> b c", 0.5, seed=3)
-    drawn = draw(asked, tmp_path / "a.png")
+    request = Request("b h w c -> b c", 0.5, seed=3)
+    drawn = draw(request, tmp_path / "a.png")
     assert drawn.shape[1] == WIDTH
     rows = np.flatnonzero(near(drawn[:, MARGIN - 4], rgb(ACCENT)))
     top, height = rows[0] + 6, 24 * ZOOM
-    coins = mapdrop.mask(asked.pattern, (2, 24, 36, 12), 0.5, seed=3).coins
+    coins = mapdrop.mask(request.pattern, (2, 24, 36, 12), 0.5, seed=3).coins
     assert 0 < coins.sum() < coins.size
     for sample, kept in enumerate(coins):
         for number, keep in enumerate(kept):
@@ -61,9 +61,9 @@ def test_the_picture_shows_the_mask_in_the_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("p", [0.0, 0.5])
 def test_as_much_is_dark_as_is_dropped(tmp_path: Path, p: float) -> None:
-    asked = Asked("b h w c -> b c", p, seed=3)
-    _, shown = prepare(asked)
-    dark = near(draw(asked, tmp_path / "a.png"), DROPPED).sum()
+    request = Request("b h w c -> b c", p, seed=3)
+    _, shown = prepare(request)
+    dark = near(draw(request, tmp_path / "a.png"), DROPPED).sum()
     dropped = sum(case.dropped.sum() for case in shown) * ZOOM**2
     total = sum(case.dropped.size for case in shown) * ZOOM**2
     assert abs(dark - dropped) < 0.02 * total  # The words are dark as well.
@@ -93,7 +93,7 @@ def test_dropped_differs_from_every_value() -> None:
 
 
 def test_a_sequence_is_drawn_as_bands(tmp_path: Path) -> None:
-    drawn = draw(Asked("b t c -> b c", 1.0), tmp_path / "a.png")
+    drawn = draw(Request("b t c -> b c", 1.0), tmp_path / "a.png")
     rows = np.flatnonzero(near(drawn[:, MARGIN - 4], rgb(ACCENT)))
     bands = drawn[rows[0] + 6 : rows[-1] - 5, MARGIN : MARGIN + 36 * ZOOM]
     assert near(bands, DROPPED).all(axis=1).sum() == len(bands) - GAP
@@ -117,8 +117,8 @@ def test_nothing_is_left_where_the_picture_cannot_be_written(tmp_path: Path) -> 
 # --- The terminal.
 
 
-def render(asked: Asked, width: int, coloured: bool) -> list[str]:
-    maps, shown = prepare(asked)
+def render(request: Request, width: int, coloured: bool) -> list[str]:
+    maps, shown = prepare(request)
     console = Console(width=width, color_system="truecolor" if coloured else None)
     lines = console.render_lines(pictures(console, maps, shown))
     return ["".join(segment.text for segment in line) for line in lines]
@@ -128,17 +128,17 @@ def render(asked: Asked, width: int, coloured: bool) -> list[str]:
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("pattern", ["b h w c -> b c", "b (g 4) h w -> b g", "b t c -> b c"])
 def test_the_terminal_is_wide_enough(pattern: str, width: int, coloured: bool) -> None:
-    lines = render(Asked(pattern, 0.5), width, coloured)
+    lines = render(Request(pattern, 0.5), width, coloured)
     assert max(map(len, lines)) <= width
     assert lines[0].split()[0] == "before"
 
 
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 def test_plain_text_has_a_dot_for_each_dropped_value(p: float) -> None:
-    asked = Asked("b h w c -> b c", p, seed=3)
-    lines = render(asked, 80, coloured=False)
+    request = Request("b h w c -> b c", p, seed=3)
+    lines = render(request, 80, coloured=False)
     at = next(i for i, line in enumerate(lines) if line.startswith("photograph 2, map 2"))
-    coins = mapdrop.mask(asked.pattern, (2, 24, 36, 12), p, seed=3).coins
+    coins = mapdrop.mask(request.pattern, (2, 24, 36, 12), p, seed=3).coins
     for line in lines[at + 1 : at + 6]:
         before, maps = line[:15], line[16:31]
         assert "·" not in before
@@ -146,7 +146,7 @@ def test_plain_text_has_a_dot_for_each_dropped_value(p: float) -> None:
 
 
 def test_half_blocks_have_the_colours_of_two_values() -> None:
-    maps, shown = prepare(Asked("b h w c -> b c", 1.0))
+    maps, shown = prepare(Request("b h w c -> b c", 1.0))
     console = Console(width=80, color_system="truecolor", force_terminal=True)
     lines = console.render_lines(pictures(console, maps, shown))
     dark = "#{:02x}{:02x}{:02x}".format(*DROPPED)

@@ -1,4 +1,4 @@
-"""What is shown side by side: the user's pattern, and the usual ones at the same p."""
+"""The cases that are shown side by side: the user's pattern, and the usual ones at the same p."""
 
 from __future__ import annotations
 
@@ -9,80 +9,82 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop.spec.pattern import ELLIPSIS
-from mapdrop.tools.explain.asked import Asked
+from mapdrop.tools.drop_kinds import DROP_KINDS
 from mapdrop.tools.explain.layout import Layout
 from mapdrop.tools.explain.numbers import Numbers, numbers
+from mapdrop.tools.explain.request import Request
 from mapdrop.tools.explain.structure import structure
 
-BLOCK = 7
 YOURS = "your pattern"
+_SHOWN = ("element", "place", "spatial", "block")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One pattern at work: what it is called, its counts, and what it drops.
+    """One pattern at work: its name, its counts, and what it drops.
 
     `dropped` is a bool for each value of the feature maps, (b, h, w, c); `brief` is the mask's
     size along each axis in letters: "b", "1", "1", "c".
     """
 
     name: str
-    asked: Asked
+    request: Request
     numbers: Numbers
     brief: tuple[str, ...]
     dropped: NDArray[np.bool_]
     yours: bool = False
 
 
-def cases(asked: Asked, layout: Layout, shape: tuple[int, ...]) -> list[Case]:
-    """The user's pattern first, then those of the usual ones that have another law.
+def cases(request: Request, layout: Layout, shape: tuple[int, ...]) -> list[Case]:
+    """Return the user's pattern first, then those of the usual ones that have another law.
 
-    Raises PatternError, ValueError or TypeError for what does not fit the shape.
+    Raises:
+        PatternError, ValueError, TypeError: for what does not fit the shape.
     """
-    law = structure(asked.plan(shape))
+    law = structure(request.bind(shape))
     name = YOURS
     others = []
-    for usual, other in _usual(asked, layout):
-        if structure(other.plan(shape)) == law:
+    for usual, other in _usual(request, layout):
+        if structure(other.bind(shape)) == law:
             name = usual
         else:
             others.append(_case(usual, other, layout, shape))
-    return [_case(name, asked, layout, shape, yours=True), *others]
+    return [_case(name, request, layout, shape, yours=True), *others]
 
 
-def _usual(asked: Asked, layout: Layout) -> Iterator[tuple[str, Asked]]:
-    """The usual patterns in the user's layout. The order of the right side is always the same, so
-    that two layouts get the same coins."""
-    every = [role for role in "bhwtc" if role in layout.roles]
-    space = [role for role in every if role in "hwt"]
-    pixels, maps = ("time steps", "channels") if layout.sequence else ("pixels", "maps")
-    for name, own, block in (
-        ("single values", every, {}),
-        (f"whole {pixels}", [role for role in every if role != "c"], {}),
-        (f"whole {maps}", [role for role in every if role not in space], {}),
-        ("blocks", every, dict.fromkeys(space, BLOCK)),
-    ):
+def _usual(request: Request, layout: Layout) -> Iterator[tuple[str, Request]]:
+    """Yield the usual patterns, by title, in the user's layout.
+
+    The order of the right side is always the same, so that two layouts get the same coins.
+    """
+    present = [role for role in "bhwtc" if role in layout.roles]
+    space = [role for role in present if role in "hwt"]
+    places, maps = ("time steps", "channels") if layout.sequence else ("pixels", "maps")
+    for kind in map(DROP_KINDS.__getitem__, _SHOWN):
+        own = [role for role in present if ("s" if role in space else role) in kind.coins]
         pattern = f"{' '.join(layout.roles)} -> {' '.join(own)}"
-        yield name, Asked(pattern, asked.p, asked.seed, block=block)
+        block = dict.fromkeys(space, kind.block) if kind.block > 1 else {}
+        title = kind.title.format(places=places, maps=maps)
+        yield title, Request(pattern, request.p, request.seed, block=block)
 
 
 def _case(
-    name: str, asked: Asked, layout: Layout, shape: tuple[int, ...], yours: bool = False
+    name: str, request: Request, layout: Layout, shape: tuple[int, ...], yours: bool = False
 ) -> Case:
     untouched = np.ones(shape, np.float32)
-    dropped = asked.mask(shape).apply(untouched) == 0
+    dropped = request.mask(shape).apply(untouched) == 0
     return Case(
         name,
-        asked,
-        numbers(asked, shape),
-        _brief(asked, layout, shape),
+        request,
+        numbers(request, shape),
+        _brief(request, layout, shape),
         layout.restore(dropped),
         yours,
     )
 
 
-def _brief(asked: Asked, layout: Layout, shape: tuple[int, ...]) -> tuple[str, ...]:
-    binding = asked.plan(shape).binding
+def _brief(request: Request, layout: Layout, shape: tuple[int, ...]) -> tuple[str, ...]:
+    binding = request.bind(shape).binding
     sides = []
     for role, axis in zip(layout.roles, binding.axes, strict=True):
         names = [None if coin is None else binding.names[coin] for _, coin in axis]

@@ -1,4 +1,4 @@
-"""Values as colours: blue below 0, white at 0, red above, and one colour for what was dropped."""
+"""Paint values: blue below 0, white at 0, red above, and one colour for what was dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DROPPED = (48, 48, 54)
 
 
 def paint(values: NDArray[np.float32], dropped: NDArray[np.bool_]) -> Colours:
-    """Each value as red, green, blue (a last axis of 3); from -1 to 1, stronger ones are cut."""
+    """Return each value as red, green, blue (a last axis of 3); values are cut to -1 to 1."""
     anchors = np.array([NEGATIVE, ZERO, POSITIVE], np.float32)
     channels = [np.interp(values, (-1, 0, 1), anchors[:, i]) for i in range(3)]
     colours = np.stack(channels, axis=-1).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""`mapdrop explain`: what a pattern does, in numbers, as a picture, and in other words."""
+"""`mapdrop explain`: what a pattern does, in numbers, as a picture, and in other frameworks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 import mapdrop
 from mapdrop.tools.errors import user_errors
-from mapdrop.tools.explain.asked import Asked
+from mapdrop.tools.explain.request import Request
 
 # Sizes are keyword arguments of the library's functions, beside these.
 _RESERVED = {
@@ -56,16 +56,16 @@ def explain(
 
         blocks, sizes = _sizes("--block", block.split(",") if block else []), _sizes("--size", size)
         # A line break is a space to the pattern; to a terminal it may be more.
-        asked = Asked(" ".join(pattern.split()), p, seed, exact, balance, blocks, sizes)
+        request = Request(" ".join(pattern.split()), p, seed, exact, balance, blocks, sizes)
         if shape:
-            report(asked, _shape(shape))
+            report(request, _shape(shape))
         else:
-            show(asked, image or [], out)
+            show(request, image or [], out)
 
 
 def _shape(text: str) -> tuple[int, ...]:
     try:
-        return tuple(_whole(part) for part in text.split(","))
+        return tuple(_positive(part) for part in text.split(","))
     except ValueError:
         raise ValueError(
             f"--shape {text} is not a shape: sizes from 1 on, as 32,56,56,256"
@@ -73,12 +73,12 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _sizes(option: str, given: list[str] | None) -> dict[str, int]:
-    """name=number pairs."""
+    """Read name=number pairs."""
     sizes = {}
     for pair in given or []:
         name, _, number = (part.strip() for part in pair.partition("="))
         try:
-            sizes[name] = _whole(number)
+            sizes[name] = _positive(number)
         except ValueError:
             raise ValueError(f"{option} {pair} is not a size: write name=number, as k=4") from None
         if name in _RESERVED:
@@ -86,7 +86,7 @@ def _sizes(option: str, given: list[str] | None) -> dict[str, int]:
     return sizes
 
 
-def _whole(text: str) -> int:
+def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise ValueError

@@ -9,16 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from mapdrop.backends.registry import FRAMEWORKS
 from mapdrop.tools.explain.structure import Structure
+
+
+class Call(NamedTuple):
+    """What to write in a framework; without `call`, `note` says why nothing does.
+
+    `near` marks a call that drops the same shapes at another rate.
+    """
+
+    call: str = ""
+    note: str = ""
+    near: bool = False
 
 
 @dataclass(frozen=True)
 class Equivalent:
-    """What to write in one framework; without `call`, `note` says why nothing does.
-
-    `near` marks a call that drops the same shapes at another rate.
-    """
+    """A call in one framework, by the name that its users know."""
 
     framework: str
     call: str = ""
@@ -42,57 +52,61 @@ class _Question:
 
 
 def equivalents(law: Structure, shape: tuple[int, ...], p: float) -> list[Equivalent]:
-    """For each framework the calls that mean the same for an array of this shape."""
+    """Return for each framework the calls that mean the same for an array of this shape."""
     question = _Question(law, shape, repr(p))
-    return [found for answer in _FRAMEWORKS for found in answer(question)]
+    return [
+        Equivalent(framework, *found)
+        for framework, answer in _FRAMEWORKS.items()
+        for found in answer(question)
+    ]
 
 
-def _torch(ask: _Question) -> list[Equivalent]:
-    if reason := _unsayable(ask.law):
-        return [Equivalent("PyTorch", note=reason)]
+def _torch(ask: _Question) -> list[Call]:
+    if reason := _obstacle(ask.law):
+        return [Call(note=reason)]
     if ask.ordinary:
-        return [Equivalent("PyTorch", f"nn.Dropout({ask.p})(x)")]
+        return [Call(f"nn.Dropout({ask.p})(x)")]
     own = ask.law.independent
     if len(own) != 2 or not 3 <= ask.rank <= 5:
-        return [Equivalent("PyTorch", note="no layer takes a mask shape")]
+        return [Call(note="no layer takes a mask shape")]
     layer = f"nn.Dropout{ask.rank - 2}d({ask.p})"
     if own == (0, 1):
-        return [Equivalent("PyTorch", f"{layer}(x)")]
+        return [Call(f"{layer}(x)")]
     # It drops along axes 0 and 1 only, so the two with coins of their own are moved there.
     here, there = (own[1], 1) if own[0] == 0 else (own, (0, 1))
-    return [Equivalent("PyTorch", f"{layer}(x.movedim({here}, {there})).movedim({there}, {here})")]
+    return [Call(f"{layer}(x.movedim({here}, {there})).movedim({there}, {here})")]
 
 
-def _torchvision(ask: _Question) -> list[Equivalent]:
+def _torchvision(ask: _Question) -> list[Call]:
     if side := _block_side(ask):
         if ask.ordinary:
             call = f"drop_block{ask.rank - 2}d(x, {ask.p}, block_size={side})"
-            return [Equivalent("torchvision", call, _OTHER_RATE, near=True)]
-        return [Equivalent("torchvision", note="blocks have coins of their own in every map")]
+            return [Call(call, _OTHER_RATE, near=True)]
+        return [Call(note="blocks have coins of their own in every map")]
     if ask.law.plain and ask.law.independent in ((), (0,)):
         mode = "row" if ask.law.independent else "batch"
-        return [Equivalent("torchvision", f'stochastic_depth(x, {ask.p}, mode="{mode}")')]
-    return [Equivalent("torchvision", note=_unsayable(ask.law, blocks=True) or _PATHS)]
+        return [Call(f'stochastic_depth(x, {ask.p}, mode="{mode}")')]
+    return [Call(note=_obstacle(ask.law, blocks=True) or _PATHS)]
 
 
-def _timm(ask: _Question) -> list[Equivalent]:
+def _timm(ask: _Question) -> list[Call]:
     own = ask.law.own
     side = _block_side(ask)
     if side and ask.rank == 4 and (ask.ordinary or own == (True, False, True, True)):
         call = f"DropBlock2d({ask.p}, {side}, couple_channels={not ask.ordinary})(x)"
-        return [Equivalent("timm", call, _OTHER_RATE, near=True)]
+        return [Call(call, _OTHER_RATE, near=True)]
     if ask.law.plain and ask.law.independent == (0,):
-        return [Equivalent("timm", f"DropPath({ask.p})(x)")]
-    return [Equivalent("timm", note=_unsayable(ask.law, blocks=True) or _PATHS)]
+        return [Call(f"DropPath({ask.p})(x)")]
+    return [Call(note=_obstacle(ask.law, blocks=True) or _PATHS)]
 
 
-def _keras(ask: _Question) -> list[Equivalent]:
-    if reason := _unsayable(ask.law):
-        return [Equivalent("Keras", note=reason)]
+def _keras(ask: _Question) -> list[Call]:
+    if reason := _obstacle(ask.law):
+        return [Call(note=reason)]
     if ask.ordinary:
-        return [Equivalent("Keras", f"layers.Dropout({ask.p})(x)")]
+        return [Call(f"layers.Dropout({ask.p})(x)")]
     shape = tuple(None if own else 1 for own in ask.law.own)
-    found = [Equivalent("Keras", f"layers.Dropout({ask.p}, noise_shape={shape})(x)")]
+    found = [Call(f"layers.Dropout({ask.p}, noise_shape={shape})(x)")]
     formats: dict[tuple[int, ...], str] = {
         (0, 1): "channels_first",
         (0, ask.rank - 1): "channels_last",
@@ -101,57 +115,55 @@ def _keras(ask: _Question) -> list[Equivalent]:
     if data_format and 3 <= ask.rank <= 5:
         layer = f"layers.SpatialDropout{ask.rank - 2}D"
         if ask.rank > 3:
-            found.insert(
-                0, Equivalent("Keras", f'{layer}({ask.p}, data_format="{data_format}")(x)')
-            )
+            found.insert(0, Call(f'{layer}({ask.p}, data_format="{data_format}")(x)'))
         elif data_format == "channels_last":  # The only one that SpatialDropout1D knows.
-            found.insert(0, Equivalent("Keras", f"{layer}({ask.p})(x)"))
+            found.insert(0, Call(f"{layer}({ask.p})(x)"))
     return found
 
 
-def _tensorflow(ask: _Question) -> list[Equivalent]:
-    if reason := _unsayable(ask.law):
-        return [Equivalent("TensorFlow", note=reason)]
+def _tensorflow(ask: _Question) -> list[Call]:
+    if reason := _obstacle(ask.law):
+        return [Call(note=reason)]
     if ask.ordinary:
-        return [Equivalent("TensorFlow", f"tf.nn.dropout(x, {ask.p})")]
+        return [Call(f"tf.nn.dropout(x, {ask.p})")]
     shape = tuple(n if own else 1 for n, own in zip(ask.shape, ask.law.own, strict=True))
-    return [Equivalent("TensorFlow", f"tf.nn.dropout(x, {ask.p}, noise_shape={shape})")]
+    return [Call(f"tf.nn.dropout(x, {ask.p}, noise_shape={shape})")]
 
 
-def _flax(ask: _Question) -> list[Equivalent]:
-    if reason := _unsayable(ask.law):
-        return [Equivalent("Flax", note=reason)]
+def _flax(ask: _Question) -> list[Call]:
+    if reason := _obstacle(ask.law):
+        return [Call(note=reason)]
     # The axes that share a coin.
     dims = f", broadcast_dims={ask.law.shared}" if ask.law.shared else ""
-    return [Equivalent("Flax", f"nnx.Dropout({ask.p}{dims}, rngs=rngs)(x)")]
+    return [Call(f"nnx.Dropout({ask.p}{dims}, rngs=rngs)(x)")]
 
 
-def _paddle(ask: _Question) -> list[Equivalent]:
-    if reason := _unsayable(ask.law):
-        return [Equivalent("Paddle", note=reason)]
+def _paddle(ask: _Question) -> list[Call]:
+    if reason := _obstacle(ask.law):
+        return [Call(note=reason)]
     if ask.ordinary:
-        return [Equivalent("Paddle", f"F.dropout(x, {ask.p})")]
+        return [Call(f"F.dropout(x, {ask.p})")]
     if not ask.law.independent:
-        return [Equivalent("Paddle", note="its axis= cannot be empty")]
+        return [Call(note="its axis= cannot be empty")]
     # The axes that have coins of their own: the opposite of Flax's argument.
-    return [Equivalent("Paddle", f"F.dropout(x, {ask.p}, axis={list(ask.law.independent)})")]
+    return [Call(f"F.dropout(x, {ask.p}, axis={list(ask.law.independent)})")]
 
 
-_FRAMEWORKS: tuple[Callable[[_Question], list[Equivalent]], ...] = (
-    _torch,
-    _torchvision,
-    _timm,
-    _keras,
-    _tensorflow,
-    _flax,
-    _paddle,
-)
+_FRAMEWORKS: dict[str, Callable[[_Question], list[Call]]] = {
+    FRAMEWORKS["torch"].title: _torch,
+    "torchvision": _torchvision,
+    "timm": _timm,
+    FRAMEWORKS["keras"].title: _keras,
+    FRAMEWORKS["tensorflow"].title: _tensorflow,
+    "Flax": _flax,
+    "Paddle": _paddle,
+}
 _OTHER_RATE = "only near: it drops another rate than p, and scales by the batch's count"
 _PATHS = "only paths and blocks"
 
 
-def _unsayable(law: Structure, blocks: bool = False) -> str:
-    """Why no mask that broadcasts, of independent coins, is this law; empty where one is."""
+def _obstacle(law: Structure, blocks: bool = False) -> str:
+    """Say why no mask that broadcasts, of independent coins, has this law; empty where one has."""
     if law.counted == "exact":
         return "coins fall independently, so the number of survivors varies"
     if law.counted == "balance":
@@ -165,7 +177,7 @@ def _unsayable(law: Structure, blocks: bool = False) -> str:
 
 
 def _block_side(ask: _Question) -> int:
-    """The side of square blocks as others know them (odd, on all axes after the second), or 0."""
+    """Return the side of blocks as others know them, odd and on all axes from the third, or 0."""
     law = ask.law
     side, *others = set(law.block[2:]) or {1}
     fits = 4 <= ask.rank <= 5 and not others and set(law.block[:2]) == {1} and side % 2 == 1

@@ -1,4 +1,4 @@
-"""Feature maps from a photograph, by a small fixed bank of filters.
+"""Make feature maps from a photograph by a small fixed bank of filters.
 
 Twelve maps like those of a network's first layer: edges and bars in four directions, blobs of two
 sizes, and two colour contrasts. Their values have both signs.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Maps = NDArray[np.float32]
+FeatureMaps = NDArray[np.float32]
 
 NAMES = (
     "edge │",
@@ -29,8 +29,8 @@ _ANGLES = {"│": 0.0, "╱": 45.0, "─": 90.0, "╲": 135.0}
 _SIDE = 9
 
 
-def feature_maps(photographs: NDArray[np.uint8]) -> Maps:
-    """Photographs (b, h, w, 3) to feature maps (b, h, w, 12), most values within -1 to 1."""
+def feature_maps(photographs: NDArray[np.uint8]) -> FeatureMaps:
+    """Turn photographs (b, h, w, 3) to feature maps (b, h, w, 12), most values within -1 to 1."""
     red, green, blue = np.moveaxis(photographs.astype(np.float32) / 255, -1, 0)
     grey = np.asarray((red + green + blue) / 3, np.float32)
     maps = [
@@ -48,7 +48,7 @@ def feature_maps(photographs: NDArray[np.uint8]) -> Maps:
 
 
 def kernel(name: str) -> NDArray[np.float32]:
-    """The filter of that name: its values sum to 0, so that it answers to contrast alone."""
+    """Return the filter of that name: its values sum to 0, so that it answers to contrast alone."""
     y, x = np.mgrid[-(_SIDE // 2) : _SIDE // 2 + 1, -(_SIDE // 2) : _SIDE // 2 + 1]
     kind, _, direction = name.partition(" ")
     if "blob" in name:
@@ -63,12 +63,12 @@ def kernel(name: str) -> NDArray[np.float32]:
     return np.asarray(made - made.mean(), np.float32)
 
 
-def _opponent(difference: Maps) -> Maps:
-    """A colour contrast, 0 where the photograph has its mean colour."""
+def _opponent(difference: FeatureMaps) -> FeatureMaps:
+    """Return a colour contrast, 0 where the photograph has its mean colour."""
     return np.asarray(difference - difference.mean(axis=(1, 2), keepdims=True), np.float32)
 
 
-def _correlate(grey: Maps, weights: NDArray[np.float32]) -> Maps:
+def _correlate(grey: FeatureMaps, weights: NDArray[np.float32]) -> FeatureMaps:
     edge = _SIDE // 2
     padded = np.pad(grey, ((0, 0), (edge, edge), (edge, edge)), mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, weights.shape, axis=(1, 2))

@@ -41,7 +41,7 @@ class Layout:
         return "t" in self.roles
 
     def arrange(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Feature maps (b, h, w, c) as the array that the pattern is for."""
+        """Return feature maps (b, h, w, c) as the array that the pattern is for."""
         if self.sequence:
             line = maps.shape[1] // 2
             maps = maps[:, line : line + 1]
@@ -51,9 +51,9 @@ class Layout:
         return present.reshape(present.shape[4 - len(self.roles) :])
 
     def restore(self, array: NDArray[Scalar]) -> NDArray[Scalar]:
-        """The other way: an array in the pattern's layout as (b, h, w, c)."""
-        whole = array.reshape((1,) * (4 - array.ndim) + array.shape)
-        return whole.transpose([self._inner.index(role) for role in self._full])
+        """Return an array in the pattern's layout as (b, h, w, c): the inverse of `arrange`."""
+        full = array.reshape((1,) * (4 - array.ndim) + array.shape)
+        return full.transpose([self._inner.index(role) for role in self._full])
 
     @property
     def _full(self) -> str:
@@ -66,9 +66,10 @@ class Layout:
 
 
 def read_layout(pattern: Pattern) -> Layout:
-    """Tell the axes' roles from their names, then from their order.
+    """Find the axes' roles from their names, then from their order.
 
-    Raises PatternError where the pattern has too few or too many axes for a photograph.
+    Raises:
+        PatternError: when the pattern has too few or too many axes for a photograph.
     """
     named = [part for part in pattern.left if part is not None]
     spare = 4 - len(named) if ELLIPSIS in pattern.names else 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from mapdrop.spec.mask_spec import BoundSpec
 from mapdrop.spec.reference import survivors
-from mapdrop.tools.explain.asked import Asked
+from mapdrop.tools.explain.request import Request
 
 # A coin takes a few bytes here and more while it is drawn.
 MOST_COINS = 2**27
@@ -24,7 +24,7 @@ class Numbers:
             size, or 1; several numbers where the pattern splits the axis.
         names, coins: the coin axes and their sizes, in the order of the coins.
         count: the number of coins.
-        per_coin: how many values of the array hang on one coin.
+        per_coin: how many values of the array share one coin.
         expected: the fraction of values that is dropped on average over seeds.
         fallen: how many coins fell for this seed.
         scale: what kept values are multiplied by.
@@ -52,12 +52,13 @@ class Numbers:
         return f"[{', '.join(sides)}]"
 
 
-def numbers(asked: Asked, shape: tuple[int, ...]) -> Numbers:
-    """Count what `asked` does to an array of this shape, which has at least one value.
+def numbers(request: Request, shape: tuple[int, ...]) -> Numbers:
+    """Count what `request` does to an array of this shape, which has at least one value.
 
-    Raises PatternError, ValueError or TypeError for what does not fit.
+    Raises:
+        PatternError, ValueError, TypeError: for what does not fit.
     """
-    plan = asked.plan(shape)
+    plan = request.bind(shape)
     binding = plan.binding
     if not binding.values:
         raise ValueError(f"an array of shape {shape} has no values: sizes are from 1 on")
@@ -65,7 +66,7 @@ def numbers(asked: Asked, shape: tuple[int, ...]) -> Numbers:
         raise ValueError(
             f"{binding.count:,} coins are too many to draw here: at most {MOST_COINS:,}"
         )
-    mask = asked.mask(shape)
+    mask = request.mask(shape)
     return Numbers(
         shape=shape,
         mask=tuple(

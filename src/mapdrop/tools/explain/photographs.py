@@ -18,10 +18,12 @@ _BUNDLED = ("china.jpg", "flower.jpg")
 
 
 def photographs(files: Sequence[Path] = ()) -> list[Image.Image]:
-    """At least two photographs of size LARGE, so that a mask's batch axis can be seen.
+    """Return at least two photographs of size LARGE, so that a mask's batch axis can be seen.
 
-    One file alone is joined by its mirror image. Raises ValueError, naming the file, for one that
-    Pillow cannot read.
+    One file alone is joined by its mirror image.
+
+    Raises:
+        ValueError: for a file that Pillow cannot read; the message names it.
     """
     if len(files) > MOST:
         raise ValueError(f"the picture has room for {MOST} images, {len(files)} were given")
@@ -37,7 +39,7 @@ def photographs(files: Sequence[Path] = ()) -> list[Image.Image]:
 
 
 def pixels(images: Sequence[Image.Image]) -> NDArray[np.uint8]:
-    """The photographs at the size of the feature maps: (b, h, w, 3)."""
+    """Return the photographs at the size of the feature maps: (b, h, w, 3)."""
     return np.stack([np.asarray(image.resize(SMALL, Image.Resampling.BOX)) for image in images])
 
 

@@ -1,4 +1,4 @@
-"""The picture: feature maps before, after the pattern, and after the usual others at the same p."""
+"""Draw feature maps before the pattern, after it, and after the usual others at the same p."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from PIL import Image
 from mapdrop.spec.pattern import Pattern
 from mapdrop.tools.explain.cases import YOURS, Case
 from mapdrop.tools.explain.colours import DROPPED, NEGATIVE, POSITIVE, ZERO, Colours, paint
-from mapdrop.tools.explain.filters import NAMES, Maps
+from mapdrop.tools.explain.filters import NAMES, FeatureMaps
+from mapdrop.tools.explain.sentences import BLIND, fall_together, number_of, tied
 from mapdrop.tools.explain.sheet import ACCENT, FAINT, INK, Sheet, rgb
-from mapdrop.tools.explain.words import BLIND, fall_together, number_of, tied
 
 WIDTH = 1804
 MARGIN, GAP, ZOOM = 16, 4, 4
@@ -22,7 +22,7 @@ _COLUMNS = (440, 860, 1270, 1560)
 _HEADER, _TITLE, _NAMES, _SPACE = 250, 44, 24, 26
 
 
-def picture(images: Sequence[Image.Image], maps: Maps, shown: Sequence[Case]) -> Sheet:
+def picture(images: Sequence[Image.Image], maps: FeatureMaps, shown: Sequence[Case]) -> Sheet:
     """Draw the photographs, their feature maps (b, h, w, c), and each case under the other.
 
     The first case is the user's own.
@@ -53,7 +53,7 @@ def picture(images: Sequence[Image.Image], maps: Maps, shown: Sequence[Case]) ->
 
 
 def _photographs(sheet: Sheet, images: Sequence[Image.Image], line: bool) -> None:
-    """The photographs; with `line`, the one in the middle that is read as a sequence."""
+    """Draw the photographs; with `line`, mark the one in the middle that is read as a sequence."""
     for number, image in enumerate(images):
         row, column = divmod(number, 2)
         small = np.array(image.resize(_PHOTOGRAPH))
@@ -67,12 +67,12 @@ def _photographs(sheet: Sheet, images: Sequence[Image.Image], line: bool) -> Non
 def _header(sheet: Sheet, case: Case) -> None:
     counts = case.numbers
     x = MARGIN + 2 * (_PHOTOGRAPH[0] + GAP) + 28
-    sheet.code(x, 52, case.asked.pattern, WIDTH - MARGIN - x, 34, weight="bold")
+    sheet.code(x, 52, case.request.pattern, WIDTH - MARGIN - x, 34, weight="bold")
     lines = [
         f"mask [{', '.join(case.brief)}] = {counts.mask_shape}: "
         f"{number_of(counts.count, 'coin')}, each for {number_of(counts.per_coin, 'value')}",
-        fall_together(Pattern.parse(case.asked.pattern)),
-        tied(case.asked, counts),
+        fall_together(Pattern.parse(case.request.pattern)),
+        tied(case.request, counts),
         BLIND,
     ]
     y = 102
@@ -98,7 +98,7 @@ def _title(sheet: Sheet, y: int, case: Case) -> None:
     name = case.name if case.name == YOURS or not case.yours else f"{case.name} (your pattern)"
     sheet.text(MARGIN, y, name, weight="bold", color=colour)
     columns = (
-        case.asked.pattern,
+        case.request.pattern,
         f"mask {counts.mask_shape}",
         number_of(counts.count, "coin"),
         f"{counts.actual:.1%} dropped",
@@ -108,8 +108,8 @@ def _title(sheet: Sheet, y: int, case: Case) -> None:
         sheet.code(x, y, words, end - x - MARGIN, color=colour)
 
 
-def strip(values: Maps, dropped: NDArray[np.bool_]) -> Colours:
-    """Samples as rows, maps side by side: (b, h, w, c) to colours (height, width, 3)."""
+def strip(values: FeatureMaps, dropped: NDArray[np.bool_]) -> Colours:
+    """Lay samples out as rows, maps side by side: (b, h, w, c) to colours (height, width, 3)."""
     colours = paint(values, dropped)
     samples, height, width, count = values.shape
     zoom = ZOOM if height > 1 else ZOOM * 10  # A line of pixels is drawn as a band.

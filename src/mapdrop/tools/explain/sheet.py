@@ -20,7 +20,7 @@ _LETTER = 0.62  # The width of a monospaced letter, of its size.
 
 
 class Sheet:
-    """A white page of so many pixels."""
+    """A white page of a width and a height in pixels."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
@@ -31,7 +31,7 @@ class Sheet:
         self._figure.figimage(colours, x, self.height - y - len(colours), origin="upper")
 
     def text(self, x: int, y: int, words: str, size: float = 22, **style: Any) -> None:
-        """Words whose baseline is at y; `size` in pixels."""
+        """Write words whose baseline is at y; `size` is in pixels."""
         self._figure.text(
             x / self.width,
             1 - y / self.height,
@@ -42,18 +42,18 @@ class Sheet:
         )
 
     def code(self, x: int, y: int, words: str, room: int, size: float = 22, **style: Any) -> None:
-        """Monospaced words, made smaller where they would take more room than there is."""
+        """Write monospaced words, smaller where they would take more room than there is."""
         fitting = min(size, room / (_LETTER * max(len(words), 1)))
         self.text(x, y, words, fitting, family="monospace", **style)
 
     def frame(self, x: int, y: int, rows: int, columns: int) -> None:
-        """A border around what will be pasted at x, y."""
+        """Draw a border around what will be pasted at x, y."""
         border = np.full((rows + 12, columns + 12, 3), rgb(ACCENT), np.uint8)
         border[4:-4, 4:-4] = 255
         self.paste(x - 6, y - 6, border)
 
     def swatch(self, x: int, y: int, colour: Sequence[int]) -> None:
-        """A sample of a colour beside words whose baseline is at y."""
+        """Draw a sample of a colour beside words whose baseline is at y."""
         sample = np.full((22, 34, 3), colour, np.uint8)
         sample[[0, -1]] = sample[:, [0, -1]] = 160
         self.paste(x, y - 19, sample)
@@ -78,5 +78,5 @@ class Sheet:
 
 
 def rgb(colour: str) -> tuple[int, ...]:
-    """A colour such as "#b35900" as three numbers."""
+    """Return a colour such as "#b35900" as three numbers."""
     return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))

@@ -1,4 +1,4 @@
-"""Which axes of the array share coins: a plan seen from the array's side."""
+"""Which axes of the array share coins: a bound specification seen from the array's side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mapdrop.spec.mask_spec import BoundSpec
 
 @dataclass(frozen=True)
 class Structure:
-    """What a plan does along each axis of the array. Two equal ones have the same law.
+    """What a specification does along each axis of the array. Two equal ones have the same law.
 
     Attributes:
         own: for each axis True (its places have coins of their own), False (they share one) or
@@ -38,19 +38,19 @@ class Structure:
         return tuple(axis for axis, own in enumerate(self.own) if own is False)
 
 
-def structure(plan: BoundSpec) -> Structure:
-    """The structure of a plan."""
-    sides = dict(plan.law.block)
+def structure(spec: BoundSpec) -> Structure:
+    """Return the structure of a bound specification."""
+    sides = dict(spec.law.block)
     own: list[bool | None] = []
     block: list[int] = []
-    for factors in plan.binding.axes:
+    for factors in spec.binding.axes:
         # A factor of one place has one coin either way, unless it is all there is.
         counts = [f for f in factors if f[0] > 1] or list(factors[:1])
-        kinds = {coin is not None for _, coin in counts}
+        drawn = {coin is not None for _, coin in counts}
         side = max((sides.get(coin, 1) for _, coin in counts if coin is not None), default=1)
-        split = len(kinds) > 1 or (side > 1 and len(counts) > 1)
-        own.append(None if split else kinds.pop())
+        split = len(drawn) > 1 or (side > 1 and len(counts) > 1)
+        own.append(None if split else drawn.pop())
         block.append(side)
-    counted = "exact" if plan.law.exact is not None else None
-    counted = "balance" if plan.law.balance is not None else counted
+    counted = "exact" if spec.law.exact is not None else None
+    counted = "balance" if spec.law.balance is not None else counted
     return Structure(tuple(own), tuple(block), counted)

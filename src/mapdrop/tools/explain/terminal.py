@@ -1,4 +1,4 @@
-"""The same in the terminal: numbers, equivalents, and small pictures side by side."""
+"""Show numbers, equivalents, and small pictures side by side in the terminal."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from rich.table import Table
 from rich.text import Text
 
 from mapdrop.spec.pattern import Pattern
-from mapdrop.tools.explain.asked import Asked
 from mapdrop.tools.explain.cases import Case
 from mapdrop.tools.explain.colours import DROPPED, NEGATIVE, POSITIVE, paint
 from mapdrop.tools.explain.equivalents import Equivalent
-from mapdrop.tools.explain.filters import NAMES, Maps
+from mapdrop.tools.explain.filters import NAMES, FeatureMaps
 from mapdrop.tools.explain.layout import MEANING, Layout
 from mapdrop.tools.explain.numbers import Numbers
-from mapdrop.tools.explain.words import BLIND, fall_together, number_of, tied
+from mapdrop.tools.explain.request import Request
+from mapdrop.tools.explain.sentences import BLIND, fall_together, number_of, tied
 
-SHOWN = (0, 1, 8)  # Maps: two neighbours and a distant one, so that groups can be told.
+SHOWN = (0, 1, 8)  # FeatureMaps: two neighbours and a distant one, so that groups can be seen.
 ROWS = 10  # Of values in each map, at most; an even number.
 _FAINT = Style(dim=True)
 
 
-def count_table(asked: Asked, counts: Numbers, layout: Layout | None) -> RenderableType:
-    """What the pattern does, in words and numbers."""
+def count_table(request: Request, counts: Numbers, layout: Layout | None) -> RenderableType:
+    """Return what the pattern does, in words and numbers."""
     table = _grid()
     table.add_row("array", Text(f"[{', '.join(map(str, counts.shape))}]"))
     if layout is not None:
@@ -39,17 +39,17 @@ def count_table(asked: Asked, counts: Numbers, layout: Layout | None) -> Rendera
     table.add_row("a coin has", Text(number_of(counts.per_coin, "value")))
     table.add_row("expected", Text(f"{counts.expected:.1%} dropped"))
     fallen = f"{counts.actual:.1%} dropped: {counts.fallen:,} of {number_of(counts.count, 'coin')}"
-    table.add_row(f"seed {asked.seed}", Text(fallen))
+    table.add_row(f"seed {request.seed}", Text(fallen))
     table.add_row("kept values", Text(f"times {counts.scale:.4g}"))
-    sentences = [fall_together(Pattern.parse(asked.pattern)), tied(asked, counts)]
-    title = Text.assemble((asked.pattern, "bold"), f"   p = {asked.p:g}")
+    sentences = [fall_together(Pattern.parse(request.pattern)), tied(request, counts)]
+    title = Text.assemble((request.pattern, "bold"), f"   p = {request.p:g}")
     return Group(title, *map(Text, filter(None, sentences)), "", table)
 
 
-def call_table(asked: Asked, found: Sequence[Equivalent]) -> RenderableType:
-    """Calls that mean the same."""
+def call_table(request: Request, found: Sequence[Equivalent]) -> RenderableType:
+    """Return a table of the calls that mean the same."""
     table = _grid()
-    table.add_row("mapdrop", Text(asked.call))
+    table.add_row("mapdrop", Text(request.call))
     last = ""
     for entry in (entry for entry in found if entry.call):
         text = Text(entry.call)
@@ -65,8 +65,8 @@ def call_table(asked: Asked, found: Sequence[Equivalent]) -> RenderableType:
     return Group(Text("The same in other words", "bold"), table)
 
 
-def pictures(console: Console, maps: Maps, shown: Sequence[Case]) -> RenderableType:
-    """The middle of some maps of two photographs, before and after each case."""
+def pictures(console: Console, maps: FeatureMaps, shown: Sequence[Case]) -> RenderableType:
+    """Draw the middle of some maps of two photographs, before and after each case."""
     width = max(1, min(maps.shape[2], console.width // (1 + len(shown)) - 1))
     # Where there is colour, two values stand one above the other in a character.
     coloured = console.color_system is not None and not console.no_color
@@ -97,8 +97,8 @@ def _columns(width: int, *rows: list[Text]) -> Table:
     return table
 
 
-def _blocks(values: Maps, dropped: NDArray[np.bool_]) -> Text:
-    """Half blocks: the upper value as the foreground, the lower one as the background."""
+def _blocks(values: FeatureMaps, dropped: NDArray[np.bool_]) -> Text:
+    """Draw half blocks: the upper value as the foreground, the lower one as the background."""
     colours = paint(values, dropped)
     if len(colours) % 2:
         colours = colours.repeat(2, axis=0)
@@ -111,8 +111,8 @@ def _blocks(values: Maps, dropped: NDArray[np.bool_]) -> Text:
     return Text("\n").join(lines)
 
 
-def _signs(values: Maps, dropped: NDArray[np.bool_]) -> Text:
-    """Without colour: the sign of what is kept, a dot for what was dropped."""
+def _signs(values: FeatureMaps, dropped: NDArray[np.bool_]) -> Text:
+    """Draw without colour: the sign of what is kept, a dot for what was dropped."""
     signs = np.where(np.abs(values) < 0.1, "0", np.where(values < 0, "-", "+"))
     return Text("\n".join("".join(row) for row in np.where(dropped, "·", signs)))
 
@@ -124,7 +124,7 @@ def _legend(coloured: bool) -> Text:
     return Text("   ").join(Text.assemble(("██", _rgb(c)), f" {words}") for words, c in swatches)
 
 
-def _middle(maps: Maps, height: int, width: int) -> tuple[slice, slice]:
+def _middle(maps: FeatureMaps, height: int, width: int) -> tuple[slice, slice]:
     top, left = (maps.shape[1] - height) // 2, (maps.shape[2] - width) // 2
     return slice(top, top + height), slice(left, left + width)
 

@@ -1,22 +1,22 @@
-"""Sentences about a pattern, for the terminal and the picture alike."""
+"""Sentences about a pattern, for the terminal and the picture."""
 
 from __future__ import annotations
 
 from mapdrop.spec.pattern import ELLIPSIS, Pattern
 from mapdrop.spec.reference import survivors
-from mapdrop.tools.explain.asked import Asked
 from mapdrop.tools.explain.numbers import Numbers
+from mapdrop.tools.explain.request import Request
 
 BLIND = "A mask never looks at the values: weak or strong, below 0 or above 0."
 
 
 def number_of(count: int, what: str) -> str:
-    """A count and its noun: "1 coin", "1,728 coins"."""
+    """Return a count and its noun: "1 coin", "1,728 coins"."""
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def fall_together(pattern: Pattern) -> str:
-    """Which values share a coin."""
+    """Say which values share a coin."""
     names = []
     for part in pattern.left:
         if part is None:
@@ -35,17 +35,17 @@ def fall_together(pattern: Pattern) -> str:
     return f"Values that differ only along {', '.join(names)} share a coin and fall together."
 
 
-def tied(asked: Asked, counts: Numbers) -> str:
-    """What ties the coins to each other; empty where they fall independently."""
+def tied(request: Request, counts: Numbers) -> str:
+    """Say what ties the coins to each other; empty where they are independent."""
     size = dict(zip(counts.names, counts.coins, strict=True))
-    if asked.block:
-        sides = " x ".join(str(min(side, size[name])) for name, side in asked.block.items())
-        return f"Coins fall in blocks of {sides} along {', '.join(asked.block)}."
-    if asked.exact:
-        n = size[asked.exact]
-        return f"Of each {n} coins along {asked.exact} exactly {survivors(asked.p, n)} survive."
-    if asked.balance:
-        n = size[asked.balance]
-        rounded = f"{(1 - asked.p) * n:g} survive, rounded up or down"
-        return f"Of each {n} coins along {asked.balance} {rounded}."
+    if request.block:
+        sides = " x ".join(str(min(side, size[name])) for name, side in request.block.items())
+        return f"Coins fall in blocks of {sides} along {', '.join(request.block)}."
+    if request.exact:
+        n = size[request.exact]
+        return f"Of each {n} coins along {request.exact} exactly {survivors(request.p, n)} survive."
+    if request.balance:
+        n = size[request.balance]
+        rounded = f"{(1 - request.p) * n:g} survive, rounded up or down"
+        return f"Of each {n} coins along {request.balance} {rounded}."
     return ""

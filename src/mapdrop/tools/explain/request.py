@@ -1,4 +1,4 @@
-"""What was asked on the command line: a pattern and the options of its coins."""
+"""The request on the command line: a pattern and the options of its coins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mapdrop.spec.mask_spec import BoundSpec, as_sizes, mask_spec
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """The arguments of `mapdrop.mask`, but for the shape."""
 
     pattern: str
@@ -23,8 +23,12 @@ class Asked:
     block: Mapping[str, int] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
 
-    def plan(self, shape: tuple[int, ...]) -> BoundSpec:
-        """Checked and fitted to a shape. Raises PatternError, ValueError, TypeError."""
+    def bind(self, shape: tuple[int, ...]) -> BoundSpec:
+        """Check the request and bind it to a shape.
+
+        Raises:
+            PatternError, ValueError, TypeError: for what does not fit.
+        """
         spec = mask_spec(
             self.pattern,
             self.p,
@@ -36,7 +40,7 @@ class Asked:
         return spec.bind(shape)
 
     def mask(self, shape: tuple[int, ...]) -> Mask:
-        """The coins that fall for this seed."""
+        """Return the mask of this seed."""
         return mapdrop.mask(
             self.pattern,
             shape,
@@ -50,7 +54,7 @@ class Asked:
 
     @property
     def call(self) -> str:
-        """The same as a call of the library."""
+        """The call of the library that does the same."""
         options = [
             f"{n}={v!r}" for n in ("exact", "balance") if (v := getattr(self, n)) is not None
         ]

@@ -53,7 +53,7 @@ def row(
     wait: Callable[[], object] = lambda: None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Milliseconds of each way, and how much longer than ours the others take.
+    """Return the milliseconds of each model, and how much longer than ours the others take.
 
     `like` moves a model or an array to where, and to what type, it is timed; `options` are those of
     torch.compile.

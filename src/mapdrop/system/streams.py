@@ -1,4 +1,4 @@
-"""Standard output and error, wherever they lead: another code page, a full disk, a closed pipe."""
+"""Write to standard output and error, wherever they lead: a full disk, a closed pipe."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def any_code_page() -> None:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """End the process in a sentence and with exit code 1 where the system denies it something.
+    """End the process with a message and exit code 1 where the system denies it something.
 
-    Of a reader that has left, as `head -1` does, nothing is said.
+    Nothing is printed for a reader that has left, as `head -1` does.
     """
     try:
         try:

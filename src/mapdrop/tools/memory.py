@@ -1,4 +1,4 @@
-"""The most bytes of tensors that a piece of work holds at once."""
+"""Measure the most bytes of tensors that a piece of work holds at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TRIES = 3
 
 
 def peak(work: Callable[[], object], device: str = "cpu") -> int:
-    """Bytes allocated and not yet freed, at the worst moment, beyond those held at the start.
+    """Return the bytes allocated and not yet freed at the worst moment, beyond those at the start.
 
     On a GPU they are those of CUDA's allocator. On the CPU they are counted by the memory events of
     PyTorch's profiler, one for every allocation and every release of PyTorch's CPU allocator. What

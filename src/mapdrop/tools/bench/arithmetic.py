@@ -1,4 +1,4 @@
-"""Multiplications of a training step, and how many of them remain without the dropped maps."""
+"""Count the multiplications of a training step, and those that remain without dropped maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def bound(
     net: nn.Module, x: Tensor, p: float, reads: Collection[str], makes: Collection[str]
 ) -> float:
-    """How many times fewer multiplications a step has where what is dropped is never computed.
+    """Return how many times fewer multiplications a step has without what is dropped.
 
     Args:
         net: a network of convolutions and Linear layers; others are not counted.
@@ -27,15 +27,15 @@ def bound(
     Raises:
         KeyError: for a name of no convolution or Linear layer that ran.
     """
-    whole = multiplications(net, x)
-    left = {name: float(number) for name, number in whole.items()}
+    dense = multiplications(net, x)
+    left = {name: float(number) for name, number in dense.items()}
     for name in (*reads, *makes):
         left[name] *= 1 - p
-    return sum(whole.values()) / sum(left.values())
+    return sum(dense.values()) / sum(left.values())
 
 
 def multiplications(net: nn.Module, x: Tensor) -> dict[str, int]:
-    """Those of every convolution and Linear layer in a training step on x, by the layer's name."""
+    """Count those of every convolution and Linear layer in a training step, by the layer's name."""
     found: dict[str, int] = {}
 
     def count(name: str, layer: nn.Module) -> Any:
@@ -56,7 +56,7 @@ def multiplications(net: nn.Module, x: Tensor) -> dict[str, int]:
 
 
 def _each(layer: nn.Module) -> int:
-    """Multiplications for one value of the output."""
+    """Return the multiplications for one value of the output."""
     if isinstance(layer, nn.Linear):
         return layer.in_features
     if not isinstance(layer, _CONVOLUTIONS):
@@ -65,7 +65,7 @@ def _each(layer: nn.Module) -> int:
 
 
 def beside_drops(net: nn.Sequential, drops: type[nn.Module]) -> tuple[list[str], list[str]]:
-    """The layers of a chain that read what a drop layer left, and those whose maps it drops."""
+    """Name the layers of a chain that read dropped maps, and those whose maps are dropped."""
     names = [name for name, layer in net.named_children() if isinstance(layer, _CONVOLUTIONS)]
     at = [int(name) for name, layer in net.named_children() if isinstance(layer, drops)]
     reads = [name for name in names if any(place < int(name) for place in at)]

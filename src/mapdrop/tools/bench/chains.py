@@ -1,4 +1,4 @@
-"""Plain chains of convolutions: the least network with a drop layer in it."""
+"""Make plain chains of convolutions: the least network with a drop layer in it."""
 
 from __future__ import annotations
 

@@ -63,12 +63,12 @@ def _sentences(records: list[dict[str, Any]]) -> list[str]:
         "Training steps (forward and backward), float32, medians over interleaved rounds. "
         f"Never below {least:.2f}x at p = 0.1 and on {len(papers)} published networks.",
     ]
-    # Where nothing is skipped, the same code ran twice: what it differs by is the machine's.
+    # Where nothing is skipped, the same code ran twice: any difference is noise.
     idle = [float(r["gains"][PEER]) for r in (*few, *built) if r["predicted_saving"] == 0]
     if idle:
         sentences[0] += (
-            f" {len(idle)} of these rows skip nothing, which is the same code twice: "
-            f"{min(idle):.2f}x to {max(idle):.2f}x is this machine's noise."
+            f" {len(idle)} of these rows skip nothing, so both sides run the same code; "
+            f"their spread, {min(idle):.2f}x to {max(idle):.2f}x, is measurement noise."
         )
     for record in (r for r in records if r["group"] == "memory"):
         ours, peer = (record["bytes"][name] for name in (OURS, PEER))

@@ -100,7 +100,7 @@ def test_the_table_of_compact_says_what_its_rows_say(tmp_path: Path) -> None:
     assert 5 < int(counted[1]) < len(MODELS), "two builds of one network count once"
     idle = sum(row.group == "small p" for row in ROWS)
     assert f"{idle} of these rows skip nothing" in text
-    assert "0.80x to 0.80x is this machine's noise" in text
+    assert "their spread, 0.80x to 0.80x, is measurement noise" in text
     assert "0.25 of `nn.Dropout2d`'s (1 instead of 4 MiB; some)" in text
     again = compact_tables.filled(README, _rows(tmp_path, {ROWS[0].name: 50.0}))
     assert "| 4.00x | 4.00x (100%), 3.00x |" in again, "the newest row of a name counts"

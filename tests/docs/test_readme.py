@@ -138,10 +138,3 @@ def _rows(folder: Path, ours: dict[str, float], processor: str = "some") -> Path
             }
             lines.write(json.dumps(record) + "\n")
     return file
-
-
-def test_its_files_exist() -> None:
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    assert links
-    for link in links:
-        assert (Path(__file__).parents[2] / link).exists(), link

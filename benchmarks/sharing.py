@@ -20,7 +20,7 @@ from scipy.stats import t as student_t
 
 HERE = Path(__file__).parents[1] / "docs" / "study" / "sharing"
 BASE = "spatial"
-_NOTE = "* the 95 % t interval leaves out 0. Many intervals: about one in twenty does by chance."
+_NOTE = "* the 95 % t interval excludes 0; of this many intervals, one in twenty does so by chance."
 
 Values = dict[str, dict[int, tuple[float, ...]]]
 """For each condition and seed the PCK in % at the study's radii."""
@@ -73,7 +73,7 @@ def one_study(name: str, batch: int, radii: list[str], values: Values) -> list[s
     lines = [
         f"{name}, batch {batch}: {seeds} seeds complete in every condition; test PCK in %",
         f"{'masks a batch':<16} {'condition':<18} {'<=' + small:>6} {'<=' + large:>6}   "
-        f"{'less spatial, <=' + small:<28} less spatial, <={large}",
+        f"{'minus spatial, <=' + small:<28} minus spatial, <={large}",
     ]
     for drop in sorted(values, key=lambda d: (d != "none", d != BASE)):
         means = [fmean(v[i] for v in values[drop].values()) for i in (0, 1)]
@@ -99,9 +99,9 @@ def together(name: str, of: list[tuple[int, Values]]) -> list[str]:
                 number = int(masks(drop, batch).split()[0])
                 even[number] += differences(values, drop, BASE if twin == "share=1" else twin, 0)
     order = sorted(pooled, key=lambda m: (m != "none", int(m.split()[0]) if m != "none" else 0, m))
-    lines = [f"{name}, all batch sizes: less spatial (one mask for each sample)"]
+    lines = [f"{name}, all batch sizes: minus spatial (one mask for each sample)"]
     lines += [f"  {m:<16} {interval(pooled[m])}  {len(pooled[m])} pairs" for m in order]
-    lines.append(f"{name}: balanced less independent masks, as many of them")
+    lines.append(f"{name}: balanced minus as many independent masks")
     lines += [f"  {n:<16} {interval(even[n])}  {len(even[n])} pairs" for n in sorted(even)]
     return lines
 

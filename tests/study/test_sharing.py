@@ -33,5 +33,5 @@ def test_balanced_masks_meet_as_many_independent_ones_at_every_batch_size() -> N
         "share=16+balanced": {0: (23.0, 0.0), 1: (25.0, 0.0)},
     }
     lines = sharing.together("made up", [(32, values)])
-    held = lines[lines.index("made up: balanced less independent masks, as many of them") + 1 :]
+    held = lines[lines.index("made up: balanced minus as many independent masks") + 1 :]
     assert [line.split()[:2] for line in held] == [["2", "+4.0"], ["32", "+1.5"]]

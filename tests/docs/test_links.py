@@ -1,4 +1,4 @@
-"""Every relative link of the pages leads to a file, and to a heading where it names one."""
+"""Links and paths in the pages lead somewhere."""
 
 from __future__ import annotations
 
@@ -48,3 +48,32 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
         "```\n# no heading\n[d](code.md)\n```\n[e](#no-heading) [f](gone.md) [g](page.md#gone)\n"
     )
     assert broken_links(page) == ["#no-heading", "gone.md", "page.md#gone"]
+
+
+def missing_paths(page: Path) -> list[str]:
+    """Return the paths in backquotes that no file or folder of the repository ends with."""
+    known = [
+        f"/{path.relative_to(ROOT).as_posix()}"
+        for folder in ("src", "tests", "docs", "benchmarks")
+        for path in (ROOT / folder, *(ROOT / folder).rglob("*"))
+    ]
+    known += [f"/{path.name}" for path in ROOT.iterdir()]
+    named = re.findall(r"`([\w./-]+(?:/|\.(?:py|md|json|toml|txt)))`", _prose(page))
+    return [
+        path
+        for path in named
+        if "NAME" not in path and not any(one.endswith(f"/{path.rstrip('/')}") for one in known)
+    ]
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_named_paths_exist(page: str) -> None:
+    assert missing_paths(ROOT / page) == []
+
+
+def test_missing_paths_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "`tests/docs/` `spec/pattern.py` `spec/gone.py` `gone/` `backends/NAME.py` `p`\n"
+    )
+    assert missing_paths(page) == ["spec/gone.py", "gone/"]

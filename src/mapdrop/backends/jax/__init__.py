@@ -23,7 +23,7 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128
 
 def mask_spec(pattern: str | Pattern, p: float, *options: Any) -> MaskSpec:
     """Return the spec of these arguments. Raises TypeError for a rate that is traced."""
-    if traced(p):
+    if isinstance(p, jax.core.Tracer):
         raise TypeError(
             "p decides what is compiled, so it is a number, and not traced: close over it, or "
             "name it in jax.jit's static_argnames"
@@ -44,13 +44,15 @@ def drop(
     """See `mapdrop.drop`."""
     if inplace or out is not None:
         raise TypeError("JAX arrays are never written to: leave out inplace= and out=")
-    _check_dtype(x)
-    if not all(isinstance(size, int) for size in x.shape):
+    if not isinstance(x, (Array, np.ndarray)) or x.dtype.name not in _DTYPES:
+        raise _refused(x)
+    if not {*map(type, x.shape)} <= {int}:
         raise TypeError(
             f"a mask is drawn for sizes that are known, not for {x.shape}: export a training step "
             "for one batch size; in inference, the layers take any"
         )
-    stream = seeds.check_stream(stream)
+    if stream is not None:
+        seeds.check_stream(stream)
     spec.bind(x.shape)  # For its checks, out of compiled code.
     if spec.p == 0:
         return x
@@ -62,7 +64,8 @@ def drop(
 
 def apply(x: Array, mask: Any) -> Array:
     """Apply a `mapdrop.Mask` to x."""
-    _check_dtype(x)
+    if not isinstance(x, (Array, np.ndarray)) or x.dtype.name not in _DTYPES:
+        raise _refused(x)
     if jnp.iscomplexobj(x):
         return jax.lax.complex(apply(x.real, mask), apply(x.imag, mask))
     return broadcast(x, mask.binding, jnp.asarray(mask.coins), np.asarray(mask.scale, wide(x)))
@@ -73,11 +76,11 @@ def traced(x: Any) -> bool:
     return isinstance(x, jax.core.Tracer)
 
 
-def _check_dtype(x: Array) -> None:
+def _refused(x: Any) -> TypeError:
+    """Return the error for what is no array, or has a dtype that cannot be scaled."""
     if not isinstance(x, (Array, np.ndarray)):
-        raise unsupported(x)
-    if x.dtype.name not in _DTYPES:
-        raise TypeError(
-            f"mapdrop works on {', '.join(_DTYPES)}, not on {x.dtype}: kept values are scaled, "
-            "which needs floats; x.astype(jax.numpy.float32) makes them"
-        )
+        return unsupported(x)
+    return TypeError(
+        f"mapdrop works on {', '.join(_DTYPES)}, not on {x.dtype}: kept values are scaled, "
+        "which needs floats; x.astype(jax.numpy.float32) makes them"
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 from mapdrop.backends.jax.law import U32, hashed
 from mapdrop.spec import reference as spec
@@ -26,9 +28,10 @@ def seed_words(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any,
     if isinstance(seed, arrays):
         first = _words_of(jnp.asarray(seed))
     else:
-        _refuse_tracing(x, seed)
-        first = np.array(spec.split(seeds.key(seeds.draw(seed), stream)), U32)
-        stream = None
+        if type(seed) is not int:
+            _refuse_tracing(x, seed)
+            seed = seeds.draw(seed)
+        first, stream = _known_words(seed, stream), None
     if isinstance(later, arrays):
         if later.size != 1 or not jnp.issubdtype(later.dtype, np.integer):
             raise ValueError(
@@ -39,6 +42,12 @@ def seed_words(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any,
     if isinstance(first, np.ndarray):
         return np.concatenate([first, second]), stream
     return jnp.concatenate([first, second]), stream
+
+
+@lru_cache(maxsize=4096)
+def _known_words(seed: int, stream: str | None) -> NDArray[np.uint32]:
+    """Return the words of a number and a stream, to be read alone."""
+    return np.array(spec.split(seeds.key(seeds.check_uint64(seed, "seed"), stream)), U32)
 
 
 def _words_of(seed: Array) -> Any:

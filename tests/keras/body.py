@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 
 import mapdrop
-import mapdrop.keras.drop
+import mapdrop.keras.layers
 from mapdrop import PatternError
+from mapdrop.backends import registry
 from mapdrop.keras import (
     Drop,
     DropBlock1D,
@@ -26,6 +28,7 @@ from mapdrop.keras import (
     SpatialDropout2D,
     SpatialDropout3D,
 )
+from tests.integration.test_calls import calls
 
 SPATIAL = {1: SpatialDropout1D, 2: SpatialDropout2D, 3: SpatialDropout3D}
 BLOCK = {1: DropBlock1D, 2: DropBlock2D, 3: DropBlock3D}
@@ -83,6 +86,7 @@ LATER: dict[str, tuple[tuple[int, ...], Make]] = {
     "DropBlock1D": ((4, 9, 3), lambda rate, seed: DropBlock1D(rate, 3, seed=seed)),
 }
 any_batch = pytest.mark.parametrize("name", [n for n in LAYERS if n != "Drop, balance"])
+MOST_CALLS = 12  # Of Python functions of mapdrop's, from a layer's call to the primitive of JAX's.
 COMPILED = [False] if keras.backend.backend() == "torch" else [False, True]
 
 
@@ -161,15 +165,11 @@ def test_masks_are_the_specification_s(name: str) -> None:
 
 
 BROKEN: dict[str, Callable[..., Any]] = {
-    "identity": lambda x, *_, **__: x,
-    "unscaled": lambda *a, **k: mapdrop.drop(*a, **{**k, "scale": None}),
-    "the same in each call": lambda *a, **k: mapdrop.drop(*a, **{**k, "step": 0}),
-    "seed and step added": lambda *a, **k: mapdrop.drop(
-        *a, **{**k, "seed": k["seed"] + int(k["step"]), "step": 0}
-    ),
-    "no structure": lambda x, pattern, p, **k: mapdrop.drop(
-        x, "... -> ...", p, seed=k["seed"], step=k["step"]
-    ),
+    "identity": lambda x, pattern, p, seed, step: x,
+    "unscaled": lambda *a, **k: mapdrop.drop(*a, **k, scale=None),
+    "the same in each call": lambda *a, seed, step: mapdrop.drop(*a, seed=seed),
+    "seed and step added": lambda *a, seed, step: mapdrop.drop(*a, seed=seed + int(step)),
+    "no structure": lambda x, pattern, p, **k: mapdrop.drop(x, "... -> ...", p, **k),
 }
 
 
@@ -177,7 +177,15 @@ BROKEN: dict[str, Callable[..., Any]] = {
 def test_broken_layers_are_rejected(
     broken: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapdrop.keras.drop, "drop", broken)
+    def backend_for(x: Any) -> Any:
+        backend = registry.backend_for(x)
+
+        def drop(x: Any, spec: Any, **numbers: Any) -> Any:
+            return broken(x, spec.pattern, spec.p, **numbers)
+
+        return SimpleNamespace(traced=backend.traced, mask_spec=backend.mask_spec, drop=drop)
+
+    monkeypatch.setattr(mapdrop.keras.layers, "backend_for", backend_for)
     with pytest.raises(AssertionError):
         check_masks(LAYERS["SpatialDropout2D"][0], "SpatialDropout2D")
 
@@ -473,6 +481,34 @@ def test_a_stateless_call_gives_the_next_state_and_changes_none(name: str) -> No
     assert to_numpy(layer.seed_generator.state).tolist() == [7, 0]
 
 
+def calls_to_the_primitive(layer: Any) -> list[str]:
+    """Return the functions that a warm call enters, to the one that binds JAX's primitive."""
+    x = keras.ops.ones((2, 8, 8, 4))
+    entered = calls(lambda: layer(x, training=True))
+    return entered[: entered.index("dropped") + 1]
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_a_warm_call_on_jax_takes_few_calls_of_python(seed: int | None) -> None:
+    if keras.backend.backend() != "jax":
+        return
+    entered = calls_to_the_primitive(SpatialDropout2D(0.5, seed=seed))
+    assert {"call", "drop", "bind"} <= set(entered)
+    assert len(entered) <= MOST_CALLS, entered
+
+
+def test_a_call_more_twin() -> None:
+    if keras.backend.backend() != "jax":
+        return
+    source = "lambda self, inputs, training=False: SpatialDropout2D.call(self, inputs, training)"
+    code = compile(source, mapdrop.keras.layers.__file__, "eval")
+
+    class Longer(SpatialDropout2D):
+        call = eval(code, vars(mapdrop.keras.layers))
+
+    assert len(calls_to_the_primitive(Longer(0.5))) == MOST_CALLS + 1
+
+
 def test_a_model_of_its_own_class() -> None:
     class Own(keras.Model):
         def __init__(self) -> None:
@@ -507,7 +543,7 @@ WRONG: dict[str, Any] = {"rate": "0.5", "seed": 1.5, "noise_shape": "ab"}  # Of 
 @pytest.mark.parametrize("family", [SPATIAL, BLOCK], ids=["SpatialDropout", "DropBlock"])
 @pytest.mark.parametrize("rank", [2, 3, 4, 5, 6])
 def test_a_wrong_rank_says_which_layer_to_use(dims: int, family: dict[int, Any], rank: int) -> None:
-    name = family[1].family
+    name = family[1].__name__.removesuffix("1D")
     layer = family[dims](0.5)
     for x in (np.ones((2,) * rank), keras.Input((2,) * (rank - 1))):
         if rank == dims + 2:

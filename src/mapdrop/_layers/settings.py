@@ -1,8 +1,9 @@
-"""What every framework's layers share: settings that are checked whenever one is set."""
+"""Settings of the layers of every framework, checked whenever one is set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from mapdrop.spec.mask_spec import (
@@ -40,7 +41,26 @@ class Settings:
     region: str
     scale: str | None
     sizes: Sizes
-    ragged: bool
+    ragged: bool = False
+
+    def _set_mask(
+        self,
+        pattern: str | Pattern,
+        rate: float,
+        exact: str | None,
+        balance: str | None,
+        block: Mapping[str, int] | None,
+        region: str,
+        scale: str | None,
+        sizes: Mapping[str, int],
+    ) -> None:
+        """Set what says which mask the layer draws."""
+        self.pattern = Pattern.parse(pattern).text
+        setattr(self, self.rate_name, rate)
+        self.exact, self.balance = exact, balance
+        self.block = as_sizes(block, "block")
+        self.region, self.scale = region, scale
+        self.sizes = as_sizes(sizes, "sizes")
 
     @property
     def _mask_arguments(self) -> tuple[Any, ...]:
@@ -59,55 +79,47 @@ class Settings:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(getattr(type(self), name, None), property):
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, value)  # Past a framework's tracking of attributes.
             return
-        if name in self.fixed and name in vars(self):
+        if name in _CHECKS:
+            value = _CHECKS[name](vars(self).get("pattern"), value)
+        elif name in _RATES:
+            value = self._checked_rate(name, value)
+        elif name in self.fixed and name in vars(self):
             raise AttributeError(
                 f"{name} is part of the layer's pattern, {vars(self).get('pattern')!r}: "
                 f"make another {type(self).__name__}"
             )
-        super().__setattr__(name, self._checked(name, value))
+        super().__setattr__(name, value)
 
-    def _checked(self, name: str, value: Any) -> Any:
-        if name == self.rate_name:
-            return check_rate(value, name)
-        if name in _RATES:
+    def _checked_rate(self, name: str, value: Any) -> float:
+        if name != self.rate_name:
             raise AttributeError(
                 f"{type(self).__name__} has no {name}: set {self.rate_name}, the fraction to drop"
             )
-        check = _CHECKS.get(name)
-        return value if check is None else check(vars(self).get("pattern"), value)
+        return check_rate(value, name)
 
 
-def _axis(argument: str) -> Callable[[str | None, Any], str | None]:
-    def check(pattern: str | None, name: Any) -> str | None:
-        if name is not None:
-            _check_coin_axis(pattern, argument, name)
-        checked: str | None = name
-        return checked
-
-    return check
-
-
-def _check_coin_axis(pattern: str | None, argument: str, name: Any) -> None:
-    """Raises PatternError. What '...' stands for is known only when an array comes."""
-    if pattern is None:  # Not yet set: a copy is made in an order of its own.
-        return
+def _coin_axis(argument: str, pattern: str | None, name: Any) -> Any:
+    """Return the name of an axis with coins of its own, or None. Raises PatternError."""
+    if name is None or pattern is None:  # A copy sets its attributes in an order of its own.
+        return name
     parsed = Pattern.parse(pattern)
-    if ELLIPSIS not in parsed.right:
+    if ELLIPSIS not in parsed.right:  # What '...' stands for is known only when an array comes.
         parsed.coin_axis(argument, name)
+    return name
 
 
 def _block(pattern: str | None, value: Any) -> Sizes:
     sizes = _pairs(value, "block")
     for name, size in sizes:
-        _check_coin_axis(pattern, "block", name)
+        _coin_axis("block", pattern, name)
         check_block_size(name, size)
     return sizes
 
 
 def _pairs(value: Any, argument: str) -> Sizes:
-    """Sizes by name, as a mapping or as the pairs that a layer keeps."""
+    """Return sizes by name, of a mapping or of the pairs that a layer keeps."""
     if isinstance(value, tuple) and all(type(p) is tuple and len(p) == 2 for p in value):
         value = dict(value)
     return as_sizes(value, argument)
@@ -115,8 +127,8 @@ def _pairs(value: Any, argument: str) -> Sizes:
 
 _CHECKS: Mapping[str, Callable[[str | None, Any], Any]] = {
     "pattern": lambda _, value: Pattern.parse(value).text,
-    "exact": _axis("exact"),
-    "balance": _axis("balance"),
+    "exact": partial(_coin_axis, "exact"),
+    "balance": partial(_coin_axis, "balance"),
     "block": _block,
     "region": lambda _, value: check_region(value),
     "scale": lambda _, value: check_scale(value),

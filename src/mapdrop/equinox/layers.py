@@ -7,23 +7,22 @@ and their keys makes a batch of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import equinox as eqx
 import jax
 
-from mapdrop._layers import patterns as maps
+from mapdrop._layers.patterns import SPACE, BlockSize, RankCheck, axes, blocks
+from mapdrop._layers.settings import Settings
 from mapdrop.backends.jax import drop, mask_spec
-from mapdrop.spec.mask_spec import Sizes, as_sizes, check_rate
+from mapdrop.spec.mask_spec import Sizes
 from mapdrop.spec.pattern import Pattern
 
 
-class Drop(eqx.Module):
+class Drop(Settings, RankCheck, eqx.Module):
     """Drop what the pattern says shares a coin; the identity in inference.
 
     Args:
-        pattern: the axes of one sample, an arrow, and the axes that have coins of their own; see
-            `mapdrop.Pattern`.
+        pattern: the axes of one sample, an arrow, and the axes that have coins of their own.
         p: the fraction to drop, from 0 to 1.
         inference: True makes the layer the identity; `equinox.nn.inference_mode` sets it, and the
             call's own argument goes before it.
@@ -41,6 +40,8 @@ class Drop(eqx.Module):
     (8, 5, 5)
     """
 
+    batched = False
+    other_rank = "jax.vmap for a batch, with a key for each sample"
     pattern: str = eqx.field(static=True)
     p: float
     inference: bool
@@ -64,18 +65,15 @@ class Drop(eqx.Module):
         scale: str | None = "expected",
         **sizes: int,
     ) -> None:
-        self.pattern = Pattern.parse(pattern).text
-        self.p = check_rate(p)
+        self._set_mask(pattern, p, exact, balance, block, region, scale, sizes)
         self.inference = inference
-        self.exact, self.balance = exact, balance
-        self.block = as_sizes(block, "block")
-        self.region, self.scale = region, scale
-        self.sizes = as_sizes(sizes, "sizes")
 
     def __call__(
         self, x: jax.Array, *, key: jax.Array | None = None, inference: bool | None = None
     ) -> jax.Array:
-        """x with its dropped values +0 and the others scaled (in inference: x)."""
+        """Return x with its dropped values +0 and the others scaled (in inference: x)."""
+        if self.dims and x.ndim != self.dims + 1:
+            raise self._wrong_rank(x.shape)
         if self.inference if inference is None else inference:
             return x
         if key is None and not (isinstance(self.p, float) and self.p == 0):
@@ -83,28 +81,13 @@ class Drop(eqx.Module):
                 f"{type(self).__name__} is called with a key in training, as in "
                 "layer(x, key=jax.random.key(0)), or with inference=True"
             )
-        return drop(
-            x,
-            mask_spec(
-                self.pattern,
-                self.p,
-                self.exact,
-                self.balance,
-                self.block,
-                self.region,
-                self.scale,
-                self.sizes,
-            ),
-            seed=key,
-        )
+        return drop(x, mask_spec(*self._mask_arguments), seed=key)
 
 
 class Dropout(Drop):
-    """A coin for every value: ordinary dropout, of an input of any shape.
+    """Drop each value by a coin of its own: ordinary dropout, of an input of any shape.
 
-    Args:
-        p: the fraction of values to drop, from 0 to 1.
-        inference: as for `Drop`.
+    Arguments as for `Drop`.
 
     >>> mapdrop.equinox.Dropout(0.1)(jnp.ones((3, 7)), inference=True).sum()
     Array(21., dtype=float32)
@@ -115,14 +98,9 @@ class Dropout(Drop):
 
 
 class DropPath(Drop):
-    """One coin for the sample: stochastic depth (Huang et al., ECCV 2016) for a residual branch.
+    """Drop the sample: stochastic depth (Huang et al., ECCV 2016) for a residual branch.
 
-    Args:
-        p: the fraction of samples to drop, from 0 to 1.
-        inference: as for `Drop`.
-        scale: what a kept sample is multiplied by, as for `mapdrop.drop`.
-
-    Shape: any.
+    Arguments as for `Drop`.
 
     >>> batch, keys = jnp.ones((3, 7)), jax.random.split(jax.random.key(0), 3)
     >>> jax.vmap(lambda x, key: mapdrop.equinox.DropPath(0.2)(x, key=key))(batch, keys).shape
@@ -135,35 +113,8 @@ class DropPath(Drop):
         super().__init__("... ->", p, inference, scale=scale)
 
 
-class _Maps(Drop):
-    """A layer for maps of `dims` dimensions, which says so to an input of another rank."""
-
-    dims: ClassVar[int]
-    family: ClassVar[str]
-
-    def __call__(
-        self, x: jax.Array, *, key: jax.Array | None = None, inference: bool | None = None
-    ) -> jax.Array:
-        """See `Drop.__call__`."""
-        if x.ndim != self.dims + 1:
-            raise maps.wrong_rank(self.family, self.dims, self.pattern, x.shape, batch=False)
-        return super().__call__(x, key=key, inference=inference)
-
-
-class _SpatialDropout(_Maps):
-    """A coin for every map of the sample (Tompson et al., CVPR 2015, arXiv 1411.4280).
-
-    Args:
-        p: the fraction of maps to drop, from 0 to 1.
-        inference: as for `Drop`.
-        data_format: "channels_first", (c, ...), or "channels_last", (..., c). The same key gives
-            the same mask in both.
-        exact: exactly round((1 - p) * n) of the n maps survive.
-
-    Raises PatternError for an input of another rank, which says which layer to use.
-    """
-
-    family: ClassVar[str] = "SpatialDropout"
+class _SpatialDropout(Drop):
+    family = "SpatialDropout{}d"
 
     def __init__(
         self,
@@ -173,61 +124,43 @@ class _SpatialDropout(_Maps):
         data_format: str = "channels_first",
         exact: bool = False,
     ) -> None:
-        pattern = f"{maps.axes(self.dims, data_format)} -> c"
+        pattern = f"{axes(self.dims, data_format)} -> c"
         super().__init__(pattern, p, inference, exact="c" if exact else None)
 
 
-class SpatialDropout1d(_SpatialDropout):
-    """Drops whole channels of a sequence. Shape: (c, t), or (t, c) for "channels_last".
+class SpatialDropout1d(_SpatialDropout, dims=1):
+    """Drop channels of a sequence, (c, t) or (t, c). Arguments as for `SpatialDropout2d`.
 
     >>> mapdrop.equinox.SpatialDropout1d(0.3).pattern
     'c t -> c'
     """
 
-    __doc__ = f"{__doc__}\n{_SpatialDropout.__doc__}"
-    dims: ClassVar[int] = 1
 
+class SpatialDropout2d(_SpatialDropout, dims=2):
+    """Drop maps, (c, h, w) or (h, w, c) (Tompson et al., CVPR 2015, arXiv 1411.4280).
 
-class SpatialDropout2d(_SpatialDropout):
-    """Drops whole maps. Shape: (c, h, w), or (h, w, c) for "channels_last".
+    Args:
+        p: the fraction of maps to drop, from 0 to 1.
+        inference: as for `Drop`.
+        data_format: "channels_first" or "channels_last"; one key has one mask in both.
+        exact: keep exactly round((1 - p) * n) of the n maps.
 
     >>> layer = mapdrop.equinox.SpatialDropout2d(0.5, exact=True)
     >>> layer(jnp.ones((4, 2, 2)), key=jax.random.key(0)).sum()
     Array(16., dtype=float32)
     """
 
-    __doc__ = f"{__doc__}\n{_SpatialDropout.__doc__}"
-    dims: ClassVar[int] = 2
 
-
-class SpatialDropout3d(_SpatialDropout):
-    """Drops whole volumes. Shape: (c, d, h, w), or (d, h, w, c) for "channels_last".
+class SpatialDropout3d(_SpatialDropout, dims=3):
+    """Drop volumes, (c, d, h, w) or (d, h, w, c). Arguments as for `SpatialDropout2d`.
 
     >>> mapdrop.equinox.SpatialDropout3d(0.3).pattern
     'c d h w -> c'
     """
 
-    __doc__ = f"{__doc__}\n{_SpatialDropout.__doc__}"
-    dims: ClassVar[int] = 3
 
-
-class _DropBlock(_Maps):
-    """Drops blocks of each map (DropBlock: Ghiasi, Lin, Le, NeurIPS 2018, arXiv 1810.12890).
-
-    Args:
-        p: the fraction of values to drop, from 0 to 1: the mean over the map is exactly p.
-        block_size: the block's side, or one size for each axis; larger ones are cut to the map.
-        inference: as for `Drop`.
-        data_format: "channels_first", (c, ...), or "channels_last", (..., c). The same key gives
-            the same mask in both.
-        region: where a block's centre may lie: "valid", where the whole block fits, or "full".
-        scale: "expected", "batch" (the number of values over the number kept, here of the one
-            sample) or None, as for `mapdrop.drop`.
-
-    Raises PatternError for an input of another rank, which says which layer to use.
-    """
-
-    family: ClassVar[str] = "DropBlock"
+class _DropBlock(BlockSize, Drop):
+    family = "DropBlock{}d"
 
     def __init__(
         self,
@@ -239,39 +172,39 @@ class _DropBlock(_Maps):
         region: str = "valid",
         scale: str | None = "expected",
     ) -> None:
-        block = dict(maps.blocks(self.dims, block_size))
-        pattern = f"{maps.axes(self.dims, data_format)} -> {maps.SPACE[self.dims]} c"
+        pattern = f"{axes(self.dims, data_format)} -> {SPACE[self.dims]} c"
+        block = blocks(self.dims, block_size)
         super().__init__(pattern, p, inference, block=block, region=region, scale=scale)
 
 
-class DropBlock1d(_DropBlock):
-    """Shape: (c, t), or (t, c) for "channels_last".
+class DropBlock1d(_DropBlock, dims=1):
+    """Drop spans of a sequence, (c, t) or (t, c). Arguments as for `DropBlock2d`.
 
     >>> mapdrop.equinox.DropBlock1d(0.1, 5).block
     (('t', 5),)
     """
 
-    __doc__ = f"{__doc__}\n{_DropBlock.__doc__}"
-    dims: ClassVar[int] = 1
 
+class DropBlock2d(_DropBlock, dims=2):
+    """Drop blocks of maps, (c, h, w) or (h, w, c) (Ghiasi et al., arXiv 1810.12890).
 
-class DropBlock2d(_DropBlock):
-    """Shape: (c, h, w), or (h, w, c) for "channels_last".
+    Args:
+        p: the fraction of values to drop, from 0 to 1: the mean over the map is exactly that.
+        block_size: the block's side, or one size for each axis; larger ones are cut to the map.
+        inference: as for `Drop`.
+        data_format: "channels_first" or "channels_last"; one key has one mask in both.
+        region: where a block's centre may lie: "valid", where all of it fits, or "full".
+        scale: "expected", "batch" (the number of values over the number kept, here of the one
+            sample) or None, as for `mapdrop.drop`.
 
     >>> mapdrop.equinox.DropBlock2d(0.1, 7).pattern
     'c h w -> h w c'
     """
 
-    __doc__ = f"{__doc__}\n{_DropBlock.__doc__}"
-    dims: ClassVar[int] = 2
 
-
-class DropBlock3d(_DropBlock):
-    """Shape: (c, d, h, w), or (d, h, w, c) for "channels_last".
+class DropBlock3d(_DropBlock, dims=3):
+    """Drop boxes of volumes, (c, d, h, w) or (d, h, w, c). Arguments as for `DropBlock2d`.
 
     >>> mapdrop.equinox.DropBlock3d(0.1, (3, 5, 5)).block
     (('d', 3), ('h', 5), ('w', 5))
     """
-
-    __doc__ = f"{__doc__}\n{_DropBlock.__doc__}"
-    dims: ClassVar[int] = 3

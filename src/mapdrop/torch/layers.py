@@ -9,26 +9,31 @@ import torch
 from torch import Tensor
 from torch.fx import Proxy
 
-from mapdrop._layers import patterns as maps
+from mapdrop._layers.patterns import SPACE, BlockSize, RankCheck, axes, blocks, shared
 from mapdrop._layers.settings import Settings
 from mapdrop.backends.torch import drop, mask_spec
 from mapdrop.backends.torch._internals import DropoutBase
 from mapdrop.backends.torch.source import Source
-from mapdrop.spec.mask_spec import as_sizes
-from mapdrop.spec.pattern import Pattern, PatternError
+from mapdrop.spec.pattern import Pattern
 
 STEP = "mapdrop_step"  # In the state dict of a seeded layer.
 
 
 # By PyTorch's base class of its own dropout layers, tools that switch dropout on find ours, too.
-class Drop(Settings, DropoutBase):
+class Drop(Settings, RankCheck, DropoutBase):
     """Drop what the pattern says shares a coin, in training; the identity in eval mode.
 
-    Args are those of `mapdrop.drop`, with p = 0.5 by default. Its attributes (p, which is drop_prob
-    too, exact, balance, block, region, scale, inplace, pattern) may be set at any time: they are
-    checked then, and hold from the next call on. Each call draws a fresh seed from PyTorch's
-    generator for the input's device, unless the model was `seeded`: only then the layer has an
-    entry in the state dict, the number of its calls so far, `mapdrop_step`.
+    Args:
+        pattern: the axes of the input, an arrow, and the axes that have coins of their own.
+        p: the fraction to drop, from 0 to 1.
+        exact, balance, block, region, scale, **sizes: as for `mapdrop.drop`.
+        inplace: overwrite the input.
+
+    The attributes (p, which is drop_prob too, exact, balance, block, region, scale, inplace,
+    pattern) may be set at any time: they are checked then, and hold from the next call on. Each
+    call draws a fresh seed from PyTorch's generator for the input's device, unless the model was
+    `seeded`: only then the layer has an entry in the state dict, the number of its calls so far,
+    `mapdrop_step`.
 
     Shape: any input that fits the pattern; the output has its shape, dtype and memory format.
 
@@ -39,6 +44,8 @@ class Drop(Settings, DropoutBase):
     >>> layer(torch.ones(2, 8, 5, 5)).shape
     torch.Size([2, 8, 5, 5])
     """
+
+    other_rank = "x.unsqueeze(0) for one sample without a batch axis"
 
     def __init__(
         self,
@@ -54,14 +61,8 @@ class Drop(Settings, DropoutBase):
         **sizes: int,
     ) -> None:
         super().__init__()
-        self.pattern = Pattern.parse(pattern).text
-        self.p = p
-        self.exact, self.balance = exact, balance
-        self.block = as_sizes(block, "block")
-        self.region, self.scale = region, scale
+        self._set_mask(pattern, p, exact, balance, block, region, scale, sizes)
         self.inplace = inplace
-        self.sizes = as_sizes(sizes, "sizes")
-        self.ragged = False
         self.source: Source | None = None  # Set by `seeded`.
 
     @property
@@ -74,16 +75,18 @@ class Drop(Settings, DropoutBase):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """x with its dropped values +0 and the others scaled (in eval mode: x)."""
+        """Return x with its dropped values +0 and the others scaled (in eval mode: x)."""
         if isinstance(x, Proxy) and x.tracer.root is not self:
             # A call, for every tracer of torch.fx: traced in eval mode, it drops again in training.
             return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})
+        if self.dims and isinstance(x, Tensor) and not x.is_nested and x.dim() != self.dims + 2:
+            raise self._wrong_rank(x.shape)
         if not self.training or self.p == 0:
             return x
         return drop(x, mask_spec(*self._mask_arguments), seed=self.source, inplace=self.inplace)
 
     def __prepare_scriptable__(self) -> NoReturn:
-        """Say to torch.jit.script what it would say in other words."""
+        """Raise TypeError for torch.jit.script, whose own words do not say what to do."""
         raise TypeError(
             f"torch.jit.script cannot compile {type(self).__name__}: use torch.jit.trace, "
             "torch.export or torch.compile, which can"
@@ -99,32 +102,23 @@ class Drop(Settings, DropoutBase):
         if self.source is not None:
             destination[prefix + STEP] = torch.tensor(self.source.count, device="cpu")
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: Any,
-        unexpected_keys: Any,
-        error_msgs: list[str],
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         """Take the count, 0 where the state dict has none, as an unseeded model's."""
         step = state_dict.pop(prefix + STEP, 0)
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
         if self.source is not None:
             try:
                 self.source.restart(int(step))
             except (TypeError, ValueError, RuntimeError, NotImplementedError):
-                error_msgs.append(f"{prefix}{STEP} is the number of a layer's calls, not {step!r}")
+                *_, errors = rest
+                errors.append(f"{prefix}{STEP} is the number of a layer's calls, not {step!r}")
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """See `nn.Module.to`. A base for torch.func's ensembles is moved to the meta device."""
         if self.source is not None:
             self.source.of_many = fn(torch.empty(1, device="cpu")).is_meta
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        base: Any = super()  # Which PyTorch does not type.
+        return base._apply(fn, recurse)
 
     def _replicate_for_data_parallel(self) -> Any:
         if self.training and self.source is not None:
@@ -132,10 +126,11 @@ class Drop(Settings, DropoutBase):
                 "DataParallel runs copies of a seeded layer in threads, in no certain order; "
                 "use DistributedDataParallel, with mapdrop.torch.shard for one mask of the whole"
             )
-        return super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+        base: Any = super()
+        return base._replicate_for_data_parallel()
 
     def extra_repr(self) -> str:
-        """What differs from the defaults, as in a call."""
+        """Return what differs from the defaults, as in a call."""
         parts = [repr(self.pattern), f"p={self.p}"]
         parts += [f"{n}={v!r}" for n in ("exact", "balance") if (v := getattr(self, n)) is not None]
         parts += [f"block={dict(self.block)}"] if self.block else []
@@ -146,7 +141,9 @@ class Drop(Settings, DropoutBase):
 
 
 class Dropout(Drop):
-    """A coin for every value: ordinary dropout, of an input of any shape.
+    """Drop each value by a coin of its own: ordinary dropout, of an input of any shape.
+
+    Arguments as for `Drop`.
 
     >>> mapdrop.torch.Dropout(0.1)
     Dropout('... -> ...', p=0.1)
@@ -157,9 +154,9 @@ class Dropout(Drop):
 
 
 class DropPath(Drop):
-    """A coin for every sample: stochastic depth (Huang et al., ECCV 2016) for a residual branch.
+    """Drop samples, (b, ...): stochastic depth (Huang et al., ECCV 2016) for a residual branch.
 
-    Shape: (b, ...).
+    Arguments as for `Drop`.
 
     >>> mapdrop.torch.DropPath(0.2)(torch.ones(3, 7)).shape
     torch.Size([3, 7])
@@ -171,54 +168,9 @@ class DropPath(Drop):
         super().__init__("b ... -> b", p, scale=scale, inplace=inplace)
 
 
-class _Maps(Drop):
-    """A layer for maps of `dims` dimensions, which says so to an input of another rank."""
-
-    dims: int
-    family: str
+class _SpatialDropout(Drop):
+    family = "SpatialDropout{}d"
     fixed = frozenset({"data_format", "share"})
-
-    def __init__(self, left: str, right: str, p: float, data_format: str, **options: Any) -> None:
-        axes = maps.axes(self.dims, data_format, left)
-        super().__init__(f"{axes} -> {right}", p, **options)
-        self.data_format = data_format
-
-    def forward(self, x: Tensor) -> Tensor:
-        """See `Drop.forward`."""
-        if isinstance(x, Tensor) and not x.is_nested and x.dim() != self.dims + 2:
-            raise self._wrong_rank(x)
-        return super().forward(x)
-
-    def _wrong_rank(self, x: Tensor) -> PatternError:
-        advice = f"an array of {self.dims + 2} axes; x.unsqueeze(0) adds a batch axis to one sample"
-        if x.dim() - 2 in maps.SPACE:
-            advice = f"{self.family}{x.dim() - 2}d for a batch with {x.dim()} axes"
-            if x.dim() == self.dims + 1:
-                advice += ", x.unsqueeze(0) for one sample without a batch axis"
-        return PatternError(
-            f"{type(self).__name__} takes {self.dims + 2} axes, the array has {x.dim()}",
-            self.pattern,
-            0,
-            advice,
-            tuple(x.shape),
-        )
-
-
-class _SpatialDropout(_Maps):
-    """A coin for every sample and map (Tompson et al., CVPR 2015, arXiv 1411.4280).
-
-    Args:
-        p: the fraction of maps to drop, from 0 to 1.
-        data_format: "channels_first", (b, c, ...), or "channels_last", (b, ..., c). The same seed
-            gives the same mask in both.
-        share: so many samples in a row have one mask (the last group of a batch may be smaller).
-        balance: every map is kept by floor or ceil of (1 - p) of the masks of a batch.
-        inplace: overwrite the input.
-
-    Raises PatternError for an input of another rank, which says which layer to use.
-    """
-
-    family = "SpatialDropout"
 
     def __init__(
         self,
@@ -228,63 +180,46 @@ class _SpatialDropout(_Maps):
         balance: bool = False,
         inplace: bool = False,
     ) -> None:
-        left, first = maps.shared(share)
-        super().__init__(
-            left, f"{first} c", p, data_format, balance=first if balance else None, inplace=inplace
-        )
-        self.share = share
-        self.ragged = share > 1
+        left, first = shared(share)
+        pattern = f"{axes(self.dims, data_format, left)} -> {first} c"
+        super().__init__(pattern, p, balance=first if balance else None, inplace=inplace)
+        self.data_format, self.share, self.ragged = data_format, share, share > 1
 
 
-class SpatialDropout1d(_SpatialDropout):
-    """Drops whole channels of a sequence. Shape: (b, c, t), or (b, t, c) for "channels_last".
+class SpatialDropout1d(_SpatialDropout, dims=1):
+    """Drop channels of sequences, (b, c, t) or (b, t, c). Arguments as for `SpatialDropout2d`.
 
     >>> mapdrop.torch.SpatialDropout1d(0.3)
     SpatialDropout1d('b c t -> b c', p=0.3)
     """
 
-    __doc__ = f"{__doc__}\n{_SpatialDropout.__doc__}"
-    dims = 1
 
+class SpatialDropout2d(_SpatialDropout, dims=2):
+    """Drop maps, (b, c, h, w) or (b, h, w, c) (Tompson et al., CVPR 2015, arXiv 1411.4280).
 
-class SpatialDropout2d(_SpatialDropout):
-    """Drops whole maps. Shape: (b, c, h, w), or (b, h, w, c) for "channels_last".
+    Args:
+        p: the fraction of maps to drop, from 0 to 1.
+        data_format: "channels_first" or "channels_last"; one seed has one mask in both.
+        share: how many samples in a row have one mask (a batch's last group may be smaller).
+        balance: keep every map in floor or ceil of (1 - p) of the masks of a batch.
+        inplace: overwrite the input.
 
     >>> mapdrop.torch.SpatialDropout2d(0.5, share=8, balance=True)
     SpatialDropout2d('(m 8) c h w -> m c', p=0.5, balance='m')
     """
 
-    __doc__ = f"{__doc__}\n{_SpatialDropout.__doc__}"
-    dims = 2
 
-
-class SpatialDropout3d(_SpatialDropout):
-    """Drops whole volumes. Shape: (b, c, d, h, w), or (b, d, h, w, c) for "channels_last".
+class SpatialDropout3d(_SpatialDropout, dims=3):
+    """Drop volumes, (b, c, d, h, w) or (b, d, h, w, c). Arguments as for `SpatialDropout2d`.
 
     >>> mapdrop.torch.SpatialDropout3d(0.3)
     SpatialDropout3d('b c d h w -> b c', p=0.3)
     """
 
-    __doc__ = f"{__doc__}\n{_SpatialDropout.__doc__}"
-    dims = 3
 
-
-class _DropBlock(_Maps):
-    """Drops blocks of each map (DropBlock: Ghiasi, Lin, Le, NeurIPS 2018, arXiv 1810.12890).
-
-    Args:
-        p: the fraction of values to drop, from 0 to 1: the mean over the map is exactly p.
-        block_size: the block's side, or one size for each axis; larger ones are cut to the map.
-        data_format: "channels_first", (b, c, ...), or "channels_last", (b, ..., c). The same seed
-            gives the same mask in both.
-        region: where a block's centre may lie: "valid", where the whole block fits, or "full".
-        scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
-        inplace: overwrite the input.
-
-    Raises PatternError for an input of another rank, which says which layer to use.
-    """
-
-    family = "DropBlock"
+class _DropBlock(BlockSize, Drop):
+    family = "DropBlock{}d"
+    fixed = frozenset({"data_format"})
 
     def __init__(
         self,
@@ -295,55 +230,39 @@ class _DropBlock(_Maps):
         scale: str | None = "expected",
         inplace: bool = False,
     ) -> None:
-        super().__init__(
-            "b",
-            f"b {maps.SPACE[self.dims]} c",
-            p,
-            data_format,
-            block=dict(maps.blocks(self.dims, block_size)),
-            region=region,
-            scale=scale,
-            inplace=inplace,
-        )
-
-    @property
-    def block_size(self) -> int | tuple[int, ...]:
-        """The block's side, or one size for each axis where they differ."""
-        return maps.block_size(self.block)
-
-    @block_size.setter
-    def block_size(self, size: int | tuple[int, ...]) -> None:
-        self.block = maps.blocks(self.dims, size)
+        pattern = f"{axes(self.dims, data_format, 'b')} -> b {SPACE[self.dims]} c"
+        block = blocks(self.dims, block_size)
+        super().__init__(pattern, p, block=block, region=region, scale=scale, inplace=inplace)
+        self.data_format = data_format
 
 
-class DropBlock1d(_DropBlock):
-    """Shape: (b, c, t), or (b, t, c) for "channels_last".
+class DropBlock1d(_DropBlock, dims=1):
+    """Drop spans of sequences, (b, c, t) or (b, t, c). Arguments as for `DropBlock2d`.
 
     >>> mapdrop.torch.DropBlock1d(0.1, 5)
     DropBlock1d('b c t -> b t c', p=0.1, block={'t': 5})
     """
 
-    __doc__ = f"{__doc__}\n{_DropBlock.__doc__}"
-    dims = 1
 
+class DropBlock2d(_DropBlock, dims=2):
+    """Drop blocks of maps, (b, c, h, w) or (b, h, w, c) (Ghiasi et al., arXiv 1810.12890).
 
-class DropBlock2d(_DropBlock):
-    """Shape: (b, c, h, w), or (b, h, w, c) for "channels_last".
+    Args:
+        p: the fraction of values to drop, from 0 to 1: the mean over the map is exactly that.
+        block_size: the block's side, or one size for each axis; larger ones are cut to the map.
+        data_format: "channels_first" or "channels_last"; one seed has one mask in both.
+        region: where a block's centre may lie: "valid", where all of it fits, or "full".
+        scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
+        inplace: overwrite the input.
 
     >>> mapdrop.torch.DropBlock2d(0.1, 7)
     DropBlock2d('b c h w -> b h w c', p=0.1, block={'h': 7, 'w': 7})
     """
 
-    __doc__ = f"{__doc__}\n{_DropBlock.__doc__}"
-    dims = 2
 
-
-class DropBlock3d(_DropBlock):
-    """Shape: (b, c, d, h, w), or (b, d, h, w, c) for "channels_last".
+class DropBlock3d(_DropBlock, dims=3):
+    """Drop boxes of volumes, (b, c, d, h, w) or (b, d, h, w, c). Arguments as for `DropBlock2d`.
 
     >>> mapdrop.torch.DropBlock3d(0.1, (3, 5, 5))
     DropBlock3d('b c d h w -> b d h w c', p=0.1, block={'d': 3, 'h': 5, 'w': 5})
     """
-
-    __doc__ = f"{__doc__}\n{_DropBlock.__doc__}"
-    dims = 3

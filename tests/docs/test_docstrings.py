@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,61 @@ def test_public_name_has_an_example(module: str, name: str) -> None:
     results = _run(thing, name, home)
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def docstring_in_source(thing: Any) -> str:
+    """The docstring of a class, as tools read it that run nothing."""
+    (statement,) = ast.parse(textwrap.dedent(inspect.getsource(thing))).body
+    assert isinstance(statement, ast.ClassDef)
+    return ast.get_docstring(statement) or ""
+
+
+def check_static_documentation(layer: Any, others: Any) -> None:
+    """It is written, and names every argument, or a layer where it stands."""
+    written = docstring_in_source(layer)
+    assert written == inspect.getdoc(layer)
+    for other in re.findall(r"Arguments as for `(\w+)`", written):
+        written += docstring_in_source(getattr(others, other))
+    # Of `__init__`, for Flax' classes hide what they are made from.
+    arguments = inspect.signature(layer.__init__).parameters.keys() - {"self"}
+    assert not arguments - set(re.findall(r"\w+", written))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [case for case in PUBLIC.values() if "Drop" in case[1]],
+    ids=[name for name, case in PUBLIC.items() if "Drop" in case[1]],
+)
+def test_tools_see_what_a_layer_drops_and_its_arguments(module: str, name: str) -> None:
+    _names()
+    home = importlib.import_module(module)
+    check_static_documentation(getattr(home, name), home)
+
+
+class _Computed:
+    """It takes `one`"""
+
+    __doc__ = f"{__doc__}, and this is added when the module runs."
+
+    def __init__(self, one: int) -> None:
+        pass
+
+
+class _OneArgumentLess:
+    """It takes `one`."""
+
+    def __init__(self, one: int, two: int) -> None:
+        pass
+
+
+class _AsAnother(_OneArgumentLess):
+    """Arguments as for `_OneArgumentLess`."""
+
+
+@pytest.mark.parametrize("layer", [_Computed, _OneArgumentLess, _AsAnother])
+def test_static_documentation_twin(layer: Any) -> None:
+    with pytest.raises(AssertionError):
+        check_static_documentation(layer, importlib.import_module(__name__))
 
 
 def test_public_names_are_all_here() -> None:

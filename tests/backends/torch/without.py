@@ -302,6 +302,10 @@ PARTS: dict[str, tuple[Any, tuple[Check, ...]]] = {
     ),
     "_compiled_call_impl": (replaced(MODULE + "_compiled_call_impl"), COMPACT),
     "_len_torch_dispatch_stack": (replaced(C + "_len_torch_dispatch_stack"), EAGER),
+    "is_functorch_wrapped_tensor": (
+        replaced(C + "_functorch.is_functorch_wrapped_tensor"),
+        EAGER,
+    ),
     "_are_functorch_transforms_active": (replaced(C + "_are_functorch_transforms_active"), EAGER),
     **{
         name: (replaced(C + name), (drop, gradient, seeded, sharded))

@@ -51,6 +51,10 @@ def _no() -> bool:
     return False
 
 
+def _maybe(_: Tensor) -> bool:
+    return True
+
+
 def _unless_transformed() -> int:
     return 0 if transformed() else 1
 
@@ -81,6 +85,15 @@ forward_level: Callable[[], int] = (
     else int
 )
 """The level of forward-mode differentiation, -1 outside. Unknown: 0, as if it were at work."""
+
+
+function_wrapped: Callable[[Tensor], bool] = (
+    _find("torch._C", "_functorch.is_functorch_wrapped_tensor") or _maybe
+)
+"""Whether a tensor is a wrapper of torch.func's, which may have outlived its transform.
+
+Unknown: drop by the general path, which takes wrappers off.
+"""
 
 
 def transformed() -> bool:

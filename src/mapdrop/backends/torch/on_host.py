@@ -6,6 +6,7 @@ layout of a tensor, which kernel drops it and with which arguments.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from mapdrop.backends.torch._internals import (
     dispatch_modes,
     forward_level,
     function_transforms,
+    function_wrapped,
     is_tracing,
 )
 from mapdrop.backends.torch.apply import broadcast, drop_into
@@ -45,6 +47,7 @@ def takes(x: Tensor) -> bool:
         and dispatch_modes() == 0
         and not is_tracing()
         and not function_transforms()
+        and not function_wrapped(x)
         and forward_level() < 0
         and not torch.compiler.is_compiling()
     )
@@ -60,8 +63,7 @@ def drop(x: Tensor, spec: MaskSpec, seed: Any, stream: str | None, step: Any) ->
         return x
     key, number = key_and_step(x, seed, stream, step)
     if x.requires_grad and torch.is_grad_enabled():
-        made: Tensor = _Dropped.apply(x, route, key, number)
-        return made
+        return _apply(x, route, key, number)
     return route.drop(x, key, number)
 
 
@@ -111,6 +113,10 @@ class _Dropped(torch.autograd.Function):
         return _again(grad, ctx.route, ctx.key, ctx.step), None, None, None
 
 
+# Past the method of `torch.autograd.Function`, which looks for transforms again, as `takes` did.
+_apply: Callable[..., Tensor] = super(torch.autograd.Function, _Dropped).apply
+
+
 def _again(x: Tensor, route: Route, key: int, step: int) -> Tensor:
     """Return x dropped by the mask of an earlier drop."""
     if not takes(x):
@@ -118,6 +124,5 @@ def _again(x: Tensor, route: Route, key: int, step: int) -> Tensor:
     layout = x.shape, x.stride(), x.dtype, route.shards
     own = route.spec.memo.get(layout) or _route(x, route.spec, route.shards)
     if x.requires_grad and torch.is_grad_enabled():
-        again: Tensor = _Dropped.apply(x, own, key, step)
-        return again
+        return _apply(x, own, key, step)
     return own.drop(x, key, step)

@@ -190,8 +190,7 @@ def mask(
     if spec.p == 0:
         return Mask(bound.binding, 0.0, np.ones(bound.binding.coins, bool), 1.0)
     key = seeds.key(seeds.draw(seed), checked[0])
-    coins = host.coins(bound, key, checked[1], usual_threads())
-    return Mask(bound.binding, spec.p, coins, bound.factor(coins))
+    return Mask(bound.binding, spec.p, *host.drawn(bound, key, checked[1], usual_threads()))
 
 
 def _read(file: Npz, limit: int) -> Mask:

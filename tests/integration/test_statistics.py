@@ -22,6 +22,7 @@ from scipy.stats import binom, norm
 
 from mapdrop import kernels
 from mapdrop.spec import reference as spec
+from mapdrop.spec.law import Law, block_axes, threshold
 from tests import reference
 from tests.conftest import framework
 
@@ -58,7 +59,7 @@ def visible(p: float, n: int) -> float:
     return high
 
 
-def kept(law: spec.Law, coins: tuple[int, ...], key: int, step: int) -> Bits:
+def kept(law: Law, coins: tuple[int, ...], key: int, step: int) -> Bits:
     framework("numba")
     made: Bits = kernels.for_cpu().kept(law, coins, key, step, 2)  # type: ignore[union-attr]
     return made
@@ -68,7 +69,7 @@ def chunks(p: float, n: int, key: int, first_step: int = 0) -> Iterator[Bits]:
     """n coins in pieces, each of a step of its own."""
     for number in range(-(-n // CHUNK)):
         count = min(CHUNK, n - number * CHUNK)
-        yield kept(spec.Law(p), (count,), key, first_step + number)
+        yield kept(Law(p), (count,), key, first_step + number)
 
 
 # --- The rate.
@@ -95,7 +96,7 @@ def test_rate_twin(p: float) -> None:
 
 @pytest.mark.parametrize("p", RATES)
 def test_threshold_is_the_rate(p: float) -> None:
-    assert abs(spec.threshold(p) / 2**32 - p) < p * BIAS
+    assert abs(threshold(p) / 2**32 - p) < p * BIAS
 
 
 def test_what_the_rare_rates_take() -> None:
@@ -110,7 +111,7 @@ def test_what_the_rare_rates_take() -> None:
 # --- Independence: two sets of fair coins agree in half of the places. Sums modulo 2 of fair coins
 # are fair and independent, also those of a coin with its left and with its right neighbour.
 
-FAIR = spec.threshold(0.5) / 2**32
+FAIR = threshold(0.5) / 2**32
 N = needed(0.5)
 
 
@@ -178,7 +179,7 @@ def _lagged(lag: int, copied: float = 0) -> int:
     """How often coins agree with those `lag` further on, in masks of (sample, channel)."""
     count = left = 0
     for number in range(-(-N // CHUNK)):
-        bits = kept(spec.Law(0.5), (SAMPLES, CHANNELS), 99, number).reshape(-1)
+        bits = kept(Law(0.5), (SAMPLES, CHANNELS), 99, number).reshape(-1)
         pairs = min(N - left, bits.size - lag)
         one, other = bits[:pairs], bits[lag : lag + pairs].copy()
         count += agreement(iter([one]), iter([other]), copied)
@@ -221,8 +222,8 @@ blocks = pytest.mark.parametrize(
 MAPS = 1 << 19
 
 
-def _law(block: tuple[int, ...], region: str, p: float) -> spec.Law:
-    return spec.Law(p, block=tuple(enumerate(block)), region=region)
+def _law(block: tuple[int, ...], region: str, p: float) -> Law:
+    return Law(p, block=tuple(enumerate(block)), region=region)
 
 
 def _configurations(
@@ -258,27 +259,29 @@ def test_every_configuration(
     covering = reference.windows(sizes, block, region)
     centres = sorted({c for near in covering.values() for c in near})
     _, places = _configurations(sizes, block, region, p)
-    inside = np.zeros(sizes, bool)
-    inside[tuple(zip(*centres, strict=True))] = True
-    assert np.array_equal(np.broadcast_to(spec.inside(law, sizes), sizes), inside)
+    ranges = [range(block.first, block.last + 1) for block in block_axes(law, sizes)]
+    assert list(itertools.product(*ranges)) == centres
+    space = spec.NumpySpace(sizes, 0, 0)
     sets = itertools.product([False, True], repeat=len(centres))
     some = range(0, len(places), max(1, len(places) // 500))
     for number, fallen in enumerate(sets):
         if number not in some:
             continue
-        drawn = np.zeros(sizes, bool)
-        drawn[tuple(zip(*centres, strict=True))] = fallen
-        assert np.array_equal(spec.dilate(drawn, law, sizes).ravel(), places[number])
+        kept = np.ones(sizes, bool)
+        kept[tuple(zip(*centres, strict=True))] = ~np.array(fallen)
+        for block in block_axes(law, sizes):
+            kept = space.erode(kept, block)
+        assert np.array_equal(~kept.ravel(), places[number])
 
 
-def _samples(law: spec.Law, sizes: tuple[int, ...], n: int) -> Iterator[Bits]:
+def _samples(law: Law, sizes: tuple[int, ...], n: int) -> Iterator[Bits]:
     """Masks of n maps, the map's axes first."""
     each = (1 << 23) // math.prod(sizes)
     for number in range(-(-n // each)):
         yield kept(law, (*sizes, min(each, n - number * each)), 31, number)
 
 
-def _place_counts(law: spec.Law, sizes: tuple[int, ...], n: int) -> NDArray[np.int64]:
+def _place_counts(law: Law, sizes: tuple[int, ...], n: int) -> NDArray[np.int64]:
     axis = len(sizes)
     counts = np.zeros(sizes, np.int64)
     for bits in _samples(law, sizes, n):
@@ -300,17 +303,17 @@ def accept_all(counts: NDArray[np.int64], rates: NDArray[np.float64]) -> None:
         accept(int(count), MAPS, rate, tests=len(rates))
 
 
-def _off_by_one(law: spec.Law, sizes: tuple[int, ...], n: int) -> NDArray[np.int64]:
+def _off_by_one(law: Law, sizes: tuple[int, ...], n: int) -> NDArray[np.int64]:
     return np.roll(_place_counts(law, sizes, n).reshape(sizes), 1, 0).ravel()
 
 
 BROKEN: dict[str, Callable[..., NDArray[np.int64]]] = {
     "moved by one place": _off_by_one,
     "other region": lambda law, sizes, n: _place_counts(
-        spec.Law(law.p, block=law.block, region="full"), sizes, n
+        Law(law.p, block=law.block, region="full"), sizes, n
     ),
     "block too small": lambda law, sizes, n: _place_counts(
-        spec.Law(law.p, block=tuple((a, k - 1) for a, k in law.block)), sizes, n
+        Law(law.p, block=tuple((a, k - 1) for a, k in law.block)), sizes, n
     ),
 }
 
@@ -327,7 +330,7 @@ def test_map_of_places_twin(counts: Callable[..., NDArray[np.int64]]) -> None:
 MEANS = {name: BLOCKS[name] for name in ("1d-even", "2d-odd-and-even", "2d-larger")}
 
 
-def _mean_is(law: spec.Law, name: str) -> None:
+def _mean_is(law: Law, name: str) -> None:
     """The mean drop of enough maps to reject a bias of 0.1 %; its spread is enumerated."""
     sizes, block, region, p = BLOCKS[name]
     chance, places = _configurations(sizes, block, region, p)
@@ -357,7 +360,7 @@ def test_mean_drop_twin() -> None:
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.77, 0.99])
 def test_exact_counts(axis: int, p: float) -> None:
-    bits = kept(spec.Law(p, exact=axis), (11, 13, 17), 5, 0)
+    bits = kept(Law(p, exact=axis), (11, 13, 17), 5, 0)
     n = (11, 13, 17)[axis]
     assert (bits.sum(axis) == round((1 - p) * n)).all()
 
@@ -365,8 +368,8 @@ def test_exact_counts(axis: int, p: float) -> None:
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.77, 0.99])
 def test_balanced_counts(axis: int, p: float) -> None:
-    bits = kept(spec.Law(p, balance=axis), (11, 13, 17), 5, 0)
-    wanted = (1 - spec.threshold(p) / 2**32) * (11, 13, 17)[axis]
+    bits = kept(Law(p, balance=axis), (11, 13, 17), 5, 0)
+    wanted = (1 - threshold(p) / 2**32) * (11, 13, 17)[axis]
     counts = bits.sum(axis)
     assert set(np.unique(counts)) == {math.floor(wanted), math.ceil(wanted)}
 
@@ -374,14 +377,14 @@ def test_balanced_counts(axis: int, p: float) -> None:
 LINES = 1 << 20  # On which 1 % is rejected: each place is as likely as the words are uniform.
 
 
-def _lines(law: spec.Law, n: int, lines: int = LINES) -> Bits:
+def _lines(law: Law, n: int, lines: int = LINES) -> Bits:
     """Lines of n coins."""
     return np.concatenate([kept(law, (lines // 8, n), 77, step) for step in range(8)])
 
 
 @pytest.mark.parametrize(("n", "p"), [(4, 0.5), (5, 0.4)])
 def test_exact_sets_are_equally_likely(n: int, p: float) -> None:
-    bits = _lines(spec.Law(p, exact=1), n)
+    bits = _lines(Law(p, exact=1), n)
     sets, counts = np.unique(bits @ (1 << np.arange(n)), return_counts=True)
     ways = math.comb(n, round((1 - p) * n))
     assert len(sets) == ways
@@ -391,29 +394,29 @@ def test_exact_sets_are_equally_likely(n: int, p: float) -> None:
 
 def test_balance_keeps_each_coin_s_law() -> None:
     n, p = 5, 0.3
-    rate = 1 - spec.threshold(p) / 2**32
-    bits = _lines(spec.Law(p, balance=1), n)
+    rate = 1 - threshold(p) / 2**32
+    bits = _lines(Law(p, balance=1), n)
     for count in bits.sum(0):
         accept(int(count), LINES, rate, tests=n)
 
 
 def _lines_with_one_more(p: float) -> int:
     """Of 2**18 lines of 33 coins, of which 23.1 are kept for p = 0.3, those with 24."""
-    return int((_lines(spec.Law(p, balance=1), 33, 1 << 18).sum(1) == 24).sum())
+    return int((_lines(Law(p, balance=1), 33, 1 << 18).sum(1) == 24).sum())
 
 
 def test_balance_keeps_the_rate() -> None:
     """How many lines keep one coin more is a sharp measure of the rate."""
-    accept(_lines_with_one_more(0.3), 1 << 18, (1 - spec.threshold(0.3) / 2**32) * 33 - 23)
+    accept(_lines_with_one_more(0.3), 1 << 18, (1 - threshold(0.3) / 2**32) * 33 - 23)
 
 
 def test_balance_twin() -> None:
     p = 0.3 * (1 + BIAS)
-    reject(_lines_with_one_more(p), 1 << 18, (1 - spec.threshold(0.3) / 2**32) * 33 - 23)
+    reject(_lines_with_one_more(p), 1 << 18, (1 - threshold(0.3) / 2**32) * 33 - 23)
 
 
-@pytest.mark.parametrize("law", [spec.Law(0.5, exact=1), spec.Law(0.3, balance=1)], ids=str)
-def test_places_twin(law: spec.Law) -> None:
+@pytest.mark.parametrize("law", [Law(0.5, exact=1), Law(0.3, balance=1)], ids=str)
+def test_places_twin(law: Law) -> None:
     """One line in fifty keeps its first coin whatever falls."""
     bits = _lines(law, 4)
     rate = float(bits.mean())

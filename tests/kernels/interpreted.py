@@ -189,7 +189,7 @@ def test_parts_draw_the_wholes_coins(start: int, size: int, calls: list[str]) ->
     assert calls == ["elements"]
     number = 12 * rank + np.arange(12, dtype=np.uint64)
     words = mapdrop.spec.reference.words(number, 11, 0)
-    kept = torch.from_numpy(words >= mapdrop.spec.reference.threshold(0.5)).reshape(4, 3)
+    kept = torch.from_numpy(words >= mapdrop.spec.law.threshold(0.5)).reshape(4, 3)
     np.testing.assert_array_equal(bits(y), bits(torch.where(kept, 2 * x, 0.0)))
 
 

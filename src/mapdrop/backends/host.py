@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop import kernels
-from mapdrop.backends import host_shards as boxes
+from mapdrop.backends.host_spaces import BoxSpace, CompiledSpace, to_values
+from mapdrop.spec import law
 from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import Binding
 from mapdrop.spec.local_spec import LocalSpec
@@ -20,22 +21,24 @@ Loops = tuple[tuple[int, int], ...]
 
 
 def drawn(
-    plan: BoundSpec | LocalSpec, key: int, step: int, threads: int
+    bound: BoundSpec | LocalSpec, key: int, step: int, threads: int
 ) -> tuple[spec.Bits, float | NDArray[np.float64]]:
-    """The coins as `plan.binding` has them, and what kept values are multiplied by."""
-    if isinstance(plan, LocalSpec):
-        return boxes.drawn(plan, key, step, threads)
-    made = coins(plan, key, step, threads)
-    return made, plan.factor(made)
-
-
-def coins(plan: BoundSpec, key: int, step: int, threads: int) -> spec.Bits:
-    """The plan's coins, by the fastest maker there is."""
-    fast = kernels.for_cpu()
-    if fast is None:
-        return spec.kept(plan.law, plan.binding.coins, key, step)
-    made: spec.Bits = fast.kept(plan.law, plan.binding.coins, key, step, threads)
-    return made
+    """Return the coins as `bound.binding` has them, and what kept values are multiplied by."""
+    space: spec.NumpySpace
+    if isinstance(bound, LocalSpec):
+        space = BoxSpace(bound.box, key, step, threads)
+        coins = law.kept(bound.law, space)
+        factor = bound.bound.factor(space, coins)
+        if isinstance(factor, np.ndarray):
+            factor = to_values(np.broadcast_to(factor, coins.shape), bound)
+        return to_values(coins, bound), factor
+    sizes = bound.binding.coins
+    if kernels.for_cpu() is None:
+        space = spec.NumpySpace(sizes, key, step)
+    else:
+        space = CompiledSpace(sizes, key, step, threads)
+    coins = law.kept(bound.law, space)
+    return coins, bound.factor(space, coins)
 
 
 def compiled(plan: BoundSpec | LocalSpec, dtype: str) -> bool:
@@ -122,7 +125,7 @@ def memory_walk(
         if shape[axis] != 1 and strides[axis] != expected:
             return None
         expected *= shape[axis]
-    steps = spec.strides(binding.coins)
+    steps = law.strides(binding.coins)
     loops: list[tuple[int, int]] = [(1, 0)]
     for size, coin_axis in (factor for axis in order for factor in binding.axes[axis]):
         step = 0 if coin_axis is None else steps[coin_axis]

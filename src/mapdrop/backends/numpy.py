@@ -98,8 +98,7 @@ def _drop_into(out: NDArray[Any], x: NDArray[Any], bound: BoundSpec, key: int, s
         source = x if carrier is None else x.view(carrier)
         host.drop_into(target, target if x is out else source, bound, key, step, threads)
         return
-    coins = host.coins(bound, key, step, threads)
-    np.copyto(out, _broadcast(x, bound.binding, coins, bound.factor(coins)))
+    np.copyto(out, _broadcast(x, bound.binding, *host.drawn(bound, key, step, threads)))
 
 
 def _broadcast(x: NDArray[Any], binding: Any, coins: Any, scale: Any) -> NDArray[Any]:

@@ -6,7 +6,6 @@ rounds unrolled by hand, a small tile of words, and contiguous runs for each thr
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from mapdrop.kernels.float16 import float16_in_hardware as float16_in_hardware
 from mapdrop.kernels.jit import compiled
 from mapdrop.kernels.parallel import spread
 from mapdrop.spec import reference as spec
+from mapdrop.spec.law import BlockAxis, threshold
 
 Loops = tuple[tuple[int, int], ...]  # (size, step of the coin's number), outermost first
 U32, U64 = np.uint32, np.uint64
@@ -283,35 +283,25 @@ def runs(starts: NDArray[np.uint64], run: int, key: int, step: int, threads: int
     return out
 
 
-def kept(law: spec.Law, shape: tuple[int, ...], key: int, step: int, threads: int) -> spec.Bits:
-    """The same as `coins.kept`."""
-    if law.exact is not None or law.balance is not None or 0 in shape:
-        return spec.kept(law, shape, key, step, partial(words, threads=threads))
-    rate = spec.centre_rate(law, shape) if law.block else law.p
-    coins = np.empty(shape, np.uint8)
-    limit = U64(spec.threshold(rate))
-    spread(
-        _coins, coins.size, threads, _GRAIN, _TILE, coins.reshape(-1), U64(key), U64(step), limit
-    )
-    for axis, k, n, first, last in spec.spans(law, shape):
-        outer, inner = int(np.prod(shape[:axis])), int(np.prod(shape[axis + 1 :]))
-        source, coins = coins, np.empty_like(coins)
-        grain = max(1, _GRAIN // (n * inner))
-        spread(
-            _erode,
-            outer,
-            threads,
-            grain,
-            1,
-            source.reshape(-1),
-            coins.reshape(-1),
-            n,
-            inner,
-            k,
-            first,
-            last,
-        )
-    return coins.view(bool)
+def coins(
+    shape: tuple[int, ...], key: int, step: int, threshold: int, threads: int = 1
+) -> spec.Bits:
+    """Return the coins of a shape: True where the word reaches the threshold."""
+    out = np.empty(shape, np.uint8)
+    arguments = U64(key), U64(step), U64(threshold)
+    spread(_coins, out.size, threads, _GRAIN, _TILE, out.reshape(-1), *arguments)
+    return out.view(bool)
+
+
+def erode(kept: spec.Bits, block: BlockAxis, threads: int = 1) -> spec.Bits:
+    """Return what is kept where each False of `kept` drops a block; see `CoinSpace.erode`."""
+    axis, k, n, first, last = block
+    outer, inner = int(np.prod(kept.shape[:axis])), int(np.prod(kept.shape[axis + 1 :]))
+    source, target = kept.view(np.uint8), np.empty(kept.shape, np.uint8)
+    grain = max(1, _GRAIN // (n * inner))
+    arguments = source.reshape(-1), target.reshape(-1), n, inner, k, first, last
+    spread(_erode, outer, threads, grain, 1, *arguments)
+    return target.view(bool)
 
 
 def elements(
@@ -333,7 +323,7 @@ def elements(
     if first % 4:
         return False
     source = None if x is y else x
-    law = (U64(first // 4), U64(key), U64(step), U64(spec.threshold(p)), scale)
+    law = (U64(first // 4), U64(key), U64(step), U64(threshold(p)), scale)
     if loops == ((x.size, 1),):
         spread(_elements, x.size, threads, _GRAIN, _TILE, source, y, *law)
         return True

@@ -16,6 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from mapdrop.spec.law import BlockAxis
+
 LOOPS = 5
 """The loops over memory that `apply` can do at most."""
 
@@ -294,15 +296,14 @@ def packed(count: int, seed_words: Tensor, stream: Words | None, threshold: int)
     return made
 
 
-def cleared(coins: Tensor, spans: Sequence[tuple[int, int, int, int, int]]) -> Tensor:
+def cleared(coins: Tensor, block_axes: Sequence[BlockAxis]) -> Tensor:
     """Return coins that are 0 wherever a 0 of `coins` is the centre of a block around them.
 
     Args:
         coins: of centres.
-        spans: what `mapdrop.spec.reference.spans` returns: axis, block size, axis size, first and
-            last place of a centre.
+        block_axes: what `mapdrop.spec.law.block_axes` returns.
     """
-    for axis, size, n, first, last in spans:
+    for axis, size, n, first, last in block_axes:
         made = torch.empty_like(coins)
         if coins.numel():
             _clear[(triton.cdiv(coins.numel(), _VALUES),)](

@@ -9,10 +9,10 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import Binding
+from mapdrop.spec.law import BlockAxis, Law, needed, strides
 from mapdrop.spec.mask_spec import BoundSpec
-from mapdrop.spec.sharding import Shard, spans
+from mapdrop.spec.sharding import Shard, local_ranges
 
 Places = NDArray[np.int64]
 
@@ -32,10 +32,15 @@ class Box:
         """How many places each axis has."""
         return tuple(len(places) for places in self.places)
 
-    @property
-    def runs(self) -> tuple[Places, int]:
-        """Its coins in order, as runs of consecutive numbers: their starts, and their length."""
-        steps, axis, run, start = spec.strides(self.sizes), len(self.sizes), 1, 0
+    def runs(self, along: int | None = None) -> tuple[Places, int]:
+        """Return its coins' numbers in order, as runs of consecutive ones: starts and length.
+
+        With `along`, those of the lines along that axis, which are numbered after all coins.
+        """
+        if along is not None:
+            starts, run = self._lines(along).runs()
+            return starts + math.prod(self.sizes), run
+        steps, axis, run, start = strides(self.sizes), len(self.sizes), 1, 0
         whole = True
         while axis and whole and _consecutive(self.places[axis - 1]):
             axis -= 1
@@ -47,20 +52,19 @@ class Box:
             starts = (starts[:, None] + places * step).reshape(-1)
         return starts, run
 
-    def without(self, axis: int) -> Box:
-        """The box of the lines along an axis."""
+    def _lines(self, axis: int) -> Box:
+        one = (np.zeros(1, np.int64),)
         return Box(
-            self.sizes[:axis] + self.sizes[axis + 1 :], self.places[:axis] + self.places[axis + 1 :]
+            (*self.sizes[:axis], 1, *self.sizes[axis + 1 :]),
+            self.places[:axis] + one + self.places[axis + 1 :],
         )
 
-    def spans(self, law: spec.Law) -> list[tuple[int, int, int, int, int]]:
-        """`coins.spans` in the box's own places: the box's block axes have no gaps."""
-        found = []
-        for axis, k, _, first, last in spec.spans(law, self.sizes):
-            length = len(self.places[axis])
-            low = int(self.places[axis][0]) if length else 0
-            found.append((axis, k, length, max(first - low, 0), min(last - low, length - 1)))
-        return found
+    def local(self, block: BlockAxis) -> BlockAxis:
+        """Return a block axis in the box's own places, which have no gaps there."""
+        places = self.places[block.axis]
+        low = int(places[0]) if len(places) else 0
+        first, last = max(block.first - low, 0), min(block.last - low, len(places) - 1)
+        return BlockAxis(block.axis, block.size, len(places), first, last)
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,14 @@ class LocalSpec:
     """A spec bound to a whole array, and what a part of it needs.
 
     Attributes:
-        whole: the spec bound to the whole array.
+        bound: the spec bound to the whole array.
         box: the coins to draw.
         order: how to transpose the box, `merged` how to reshape it then, and `takes` what to take
             along each of its axes (None: all), to get coins as `binding` has them.
         binding: how those meet the part's values.
     """
 
-    whole: BoundSpec
+    bound: BoundSpec
     box: Box
     order: tuple[int, ...]
     merged: tuple[int, ...]
@@ -83,29 +87,29 @@ class LocalSpec:
     binding: Binding
 
     @property
-    def law(self) -> spec.Law:
+    def law(self) -> Law:
         """The whole array's law."""
-        return self.whole.law
+        return self.bound.law
 
     @property
     def scale(self) -> str | None:
         """See `BoundSpec`."""
-        return self.whole.scale
+        return self.bound.scale
 
     @property
     def expected(self) -> float:
         """See `BoundSpec`."""
-        return self.whole.expected
+        return self.bound.expected
 
     @property
     def counted_axes(self) -> tuple[int, ...] | None:
         """See `BoundSpec`."""
-        return self.whole.counted_axes
+        return self.bound.counted_axes
 
     @cached_property
     def first(self) -> int | None:
         """The number of its first coin, where its coins are consecutive; None where not."""
-        starts, _ = self.box.runs
+        starts, _ = self.box.runs()
         in_order = self.order == tuple(range(len(self.order)))
         alone = len(starts) == 1 and in_order and all(take is None for take in self.takes)
         return int(starts[0]) if alone else None
@@ -113,8 +117,8 @@ class LocalSpec:
 
 @lru_cache(maxsize=1024)
 def local_spec(bound: BoundSpec, shape: tuple[int, ...], shards: tuple[Shard, ...]) -> LocalSpec:
-    """Return what an array of `shape` needs of the spec bound to `whole_shape(shape, shards)`."""
-    held = dict(spans(shards, shape))
+    """Return what an array of `shape` needs of the spec bound to `global_shape(shape, shards)`."""
+    held = local_ranges(shards, shape)
     axes = [
         _coordinates(factors, held[a].indices(n) if a in held else np.arange(n))
         for a, (factors, n) in enumerate(zip(bound.binding.axes, shape, strict=True))
@@ -142,9 +146,9 @@ def local_spec(bound: BoundSpec, shape: tuple[int, ...], shards: tuple[Shard, ..
     return LocalSpec(bound, box, order, tuple(merged), tuple(takes), binding)
 
 
-def whole_shape(shape: tuple[int, ...], shards: tuple[Shard, ...]) -> tuple[int, ...]:
+def global_shape(shape: tuple[int, ...], shards: tuple[Shard, ...]) -> tuple[int, ...]:
     """The shape of the array of which an array of `shape` is the part."""
-    held = dict(spans(shards, shape))
+    held = local_ranges(shards, shape)
     return tuple(held[a].size if a in held else n for a, n in enumerate(shape))
 
 
@@ -160,17 +164,14 @@ def _coordinates(factors: tuple[tuple[int, int | None], ...], indices: Places) -
 
 
 def _reach(bound: BoundSpec, coin: int, own: Places) -> Places:
-    """The places that must be drawn on a coin axis for the law to decide the part's own."""
-    size, law = bound.binding.coins[coin], bound.law
+    """Return the places that must be drawn on a coin axis for the law to decide the part's own."""
+    sizes = bound.binding.coins
     if own.size == 0:
         return own
-    if coin in (law.exact, law.balance) or coin in (bound.counted_axes or ()):
-        return np.arange(size)
-    for axis, k, *_ in spec.spans(law, bound.binding.coins):
-        if axis == coin:
-            low, high = int(own[0]) + k // 2 - k + 1, int(own[-1]) + k // 2
-            return np.arange(max(low, 0), min(high, size - 1) + 1)
-    return own
+    if coin in (bound.counted_axes or ()):
+        return np.arange(sizes[coin])
+    places = needed(bound.law, sizes, coin, int(own[0]), int(own[-1]))
+    return own if places is None else np.array(places, np.int64)
 
 
 def _take(

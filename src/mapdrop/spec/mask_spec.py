@@ -12,11 +12,10 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapdrop.spec.binding import Binding, bind
+from mapdrop.spec.law import Bits, CoinSpace, Law, Words, survivors
 from mapdrop.spec.pattern import Pattern
-from mapdrop.spec.reference import Law, survivors
 from mapdrop.spec.warn import warn_user
 
 REGIONS = ("valid", "full")
@@ -64,14 +63,12 @@ class BoundSpec:
         axes = len(self.binding.coins)
         return tuple(range(self.scale == "sample" and axes > 0, axes))
 
-    def factor(self, coins: NDArray[np.bool_]) -> float | NDArray[np.float64]:
+    def factor(self, space: CoinSpace[Words, Bits], kept: Bits) -> Any:
         """Return what kept values are multiplied by: a number, or one for each sample."""
         if self.counted_axes is None:
             return self.expected
-        kept = coins.sum(axis=self.counted_axes, keepdims=True)
-        drawn = math.prod(coins.shape[axis] for axis in self.counted_axes)
-        factor = np.divide(drawn, kept, out=np.zeros(kept.shape), where=kept > 0)
-        return float(factor.reshape(())) if factor.size == 1 else factor
+        drawn = math.prod(space.shape[axis] for axis in self.counted_axes)
+        return space.ratio(drawn, space.count(kept, self.counted_axes))
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,22 @@
-"""Which coins fall: version 1 of the mask specification, in plain NumPy.
+"""Version 1 of the mask specification, in plain NumPy.
 
-This file is the definition. It draws a 32-bit word for every coin by the coin's logical number
-alone, and decides from the words which coins are kept. It knows no array layout and no framework;
-faster implementations elsewhere must give the same bits (see `vectors.json`). The same text in
-words is docs/mask-v1.md. It never changes under this version number.
+This file is the definition, together with `mapdrop.spec.law`. It draws a 32-bit word for every coin
+by the coin's logical number alone; a law decides from the words which coins are kept. Neither knows
+an array layout or a framework; faster implementations elsewhere must give the same bits (see
+`vectors.json`). The same text in words is docs/mask-v1.md. It never changes under this version
+number.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mapdrop.spec import law as laws
+from mapdrop.spec.law import BlockAxis, CoinSpace, Law
 
 VERSION = 1
 U32, U64 = np.uint32, np.uint64
@@ -90,196 +90,71 @@ def all_words(count: int, key: int, step: int, start: int = 0) -> Words:
     return np.stack(lanes, axis=-1).reshape(-1)[start - 4 * first :][:count]
 
 
-# --- The law: what is asked of the coins.
+# --- The functions of NumPy's arrays that laws are written in.
 
 
-@dataclass(frozen=True)
-class Law:
-    """How coins fall. Axes are numbers of coin axes; `block` has (axis, size) pairs."""
+class NumpySpace(CoinSpace[Words, Bits]):
+    """The coins of a mask, drawn by NumPy."""
 
-    p: float
-    exact: int | None = None
-    balance: int | None = None
-    block: tuple[tuple[int, int], ...] = ()
-    region: str = "valid"
+    def __init__(self, sizes: tuple[int, ...], key: int, step: int) -> None:
+        self.sizes = self.shape = sizes
+        self.key, self.step = key, step
 
-    @property
-    def independent(self) -> bool:
-        """Whether each coin falls by its own word alone."""
-        return self.exact is None and self.balance is None and not self.block
+    def words(self, axis: int | None = None) -> Words:
+        """See `CoinSpace`."""
+        shape, start = numbered(self.sizes, axis)
+        return self.draw(math.prod(shape), start).reshape(shape)
 
+    def draw(self, count: int, start: int) -> Words:
+        """Return the words of the `count` coins from number `start` on."""
+        return all_words(count, self.key, self.step, start)
 
-def threshold(p: float) -> int:
-    """T: a coin is dropped when its word is below. From 0 (none) to 2**32 (all)."""
-    return round(p * 2**32)
+    def at_least(self, words: Words, threshold: int) -> Bits:
+        """See `CoinSpace`."""
+        return np.asarray(words >= U64(threshold))
 
+    def high_word(self, number: int, words: Words) -> NDArray[np.uint64]:
+        """See `CoinSpace`."""
+        return np.asarray((U64(number) + words.astype(U64)) >> U64(32))
 
-def survivors(p: float, n: int) -> int:
-    """How many of n coins `exact=` keeps."""
-    return round((1 - p) * n)
+    def largest(self, words: Words, axis: int, quota: int | NDArray[np.uint64]) -> Bits:
+        """See `CoinSpace`."""
+        lines = np.moveaxis(words, axis, -1)
+        n = lines.shape[-1]
+        shape = (*words.shape[:axis], 1, *words.shape[axis + 1 :])
+        many = np.moveaxis(np.broadcast_to(quota, shape), axis, -1).astype(np.intp)
+        # Larger words first, then lower places: one number orders both, so no two are equal.
+        order = (U64(_LOW) - lines.astype(U64)) * U64(n) + np.arange(n, dtype=U64)
+        last = np.take_along_axis(np.sort(order, -1), np.maximum(many - 1, 0), -1)
+        return np.moveaxis((order <= last) & (many > 0), -1, axis)
 
+    def erode(self, kept: Bits, block: BlockAxis) -> Bits:
+        """See `CoinSpace`."""
+        eroded = np.ones_like(kept)
+        source, target = np.moveaxis(kept, block.axis, 0), np.moveaxis(eroded, block.axis, 0)
+        for offset in range(-(block.size // 2), block.size - block.size // 2):
+            low, high = max(0, block.first + offset), min(block.length, block.last + 1 + offset)
+            if low < high:
+                target[low:high] &= source[low - offset : high - offset]
+        return eroded
 
-def kept(
-    law: Law, coins: tuple[int, ...], key: int, step: int, draw: Callable[..., Words] = all_words
-) -> Bits:
-    """The whole mask: True is kept, in the shape `coins`.
+    def count(self, kept: Bits, axes: tuple[int, ...]) -> NDArray[np.int64]:
+        """See `CoinSpace`."""
+        return np.asarray(kept.sum(axis=axes, keepdims=True))
 
-    `draw(count, key, step, start)` may be a faster maker of the same words.
-    """
-    count = math.prod(coins)
-    if count == 0:
-        return np.zeros(coins, bool)
-    drawn = draw(count, key, step, 0).reshape(coins)
-    if law.block:
-        centres = drawn < U64(threshold(centre_rate(law, coins)))
-        return ~dilate(centres & inside(law, coins), law, coins)
-    if law.independent:
-        return np.asarray(drawn >= U64(threshold(law.p)))
-    axis = law.exact if law.balance is None else law.balance
-    assert axis is not None
-    others = coins[:axis] + coins[axis + 1 :]
-    many = quota(law, coins, draw(math.prod(others), key, step, count).reshape(others))
-    return largest(drawn, axis, np.expand_dims(many, axis))
-
-
-def kept_at(law: Law, coins: tuple[int, ...], key: int, step: int, index: tuple[Any, ...]) -> Bits:
-    """Some coins alone: `index` has one integer array for each coin axis, all of one shape.
-
-    Costs a word for each coin asked for; with `exact` and `balance` that of the line it lies on,
-    with `block` that of the centres that reach it.
-    """
-    at = np.broadcast_arrays(*(np.asarray(i, U64) for i in index))
-    if any((place >= U64(n)).any() for place, n in zip(at, coins, strict=True)):
-        raise IndexError(f"there are {coins} coins, and none at every place asked for")
-    number = _number(at, coins)
-    if law.block:
-        return ~_reached(law, coins, key, step, at, number)
-    if law.independent:
-        return np.asarray(words(number, key, step) >= U64(threshold(law.p)))
-    axis = law.exact if law.balance is None else law.balance
-    assert axis is not None
-    size, gap = coins[axis], U64(strides(coins)[axis])
-    line = number - at[axis] * gap
-    drawn = words(line[..., None] + np.arange(size, dtype=U64) * gap, key, step)
-    others = coins[:axis] + coins[axis + 1 :]
-    rest = [i for a, i in enumerate(at) if a != axis]
-    row = np.broadcast_to(_number(rest, others), line.shape)
-    many = quota(law, coins, words(row + U64(math.prod(coins)), key, step))
-    survives = largest(drawn, -1, many[..., None])
-    place = at[axis].astype(np.intp)[..., None]
-    return np.asarray(np.take_along_axis(survives, place, -1)[..., 0])
+    def ratio(self, drawn: int, kept: NDArray[np.int64]) -> float | NDArray[np.float64]:
+        """See `CoinSpace`."""
+        ratio = np.divide(drawn, kept, out=np.zeros(kept.shape), where=kept > 0)
+        return float(ratio.reshape(())) if ratio.size == 1 else ratio
 
 
-def strides(coins: tuple[int, ...]) -> tuple[int, ...]:
-    """Step of the coin's number along each coin axis (row-major)."""
-    return tuple(math.prod(coins[a + 1 :]) for a in range(len(coins)))
+def numbered(sizes: tuple[int, ...], axis: int | None) -> tuple[tuple[int, ...], int]:
+    """Return the shape of the coins and their first number; with `axis`, of the lines along it."""
+    if axis is None:
+        return sizes, 0
+    return (*sizes[:axis], 1, *sizes[axis + 1 :]), math.prod(sizes)
 
 
-def _number(at: Sequence[NDArray[np.uint64]], sizes: tuple[int, ...]) -> NDArray[np.uint64]:
-    """The row-major number of the places `at` (uint64) in an array of these sizes."""
-    number = np.zeros(at[0].shape if at else (), U64)
-    for place, step in zip(at, strides(sizes), strict=True):
-        number = number + place * U64(step)
-    return number
-
-
-def quota(law: Law, coins: tuple[int, ...], extra: Words) -> NDArray[np.uint64]:
-    """How many coins survive on each line; `extra` has one word a line, which `balance` uses."""
-    if law.exact is not None:
-        return np.full(extra.shape, survivors(law.p, coins[law.exact]), U64)
-    assert law.balance is not None
-    room = U64((2**32 - threshold(law.p)) * coins[law.balance])
-    return np.asarray((room + extra.astype(U64)) >> U64(32))
-
-
-def largest(drawn: Words, axis: int, many: NDArray[np.uint64]) -> Bits:
-    """Along `axis`, so `many` coins with the largest words; ties go to the lower index."""
-    drawn, many = np.moveaxis(drawn, axis, -1), np.moveaxis(many, axis, -1).astype(np.intp)
-    n = drawn.shape[-1]
-    # Larger words first, then lower places: one number orders both, so no two coins are equal.
-    order = (U64(_LOW) - drawn.astype(U64)) * U64(n) + np.arange(n, dtype=U64)
-    last = np.take_along_axis(np.sort(order, -1), np.maximum(many - 1, 0), -1)
-    return np.moveaxis((order <= last) & (many > 0), -1, axis)
-
-
-# --- Blocks (DropBlock: Ghiasi, Lin, Le, NeurIPS 2018): coins are the blocks' centres. A block of
-# size k around centre j covers j - k//2 to j - k//2 + k - 1, so that an odd one is symmetric.
-
-
-def spans(law: Law, coins: tuple[int, ...]) -> list[tuple[int, int, int, int, int]]:
-    """For each block axis: (axis, size cut to the map, length, first, last place of a centre)."""
-    out = []
-    for axis, size in law.block:
-        n = coins[axis]
-        k = min(size, n)
-        first, last = (k // 2, n - k + k // 2) if law.region == "valid" else (0, n - 1)
-        out.append((axis, k, n, first, last))
-    return out
-
-
-def inside(law: Law, coins: tuple[int, ...]) -> Bits:
-    """Where a centre may lie, broadcastable to the coins' shape."""
-    allowed = np.ones((1,) * len(coins), bool)
-    for axis, _, n, first, last in spans(law, coins):
-        place = np.arange(n).reshape([n if a == axis else 1 for a in range(len(coins))])
-        allowed = allowed & (first <= place) & (place <= last)
-    return allowed
-
-
-def dilate(centres: Bits, law: Law, coins: tuple[int, ...]) -> Bits:
-    """Every place that the block of some centre covers."""
-    covered = centres
-    for axis, k, n, *_ in spans(law, coins):
-        source, covered = np.moveaxis(covered, axis, 0), np.zeros(coins, bool)
-        target = np.moveaxis(covered, axis, 0)
-        for offset in range(-(k // 2), k - k // 2):
-            low, high = max(0, offset), min(n, n + offset)
-            target[low:high] |= source[low - offset : high - offset]
-    return covered
-
-
-@lru_cache(maxsize=1024)
-def centre_rate(law: Law, coins: tuple[int, ...]) -> float:
-    """q, the centres' probability with which the mean drop over the map is exactly p.
-
-    A place that c centres can reach is dropped with probability 1 - (1-q)**c. The mean of that over
-    the places rises with q, so q is found by 64 halvings of [0, 1].
-    """
-    if law.p in (0, 1):
-        return law.p
-    number, times = np.ones(1), np.ones(1)  # Centres in reach, and at how many places so many.
-    for _, k, n, first, last in spans(law, coins):
-        place = np.arange(n)
-        low = np.maximum(place - (k - 1) + k // 2, first)
-        high = np.minimum(place + k // 2, last)
-        reach, places = np.unique(high - low + 1, return_counts=True)
-        number = np.multiply.outer(number, reach).ravel()
-        times = np.multiply.outer(times, places).ravel()
-    low_q, high_q = 0.0, 1.0
-    for _ in range(64):
-        q = (low_q + high_q) / 2
-        if q == 1 or -np.expm1(number * np.log1p(-q)) @ times / times.sum() >= law.p:
-            high_q = q
-        else:
-            low_q = q
-    return high_q
-
-
-def _reached(
-    law: Law, coins: tuple[int, ...], key: int, step: int, at: Any, number: NDArray[np.uint64]
-) -> Bits:
-    """Whether a centre drops each coin: the words of the centres in reach, and no others."""
-    steps, limit = strides(coins), U64(threshold(centre_rate(law, coins)))
-    ranges = spans(law, coins)
-    hit = np.zeros(number.shape, bool)
-    for offsets in itertools.product(
-        *(range(-(k - 1) + k // 2, k // 2 + 1) for _, k, *_ in ranges)
-    ):
-        allowed, centre = np.ones(number.shape, bool), number.astype(np.int64)
-        for offset, (axis, _, _, first, last) in zip(offsets, ranges, strict=True):
-            place = at[axis].astype(np.int64) + offset
-            allowed &= (first <= place) & (place <= last)
-            centre = centre + offset * steps[axis]
-        drawn = words(np.where(allowed, centre, 0).astype(U64), key, step)
-        hit |= allowed & (drawn < limit)
-    return hit
+def kept(law: Law, sizes: tuple[int, ...], key: int, step: int) -> Bits:
+    """Return the mask of a law: True is kept."""
+    return laws.kept(law, NumpySpace(sizes, key, step))

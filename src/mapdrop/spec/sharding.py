@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Span:
-    """The indices start, start + step, ... of an axis that has `size` of them in all."""
+class LocalRange:
+    """The indices start, start + step, ... that this process holds, of `size` in all."""
 
     start: int
     step: int
@@ -21,9 +21,9 @@ class Span:
         """The first `count` of them."""
         return self.start + self.step * np.arange(count, dtype=np.int64)
 
-    def within(self, outer: Span) -> Span:
+    def within(self, outer: LocalRange) -> LocalRange:
         """The same, where this axis is itself a part of another."""
-        return Span(outer.start + outer.step * self.start, outer.step * self.step, outer.size)
+        return LocalRange(outer.start + outer.step * self.start, outer.step * self.step, outer.size)
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,18 @@ class Shard:
             return max(0, -((self.rank - size) // self.ranks))
         return max(0, min(self._chunk(size), size - self.rank * self._chunk(size)))
 
-    def span(self, size: int) -> Span:
+    def range(self, size: int) -> LocalRange:
         """Its indices in an axis of that size."""
         if self.strided:
-            return Span(self.rank, self.ranks, size)
-        return Span(min(self.rank * self._chunk(size), size), 1, size)
+            return LocalRange(self.rank, self.ranks, size)
+        return LocalRange(min(self.rank * self._chunk(size), size), 1, size)
 
     def _chunk(self, size: int) -> int:
         return -(-size // self.ranks)
 
 
-def spans(shards: Iterable[Shard], shape: tuple[int, ...]) -> tuple[tuple[int, Span], ...]:
-    """For each axis that is cut, its number and the indices that an array of `shape` holds.
+def local_ranges(shards: Iterable[Shard], shape: tuple[int, ...]) -> dict[int, LocalRange]:
+    """Return the indices that an array of `shape` holds of each axis that is cut.
 
     Where an axis is cut more than once, the later cuts are parts of the earlier ones' parts. Raises
     ValueError where the array is not as long as the shards say.
@@ -78,16 +78,16 @@ def spans(shards: Iterable[Shard], shape: tuple[int, ...]) -> tuple[tuple[int, S
     found: dict[int, list[Shard]] = {}
     for shard in shards:
         found.setdefault(shard.from_the_last(len(shape)).dim + len(shape), []).append(shard)
-    return tuple((dim, _span(cuts, shape[dim], dim)) for dim, cuts in sorted(found.items()))
+    return {dim: _range(cuts, shape[dim], dim) for dim, cuts in found.items()}
 
 
-def _span(cuts: list[Shard], length: int, dim: int) -> Span:
+def _range(cuts: list[Shard], length: int, dim: int) -> LocalRange:
     sizes: list[int] = []
     for cut in reversed(cuts):
         sizes.append((sizes or [length])[-1] * cut.ranks if cut.size is None else cut.size)
-    held, result = sizes[-1], Span(0, 1, sizes[-1])
+    held, result = sizes[-1], LocalRange(0, 1, sizes[-1])
     for cut in cuts:
-        result, held = cut.span(held).within(result), cut.local(held)
+        result, held = cut.range(held).within(result), cut.local(held)
     if held != length:
         raise ValueError(
             f"part {', '.join(f'{c.rank} of {c.ranks}' for c in cuts)} of an axis of {result.size} "

@@ -18,6 +18,8 @@ from jax import Array
 import mapdrop
 from mapdrop.backends.jax import law as plain
 from mapdrop.spec import reference as spec
+from mapdrop.spec.law import strides
+from mapdrop.spec.mask_spec import mask_spec
 from tests import checks, reference
 from tests.cases import ALL, Case
 
@@ -123,7 +125,7 @@ def test_numbers_of_shapes_too_large_for_32_bits(shape: tuple[int, ...]) -> None
     """The same arithmetic at a few places of the shape: nobody has room for all of them."""
     at = [np.array([0, n // 3, n - 1], np.uint64) for n in shape]
     low, high = plain.at_places([jnp.asarray(a % 2**32, jnp.uint32) for a in at], shape)
-    wanted = sum(a * np.uint64(step) for a, step in zip(at, spec.strides(shape), strict=True))
+    wanted = sum(a * np.uint64(step) for a, step in zip(at, strides(shape), strict=True))
     assert np.array_equal(np.asarray(low) | np.asarray(high, np.uint64) << np.uint64(32), wanted)
 
 
@@ -137,8 +139,10 @@ def test_a_word_that_is_the_threshold_is_kept(above: int) -> None:
 
 def test_equal_words_go_to_the_lower_index() -> None:
     drawn = jnp.array([[5, 9, 9, 1, 9, 0]], jnp.uint32)
+    bound, zero = mask_spec("b c -> b c", 0.5, exact="c").bind((1, 6)), (jnp.uint32(0),) * 2
+    space = plain.JaxSpace(bound, zero, zero, np.dtype(np.float32))
     for quota, wanted in ((2, [1, 2]), (3, [1, 2, 4]), (4, [0, 1, 2, 4]), (0, [])):
-        kept = plain._largest(drawn, 1, jnp.array([[quota]], jnp.int32))
+        kept = space.largest(drawn, 1, jnp.array([[quota]], jnp.int32))
         assert np.flatnonzero(np.asarray(kept)).tolist() == wanted
 
 

@@ -13,8 +13,9 @@ import tensorflow as tf
 import torch
 
 import mapdrop
-from mapdrop.backends.tensorflow.law import _centre_threshold
-from mapdrop.spec import reference as spec
+from mapdrop.backends.tensorflow.law import TensorFlowSpace
+from mapdrop.backends.tensorflow.seeds import source
+from mapdrop.spec.law import Law, centre_rate, threshold
 from tests import checks
 from tests.backends.tensorflow.modes import MODES, Drop, graph
 from tests.cases import ALL, BALANCE, BLOCK, EXACT, INDEPENDENT, SCALE, Case
@@ -187,13 +188,13 @@ def test_a_size_that_does_not_fit_is_refused_when_it_runs(
 @pytest.mark.parametrize("region", ["valid", "full"])
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.99])
 def test_the_centres_threshold_is_the_specification_s(p: float, region: str) -> None:
-    law = spec.Law(p, block=((1, 7), (2, 4)), region=region)
+    law = Law(p, block=((1, 7), (2, 4)), region=region)
     limit = tf.function(
-        lambda h, w: _centre_threshold(law, (2, h, w, 3)),
+        lambda h, w: TensorFlowSpace((2, h, w, 3), source(7, None, 0)).threshold(law),
         input_signature=[tf.TensorSpec([], tf.int64)] * 2,
     )
     for h, w in ((1, 1), (3, 9), (7, 4), (14, 14), (28, 13), (56, 56)):
-        want = spec.threshold(spec.centre_rate(law, (2, h, w, 3)))
+        want = threshold(centre_rate(law, (2, h, w, 3)))
         assert int(limit(tf.constant(h, tf.int64), tf.constant(w, tf.int64))) == want
 
 

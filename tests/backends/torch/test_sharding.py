@@ -17,11 +17,12 @@ from torch.utils.data import DistributedSampler
 
 import mapdrop
 from mapdrop import kernels
-from mapdrop.backends import host_shards as boxes
+from mapdrop.backends import host
 from mapdrop.backends.torch.sharding import _placed
-from mapdrop.spec import reference as spec
+from mapdrop.spec.law import Law
 from mapdrop.torch import DropBlock2d, Dropout, SpatialDropout2d, compact, seeded, shard
 from tests import checks
+from tests.one_by_one import kept_at
 
 SHAPE = (8, 6, 5, 7)
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -264,19 +265,19 @@ def windows() -> Iterator[tuple[int, int]]:
 @pytest.mark.parametrize(
     ("law", "block", "every"),
     [
-        (spec.Law(0.3), None, 1),
-        (spec.Law(0.3, block=((0, 3), (1, 5))), {"r": 3, "c": 5}, 32),
+        (Law(0.3), None, 1),
+        (Law(0.3, block=((0, 3), (1, 5))), {"r": 3, "c": 5}, 32),
     ],
     ids=["independent", "block"],
 )
-def test_4096_parts_of_a_trillion_coins(law: spec.Law, block: Any, every: int) -> None:
+def test_4096_parts_of_a_trillion_coins(law: Law, block: Any, every: int) -> None:
     """The last row of each part and 16 of its columns, against the definition of single coins."""
     coins = []
     for last, left in list(windows())[::every]:
         with shard(0, last, ROWS), shard(1, left, COLUMNS // 16):
             mine = mapdrop.drop(torch.ones(1, 16), "r c -> r c", 0.3, seed=11, block=block)
         place = np.array([last]), left * 16 + np.arange(16)
-        wanted = spec.kept_at(law, (ROWS, COLUMNS), 11, 0, place)
+        wanted = kept_at(law, (ROWS, COLUMNS), 11, 0, place)
         assert np.array_equal(mine.numpy()[0] != 0, wanted), (last, left)
         coins.append(wanted)
     assert 0.6 < np.mean(coins) < 0.8
@@ -305,7 +306,7 @@ def test_a_whole_contiguous_part_draws_none_to_memory(monkeypatch: pytest.Monkey
     """An element's coin is made where it is used, for the usual data-parallel part."""
     x = values(4, 6, 5, 7)
     whole = mapdrop.drop(values(16, 6, 5, 7), "b c h w -> b c h w", **GIVEN)
-    monkeypatch.setattr(boxes, "kept", None)
+    monkeypatch.setattr(host, "drawn", None)
     with shard(0, 2, 4):
         mine = mapdrop.drop(x, "b c h w -> b c h w", **GIVEN)
     assert torch.equal(mine == 0, whole[8:12] == 0)

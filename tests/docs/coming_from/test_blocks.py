@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import mapdrop
-from mapdrop.spec import reference as spec
+from mapdrop.spec.law import Law, centre_rate, threshold
 from tests import checks, reference
 from tests.conftest import framework
 from tests.docs.coming_from import cases, page
@@ -138,8 +138,8 @@ def test_the_true_rate_told_gives_the_old_law() -> None:
     q = old_rate((14, 14), 0.1)
     mean = chances((14, 14), "valid", q).mean()
     assert found[1] == f"{mean:.4f}"
-    law = spec.Law(mean, block=((0, SIDE), (1, SIDE)))
-    assert spec.threshold(spec.centre_rate(law, (14, 14))) == round(q * 2**32)
+    law = Law(mean, block=((0, SIDE), (1, SIDE)))
+    assert threshold(centre_rate(law, (14, 14))) == round(q * 2**32)
     told = cases.turned(TORCHVISION_BLOCK, 1, float(found[1])).new
     check_blocks(observed(told, (14, 14), coupled=False), "valid", q)
 

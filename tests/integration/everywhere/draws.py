@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mapdrop.spec import reference as spec
+from mapdrop.spec.law import Law
 from tests import reference
 from tests.cases import Case
 from tests.checks import same_bits
@@ -223,7 +224,7 @@ def expected(draw: Draw, x: NDArray[Any], flipped: int | None = None) -> NDArray
     axes, right = reference.read(case.pattern, case.shape, sizes)
     size_of = {name: n for factors in axes for name, n in factors}
     shape = tuple(size_of[name] for name in right)
-    law = spec.Law(
+    law = Law(
         case.p,
         right.index(options["exact"]) if "exact" in options else None,
         right.index(options["balance"]) if "balance" in options else None,
@@ -249,7 +250,7 @@ def expected(draw: Draw, x: NDArray[Any], flipped: int | None = None) -> NDArray
         return np.where(kept, product.astype(x.dtype), np.zeros((), x.dtype))
 
 
-def _factor(law: spec.Law, bits: NDArray[np.bool_], scale: str | None) -> Any:
+def _factor(law: Law, bits: NDArray[np.bool_], scale: str | None) -> Any:
     if scale is None:
         return 1.0
     if scale == "expected" and law.exact is None:

@@ -26,8 +26,8 @@ def drop_values(x: Array, words: Array, spec: MaskSpec, stream: str | None) -> A
     bound = spec.bind(x.shape, warn=False)
     low, high, *step = words
     key = law.stream_key((low, high), stream)
-    coins = law.kept(bound, key, (step[0], step[1]))
-    return broadcast(x, bound.binding, coins, law.factor(bound, coins, wide(x)))
+    drawn = law.drawn(bound, key, (step[0], step[1]), wide(x))
+    return broadcast(x, bound.binding, *drawn)
 
 
 def wide(x: Array) -> np.dtype[Any]:

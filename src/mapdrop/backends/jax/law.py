@@ -1,4 +1,4 @@
-"""The specification in plain JAX operations: any device, any sharding, any transformation.
+"""Words and laws in plain JAX operations: any device, any sharding, any transformation.
 
 The same bits as `mapdrop.spec.reference`, which is the definition. A 64-bit number is a pair of
 32-bit words, low and high; where an operation needs 64 bits, it has them whether the program
@@ -23,6 +23,7 @@ from jax import Array, lax
 from numpy.typing import NDArray
 
 from mapdrop.spec import reference as spec
+from mapdrop.spec.law import BlockAxis, CoinSpace, kept, strides
 from mapdrop.spec.mask_spec import BoundSpec
 
 Pair = tuple[Array, Array]
@@ -90,7 +91,7 @@ def at_places(places: list[Array], shape: tuple[int, ...]) -> Pair:
     """The numbers of some places of the shape: one uint32 array for each axis."""
     low = high = jnp.zeros((), U32)
     small = math.prod(shape) <= _LOW
-    for place, step in zip(places, spec.strides(shape), strict=True):
+    for place, step in zip(places, strides(shape), strict=True):
         step_low, step_high = map(U32, spec.split(step))
         added = place * step_low
         low = low + added
@@ -109,66 +110,73 @@ def words(
     return lax.select_n((low & U32(3)).astype(np.int32), *lanes)
 
 
-def kept(plan: BoundSpec, key: Pair, step: Pair) -> Array:
-    """The plan's coins: bool, True is kept."""
-    law, shape = plan.law, plan.binding.coins
-    if math.prod(shape) == 0:
-        return jnp.zeros(shape, bool)
-    shared = plan.binding.values >= _MANY * plan.binding.count
-    drawn = words(shape, key, step, apart=shared)
-    if law.block:
-        centres = _below(drawn, spec.threshold(spec.centre_rate(law, shape)))
-        return ~_dilate(centres & spec.inside(law, shape), law, shape)
-    if law.independent:
-        return ~_below(drawn, spec.threshold(law.p))
-    axis = law.exact if law.balance is None else law.balance
-    assert axis is not None
-    others = shape[:axis] + shape[axis + 1 :]
-    if law.exact is not None:
-        quota = jnp.full(others, spec.survivors(law.p, shape[axis]), np.int32)
-    else:
-        low, high = map(U32, spec.split((2**32 - spec.threshold(law.p)) * shape[axis]))
-        extra = words(others, key, step, math.prod(shape))
-        quota = (high + (extra + low < low).astype(U32)).astype(np.int32)  # With the carry.
-    return _largest(drawn, axis, jnp.expand_dims(quota, axis))
+class JaxSpace(CoinSpace[Array, Array]):
+    """The coins of a mask; factors are of `dtype`."""
 
+    def __init__(self, bound: BoundSpec, key: Pair, step: Pair, dtype: np.dtype[Any]) -> None:
+        self.sizes = self.shape = bound.binding.coins
+        self.key, self.step, self.dtype = key, step, dtype
+        self.shared = bound.binding.values >= _MANY * bound.binding.count
 
-def factor(plan: BoundSpec, coins: Array, dtype: np.dtype[Any]) -> Array | NDArray[Any]:
-    """What kept values are multiplied by: one number, or one for each sample, of the dtype."""
-    if plan.counted_axes is None:
-        return np.asarray(plan.expected, dtype)
-    drawn = math.prod(coins.shape[axis] for axis in plan.counted_axes)
-    # Found in float64 as everywhere: in float32 a count above 2**24 would be rounded before it
-    # divides.
-    with jax.enable_x64(True):
-        survived = coins.sum(plan.counted_axes, keepdims=True, dtype=np.int64)
-        counted = jnp.maximum(survived, 1).astype(np.float64)
-        return jnp.where(survived > 0, np.float64(drawn) / counted, 0.0).astype(dtype)
+    def words(self, axis: int | None = None) -> Array:
+        """See `CoinSpace`."""
+        shape, start = spec.numbered(self.sizes, axis)
+        return words(shape, self.key, self.step, start, apart=self.shared and axis is None)
 
+    def at_least(self, words: Array, threshold: int) -> Array:
+        """See `CoinSpace`."""
+        return words >= U32(threshold) if threshold <= _LOW else jnp.zeros(words.shape, bool)
 
-def _below(drawn: Array, limit: int) -> Array:
-    """Where a word is less than the limit, which may be 2**32."""
-    return drawn < U32(limit) if limit <= _LOW else jnp.ones(drawn.shape, bool)
+    def high_word(self, number: int, words: Array) -> Array:
+        """See `CoinSpace`."""
+        low, high = map(U32, spec.split(number))
+        return high + (words + low < low).astype(U32)  # With the carry.
 
+    def largest(self, words: Array, axis: int, quota: int | Array) -> Array:
+        """See `CoinSpace`."""
+        line = (*words.shape[:axis], 1, *words.shape[axis + 1 :])
+        many = jnp.broadcast_to(jnp.asarray(quota, np.int32), line)
+        low_is_large = ~words
+        place = lax.broadcasted_iota(np.int32, words.shape, axis)
+        order = lax.sort((low_is_large, place), dimension=axis, num_keys=2)
+        last = jnp.maximum(many - 1, 0)
+        word, at = (jnp.take_along_axis(part, last, axis) for part in order)
+        before = (low_is_large < word) | ((low_is_large == word) & (place <= at))
+        return before & (many > 0)
 
-def _largest(drawn: Array, axis: int, quota: Array) -> Array:
-    """Along `axis`, the `quota` coins with the largest words; ties go to the lower index."""
-    low_is_large = ~drawn
-    place = lax.broadcasted_iota(np.int32, drawn.shape, axis)
-    order = lax.sort((low_is_large, place), dimension=axis, num_keys=2)
-    last = jnp.maximum(quota - 1, 0)
-    word, at = (jnp.take_along_axis(part, last, axis) for part in order)
-    before = (low_is_large < word) | ((low_is_large == word) & (place <= at))
-    return before & (quota > 0)
-
-
-def _dilate(centres: Array, law: spec.Law, shape: tuple[int, ...]) -> Array:
-    """Every place that the block of some centre covers."""
-    for axis, k, *_ in spec.spans(law, shape):
-        window = [k if a == axis else 1 for a in range(len(shape))]
+    def erode(self, kept: Array, block: BlockAxis) -> Array:
+        """See `CoinSpace`."""
+        axis, k, n, first, last = block
+        place = np.arange(n).reshape([n if a == axis else 1 for a in range(kept.ndim)])
+        centres = ~kept & (first <= place) & (place <= last)
+        window = [k if a == axis else 1 for a in range(kept.ndim)]
         # A place is covered by centres from k - 1 - k//2 below it to k//2 above it.
-        reach = [(k - 1 - k // 2, k // 2) if a == axis else (0, 0) for a in range(len(shape))]
-        centres = lax.reduce_window(
-            centres, np.False_, lax.bitwise_or, window, [1] * len(shape), reach
+        reach = [(k - 1 - k // 2, k // 2) if a == axis else (0, 0) for a in range(kept.ndim)]
+        dropped: Array = lax.reduce_window(
+            centres, np.False_, lax.bitwise_or, window, [1] * kept.ndim, reach
         )
-    return centres
+        return ~dropped
+
+    def count(self, kept: Array, axes: tuple[int, ...]) -> Array:
+        """See `CoinSpace`."""
+        with jax.enable_x64(True):
+            return kept.sum(axes, keepdims=True, dtype=np.int64)
+
+    def ratio(self, drawn: int, kept: Array) -> Array:
+        """See `CoinSpace`; rounded to `dtype`.
+
+        In float32 a count above 2**24 would be rounded before it divides.
+        """
+        with jax.enable_x64(True):
+            counted = jnp.maximum(kept, 1).astype(np.float64)
+            return jnp.where(kept > 0, np.float64(drawn) / counted, 0.0).astype(self.dtype)
+
+
+def drawn(
+    bound: BoundSpec, key: Pair, step: Pair, dtype: np.dtype[Any]
+) -> tuple[Array, Array | NDArray[Any]]:
+    """Return the coins (bool, True is kept), and what kept values are multiplied by, of `dtype`."""
+    space = JaxSpace(bound, key, step, dtype)
+    coins = kept(bound.law, space)
+    factor = bound.factor(space, coins)
+    return coins, np.asarray(factor, dtype) if isinstance(factor, float) else factor

@@ -82,5 +82,4 @@ def _wide(dtype: tf.DType, scale: Any) -> tf.DType:
 
 def _values(x: tf.Tensor, source: Source, spec: MaskSpec) -> tf.Tensor:
     bound, fitted = fit(x, spec)
-    kept = law.kept(bound.law, fitted.coins, source)
-    return broadcast(x, fitted, kept, law.factor(bound, fitted.coins, kept))
+    return broadcast(x, fitted, *law.drawn(bound, fitted.coins, source))

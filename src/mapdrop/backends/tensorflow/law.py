@@ -1,4 +1,4 @@
-"""The specification in TensorFlow's operations: eager, in a graph, and compiled by XLA.
+"""Laws in TensorFlow's operations: eager, in a graph, and compiled by XLA.
 
 The same bits as `mapdrop.spec.reference`, which is the definition. A word is compared as the
 integer it is; uniform floats in x's dtype would have too few values for the rate.
@@ -11,116 +11,137 @@ from typing import Any
 import tensorflow as tf
 
 from mapdrop.backends.tensorflow.seeds import Source, words
-from mapdrop.backends.tensorflow.sizes import Size, as_shape, product
-from mapdrop.spec import reference as spec
+from mapdrop.backends.tensorflow.sizes import as_shape, product
+from mapdrop.spec.law import (
+    BlockAxis,
+    CoinSpace,
+    Law,
+    Size,
+    block_axes,
+    centre_rate,
+    kept,
+    threshold,
+)
 from mapdrop.spec.mask_spec import BoundSpec
 
 _LOW = 0xFFFF_FFFF
 
 
-def kept(law: spec.Law, coins: tuple[Size, ...], source: Source) -> tf.Tensor:
-    """The coins, of the shape `coins`: bool, True is kept."""
-    if law.block:
-        centres = ~_at_least(words(as_shape(coins), source), _centre_threshold(law, coins))
-        return ~_dilate(centres, law, coins)
-    if law.independent:
-        return _at_least(words(as_shape(coins), source), spec.threshold(law.p))
-    axis = law.exact if law.balance is None else law.balance
-    assert axis is not None
-    n = coins[axis]
-    if law.exact is not None:
-        drawn = words(as_shape(coins), source)
-        return _largest(tf.cast(drawn, tf.int64), axis, n, survivors(law.p, n))
-    count = product(coins)
-    lines = (*coins[:axis], 1, *coins[axis + 1 :])
-    both = tf.cast(words(as_shape([count + product(lines)]), source), tf.int64)
-    room = (2**32 - spec.threshold(law.p)) * tf.cast(n, tf.int64)
-    extra = tf.reshape(both[count:], as_shape(lines))
-    quota = tf.bitwise.right_shift(room + extra, tf.constant(32, tf.int64))
-    return _largest(tf.reshape(both[:count], as_shape(coins)), axis, n, quota)
+class TensorFlowSpace(CoinSpace[tf.Tensor, tf.Tensor]):
+    """The coins of a mask, of which a graph may learn the sizes only when it runs."""
 
+    def __init__(self, sizes: tuple[Size, ...], source: Source) -> None:
+        self.sizes = self.shape = sizes
+        self.source = source
 
-def factor(plan: BoundSpec, coins: tuple[Size, ...], kept: tf.Tensor) -> float | tf.Tensor:
-    """What kept values are multiplied by; a float64 tensor where it is not known beforehand."""
-    if plan.counted_axes is not None:
-        count = tf.reduce_sum(tf.cast(kept, tf.int64), list(plan.counted_axes), keepdims=True)
-        return _ratio(product([coins[axis] for axis in plan.counted_axes]), count)
-    if plan.scale is None or plan.law.exact is None:
-        return plan.expected
-    n = coins[plan.law.exact]
-    return plan.expected if isinstance(n, int) else _ratio(n, survivors(plan.law.p, n))
+    def words(self, axis: int | None = None) -> tf.Tensor:
+        """See `CoinSpace`."""
+        if axis is None:
+            return words(as_shape(self.sizes), self.source)
+        # The generator starts at a block of four words, so up to three come before the lines'.
+        lines = as_shape((*self.sizes[:axis], 1, *self.sizes[axis + 1 :]))
+        start = tf.convert_to_tensor(product(self.sizes), tf.int64)
+        block, skipped = tf.cast(start // 4, tf.uint64), start % 4
+        source = Source(self.source.key, tf.stack([block, self.source.counter[1]]))
+        drawn = words([skipped + tf.reduce_prod(lines)], source)
+        return tf.reshape(drawn[skipped:], lines)
 
-
-def survivors(p: float, n: Size) -> Size:
-    """How many of n coins `exact=` keeps."""
-    if isinstance(n, int):
-        return spec.survivors(p, n)
-    return tf.cast(tf.round((1 - p) * tf.cast(n, tf.float64)), tf.int64)
-
-
-def _ratio(drawn: Size, kept: tf.Tensor) -> tf.Tensor:
-    """drawn / kept, and 0 where nothing was kept."""
-    some = tf.cast(tf.maximum(kept, 1), tf.float64)
-    ratio = tf.cast(drawn, tf.float64) / some
-    return tf.where(kept > 0, ratio, tf.zeros_like(ratio))
-
-
-def _at_least(drawn: tf.Tensor, threshold: int | tf.Tensor) -> tf.Tensor:
-    """Which words reach the threshold, which is from 0 to 2**32: one more than fits."""
-    if isinstance(threshold, int):
+    def at_least(self, words: tf.Tensor, threshold: Size) -> tf.Tensor:
+        """See `CoinSpace`."""
+        if not isinstance(threshold, int):
+            return tf.cast(words, tf.int64) >= threshold
         if threshold > _LOW:
-            return tf.zeros_like(drawn, tf.bool)
-        return drawn >= tf.constant(threshold, tf.uint32)
-    return tf.cast(drawn, tf.int64) >= threshold
+            return tf.zeros_like(words, tf.bool)
+        return words >= tf.constant(threshold, tf.uint32)
 
+    def high_word(self, number: Size, words: tf.Tensor) -> tf.Tensor:
+        """See `CoinSpace`."""
+        total = tf.convert_to_tensor(number, tf.int64) + tf.cast(words, tf.int64)
+        return tf.bitwise.right_shift(total, tf.constant(32, tf.int64))
 
-def _largest(drawn: tf.Tensor, axis: int, n: Size, quota: Size) -> tf.Tensor:
-    """Along the axis, the `quota` coins with the largest words; ties go to the lower index."""
-    place = tf.range(tf.cast(n, tf.int64), dtype=tf.int64)
-    place = tf.reshape(place, [-1] + [1] * (drawn.shape.rank - 1 - axis))
-    order = (_LOW - drawn) * tf.cast(n, tf.int64) + place
-    # The last that survives, or -1 where none does: a maximum, because a line may be empty.
-    first = tf.where(place < quota, tf.sort(order, axis), tf.constant(-1, tf.int64))
-    return order <= tf.reduce_max(first, axis, keepdims=True)
+    def largest(self, words: tf.Tensor, axis: int, quota: Size) -> tf.Tensor:
+        """See `CoinSpace`."""
+        n = tf.cast(self.sizes[axis], tf.int64)
+        place = tf.reshape(tf.range(n), [-1] + [1] * (len(self.sizes) - 1 - axis))
+        order = (_LOW - tf.cast(words, tf.int64)) * n + place
+        # The last that survives, or -1 where none does: a maximum, because a line may be empty.
+        first = tf.where(place < quota, tf.sort(order, axis), tf.constant(-1, tf.int64))
+        return order <= tf.reduce_max(first, axis, keepdims=True)
 
-
-def _dilate(centres: tf.Tensor, law: spec.Law, coins: tuple[Size, ...]) -> tf.Tensor:
-    """Every place that the block of some centre covers, an axis at a time."""
-    for axis, size in law.block:
-        low, high = _reach(law, coins[axis], size)
+    def erode(self, kept: tf.Tensor, block: BlockAxis) -> tf.Tensor:
+        """See `CoinSpace`."""
+        low, high = _reach(block)
         # How many centres lie before each place; in reach are those before the end, less others.
-        before = tf.cumsum(tf.cast(centres, tf.int32), axis)
-        before = tf.pad(before, [[int(a == axis), 0] for a in range(len(coins))])
-        upper, lower = tf.gather(before, high + 1, axis=axis), tf.gather(before, low, axis=axis)
-        centres = upper > lower
-    return centres
+        before = tf.cumsum(tf.cast(~kept, tf.int32), block.axis)
+        before = tf.pad(before, [[int(a == block.axis), 0] for a in range(len(self.sizes))])
+        upper = tf.gather(before, high + 1, axis=block.axis)
+        return upper <= tf.gather(before, low, axis=block.axis)
+
+    def count(self, kept: tf.Tensor, axes: tuple[int, ...]) -> tf.Tensor:
+        """See `CoinSpace`."""
+        return tf.reduce_sum(tf.cast(kept, tf.int64), list(axes), keepdims=True)
+
+    def ratio(self, drawn: Size, kept: tf.Tensor) -> tf.Tensor:
+        """See `CoinSpace`."""
+        ratio = tf.cast(drawn, tf.float64) / tf.cast(tf.maximum(kept, 1), tf.float64)
+        return tf.where(kept > 0, ratio, tf.zeros_like(ratio))
+
+    def survivors(self, p: float, n: Size) -> Size:
+        """See `CoinSpace`."""
+        if isinstance(n, int):
+            return super().survivors(p, n)
+        return tf.cast(tf.round((1 - p) * tf.cast(n, tf.float64)), tf.int64)
+
+    def block_axes(self, law: Law) -> tuple[BlockAxis, ...]:
+        """See `CoinSpace`."""
+        return block_axes(law, self.sizes, _minimum)
+
+    def threshold(self, law: Law) -> Size:
+        """See `CoinSpace`; found in the graph where a map's size is unknown."""
+        if all(isinstance(self.sizes[axis], int) for axis, _ in law.block):
+            known = tuple(n if isinstance(n, int) else 1 for n in self.sizes)
+            return threshold(centre_rate(law, known)) if law.block else threshold(law.p)
+        return _centre_threshold(law.p, self.block_axes(law))
 
 
-def _reach(law: spec.Law, n: Size, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """For each place of an axis, the first and the last centre whose block covers it."""
-    n = tf.cast(n, tf.int64)
-    k = tf.minimum(tf.constant(size, tf.int64), n)
-    first, last = (k // 2, n - k + k // 2) if law.region == "valid" else (0 * n, n - 1)
-    place = tf.range(n, dtype=tf.int64)
-    return tf.maximum(place - (k - 1) + k // 2, first), tf.minimum(place + k // 2, last)
+def drawn(
+    bound: BoundSpec, sizes: tuple[Size, ...], source: Source
+) -> tuple[tf.Tensor, float | tf.Tensor]:
+    """Return the coins (bool, True is kept), and what kept values are multiplied by.
+
+    A factor that is known only when the graph runs is a float64 tensor. `sizes` are the coins'
+    real sizes: those of `bound` are the least that fit.
+    """
+    space = TensorFlowSpace(sizes, source)
+    coins, law = kept(bound.law, space), bound.law
+    if bound.scale == "expected" and law.exact is not None:
+        n = sizes[law.exact]
+        if not isinstance(n, int):
+            return coins, space.ratio(n, space.survivors(law.p, n))
+    return coins, bound.factor(space, coins)
 
 
-def _centre_threshold(law: spec.Law, coins: tuple[Size, ...]) -> int | tf.Tensor:
-    """The threshold of the centres' probability; in the graph where a map's size is unknown."""
-    if any(isinstance(n, int) and n == 0 for n in coins):
-        return 0  # There is no place that could be dropped.
-    if all(isinstance(coins[axis], int) for axis, _ in law.block):
-        known = tuple(n if isinstance(n, int) else 1 for n in coins)
-        return spec.threshold(spec.centre_rate(law, known))
+def _minimum(n: Size, size: int) -> Size:
+    return min(n, size) if isinstance(n, int) else tf.minimum(n, tf.constant(size, tf.int64))
+
+
+def _reach(block: BlockAxis) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return for each place of an axis the first and the last centre whose block covers it."""
+    place, k = tf.range(tf.cast(block.length, tf.int64)), block.size
+    return tf.maximum(place - (k - 1) + k // 2, block.first), tf.minimum(place + k // 2, block.last)
+
+
+def _centre_threshold(p: float, block_axes: tuple[BlockAxis, ...]) -> tf.Tensor:
+    """Return the threshold of the centres' probability, as `centre_rate` finds it."""
     number = tf.ones([1], tf.float64)  # Centres in reach of each place.
-    for axis, size in law.block:
-        low, high = _reach(law, coins[axis], size)
+    for block in block_axes:
+        low, high = _reach(block)
         number = tf.reshape(number[:, None] * tf.cast(high - low + 1, tf.float64), [-1])
 
     def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         q = (low + high) / 2
         mean = tf.reduce_mean(-tf.math.expm1(number * tf.math.log1p(-q)))
-        enough = (mean >= law.p) | (q == 1)
+        enough = (mean >= p) | (q == 1)
         return tf.where(enough, low, q), tf.where(enough, q, high)
 
     def going_on(*_: Any) -> bool:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
 from mapdrop.spec.binding import Binding
+from mapdrop.spec.law import Size
 from mapdrop.spec.mask_spec import BoundSpec, MaskSpec, Sizes
 from mapdrop.spec.pattern import Axis, Pattern, PatternError
 from mapdrop.spec.symbolic import Shape, axes_of, bind_symbolic, known_sizes
-
-Size = Any  # int where it is known, else an int64 tensor of shape ().
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The specification in plain tensor operations: any device, the seed staying where it is.
+"""Words and laws in plain tensor operations: any device, the seed staying where it is.
 
 The same bits as `mapdrop.spec.reference`, which is the definition. Words are int64 from 0 to
 2**32 - 1, because PyTorch has few operations on unsigned integers.
@@ -7,17 +7,17 @@ The same bits as `mapdrop.spec.reference`, which is the definition. Words are in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import Binding
+from mapdrop.spec.law import BlockAxis, CoinSpace, kept
 from mapdrop.spec.local_spec import Box, LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
 
-Spans = list[tuple[int, int, int, int, int]]
 _LOW = 0xFFFF_FFFF
 _W0, _W1 = 0x9E37_79B9, 0xBB67_AE85
 
@@ -71,25 +71,100 @@ def words_of_runs(starts: Tensor, run: int, key: Tensor, step: Tensor) -> Tensor
     return words.gather(1, own)
 
 
+class TorchSpace(CoinSpace[Tensor, Tensor]):
+    """The coins of a mask; `seed` is [seed] or [seed, step], where the coins are to be."""
+
+    def __init__(self, sizes: tuple[int, ...], seed: Tensor, stream: str | None) -> None:
+        self.sizes = self.shape = sizes
+        self.seed, self.stream = seed, stream
+
+    @cached_property
+    def key_and_step(self) -> tuple[Tensor, Tensor]:
+        """The generator's key and step."""
+        step = self.seed[1:] if self.seed.numel() > 1 else torch.zeros_like(self.seed)
+        return stream_key(self.seed[:1], self.stream), step
+
+    def words(self, axis: int | None = None) -> Tensor:
+        """See `CoinSpace`."""
+        shape, start = spec.numbered(self.sizes, axis)
+        return words(math.prod(shape), *self.key_and_step, start).reshape(shape)
+
+    def at_least(self, words: Tensor, threshold: int) -> Tensor:
+        """See `CoinSpace`."""
+        return words >= threshold
+
+    def high_word(self, number: int, words: Tensor) -> Tensor:
+        """See `CoinSpace`."""
+        return (number + words) >> 32
+
+    def largest(self, words: Tensor, axis: int, quota: int | Tensor) -> Tensor:
+        """See `CoinSpace`."""
+        n = words.shape[axis]
+        if not isinstance(quota, Tensor):
+            quota = torch.full_like(words.narrow(axis, 0, 1), quota)
+        place = torch.arange(n, device=words.device).reshape([-1] + [1] * (words.ndim - 1 - axis))
+        order = (_LOW - words) * n + place
+        last = order.sort(axis).values.gather(axis, (quota - 1).clamp(min=0))
+        return (order <= last) & (quota > 0)
+
+    def erode(self, kept: Tensor, block: BlockAxis) -> Tensor:
+        """See `CoinSpace`."""
+        eroded = torch.ones_like(kept)
+        for offset in range(-(block.size // 2), block.size - block.size // 2):
+            low, high = max(0, block.first + offset), min(block.length, block.last + 1 + offset)
+            if low < high:
+                eroded.narrow(block.axis, low, high - low).logical_and_(
+                    kept.narrow(block.axis, low - offset, high - low)
+                )
+        return eroded
+
+    def count(self, kept: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """See `CoinSpace`."""
+        return kept.sum(axes, keepdim=True) if axes else kept.long()
+
+    def ratio(self, drawn: int, kept: Tensor) -> Tensor:
+        """See `CoinSpace`; in float32 where a device has no float64."""
+        counted = kept.to(torch.float64 if kept.device.type != "mps" else torch.float32)
+        # Not drawn / counted: PyTorch makes that a reciprocal and a product, with two roundings.
+        return torch.where(kept > 0, torch.full_like(counted, drawn) / counted.clamp(min=1), 0.0)
+
+
+class TorchBoxSpace(TorchSpace):
+    """Those coins of a mask that a shard needs."""
+
+    def __init__(self, box: Box, seed: Tensor, stream: str | None) -> None:
+        super().__init__(box.sizes, seed, stream)
+        self.box, self.shape = box, box.shape
+
+    def words(self, axis: int | None = None) -> Tensor:
+        """See `CoinSpace`."""
+        starts, run = self.box.runs(axis)
+        numbers = torch.from_numpy(starts).to(self.seed.device)
+        shape = [1 if a == axis else n for a, n in enumerate(self.shape)]
+        return words_of_runs(numbers, run, *self.key_and_step).reshape(shape)
+
+    def erode(self, kept: Tensor, block: BlockAxis) -> Tensor:
+        """See `CoinSpace`."""
+        return super().erode(kept, self.box.local(block))
+
+
 def drawn(
-    plan: BoundSpec | LocalSpec, seed: Tensor, stream: str | None
+    bound: BoundSpec | LocalSpec, seed: Tensor, stream: str | None
 ) -> tuple[Tensor, float | Tensor]:
-    """The coins as `plan.binding` has them (bool, True is kept), and the kept values' factor.
+    """Return the coins as `bound.binding` has them (bool), and the kept values' factor.
 
     `seed` is [seed] or [seed, step].
     """
-    key = stream_key(seed[:1], stream)
-    step = seed[1:] if seed.numel() > 1 else torch.zeros_like(seed)
-    if isinstance(plan, BoundSpec):
-        shape = plan.binding.coins
-        coins = _kept(plan.law, shape, shape, spec.spans(plan.law, shape), _all(shape, key, step))
-        return coins, _factor(plan, coins)
-    box = plan.box
-    made = _kept(plan.law, box.sizes, box.shape, box.spans(plan.law), _some(box, key, step))
-    scale = _factor(plan.whole, made)
-    if isinstance(scale, Tensor):
-        scale = _taken(scale.expand(made.shape), plan)
-    return _taken(made, plan), scale
+    if isinstance(bound, BoundSpec):
+        space = TorchSpace(bound.binding.coins, seed, stream)
+        coins = kept(bound.law, space)
+        return coins, bound.factor(space, coins)
+    space = TorchBoxSpace(bound.box, seed, stream)
+    coins = kept(bound.law, space)
+    factor = bound.bound.factor(space, coins)
+    if isinstance(factor, Tensor):
+        factor = _to_values(factor.expand(coins.shape), bound)
+    return _to_values(coins, bound), factor
 
 
 def repeated(coins: Tensor, binding: Binding) -> Tensor:
@@ -100,89 +175,10 @@ def repeated(coins: Tensor, binding: Binding) -> Tensor:
     return coins.index_select(axis, torch.arange(size, device=coins.device) // members)
 
 
-Draw = Callable[[int | None], Tensor]
-"""Makes the words of the coins, or of the lines along an axis that come after all coins."""
-
-
-def _all(shape: tuple[int, ...], key: Tensor, step: Tensor) -> Draw:
-    def draw(axis: int | None) -> Tensor:
-        if axis is None:
-            return words(math.prod(shape), key, step).reshape(shape)
-        others = shape[:axis] + shape[axis + 1 :]
-        return words(math.prod(others), key, step, math.prod(shape)).reshape(others)
-
-    return draw
-
-
-def _some(box: Box, key: Tensor, step: Tensor) -> Draw:
-    def draw(axis: int | None) -> Tensor:
-        own = box if axis is None else box.without(axis)
-        starts, run = own.runs
-        numbers = torch.from_numpy(starts).to(key.device)
-        if axis is not None:
-            numbers = numbers + math.prod(box.sizes)
-        return words_of_runs(numbers, run, key, step).reshape(own.shape)
-
-    return draw
-
-
-def _kept(
-    law: spec.Law, sizes: tuple[int, ...], shape: tuple[int, ...], spans: Spans, draw: Draw
-) -> Tensor:
-    """Which coins of `shape`, a box in a coin space of `sizes`, are kept."""
-    drawn = draw(None)
-    if 0 in shape:
-        return drawn.bool()
-    if law.block:
-        return ~_dilate(drawn < spec.threshold(spec.centre_rate(law, sizes)), spans)
-    if law.independent:
-        return drawn >= spec.threshold(law.p)
-    axis = law.exact if law.balance is None else law.balance
-    assert axis is not None
-    if law.exact is not None:
-        quota = torch.full_like(drawn.narrow(axis, 0, 1), spec.survivors(law.p, sizes[axis]))
-    else:
-        room = (2**32 - spec.threshold(law.p)) * sizes[axis]
-        quota = ((room + draw(axis)) >> 32).unsqueeze(axis)
-    return _largest(drawn, axis, quota)
-
-
-def _taken(coins: Tensor, part: LocalSpec) -> Tensor:
-    """From the box's axes to those of `part.binding`."""
+def _to_values(coins: Tensor, part: LocalSpec) -> Tensor:
+    """Return an array along the box's axes along those of `part.binding`."""
     lined_up = coins.permute(part.order).reshape(part.merged)
     for axis, take in enumerate(part.takes):
         if take is not None:
             lined_up = lined_up.index_select(axis, torch.from_numpy(take).to(coins.device))
     return lined_up
-
-
-def _factor(plan: BoundSpec, coins: Tensor) -> float | Tensor:
-    """What kept values are multiplied by; float64 on the coins' device where it is counted."""
-    if plan.counted_axes is None:
-        return plan.expected
-    kept = coins.sum(plan.counted_axes, keepdim=True) if plan.counted_axes else coins.long()
-    drawn = math.prod(coins.shape[axis] for axis in plan.counted_axes)
-    counted = kept.to(torch.float64 if coins.device.type != "mps" else torch.float32)
-    # Not drawn / counted: PyTorch makes that a reciprocal and a product, with two roundings.
-    return torch.where(kept > 0, torch.full_like(counted, drawn) / counted.clamp(min=1), 0.0)
-
-
-def _largest(drawn: Tensor, axis: int, quota: Tensor) -> Tensor:
-    n = drawn.shape[axis]
-    place = torch.arange(n, device=drawn.device).reshape([-1] + [1] * (drawn.ndim - 1 - axis))
-    order = (_LOW - drawn) * n + place
-    last = order.sort(axis).values.gather(axis, (quota - 1).clamp(min=0))
-    return (order <= last) & (quota > 0)
-
-
-def _dilate(centres: Tensor, spans: Spans) -> Tensor:
-    covered = centres
-    for axis, k, n, first, last in spans:
-        source, covered = covered, torch.zeros_like(covered)
-        for offset in range(-(k // 2), k - k // 2):
-            low, high = max(0, first + offset), min(n, last + 1 + offset)
-            if low < high:
-                covered.narrow(axis, low, high - low).logical_or_(
-                    source.narrow(axis, low - offset, high - low)
-                )
-    return covered

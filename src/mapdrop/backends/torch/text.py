@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from mapdrop.spec.local_spec import LocalSpec, local_spec, whole_shape
+from mapdrop.spec.local_spec import LocalSpec, global_shape, local_spec
 from mapdrop.spec.mask_spec import BoundSpec, MaskSpec, Sizes, mask_spec
 from mapdrop.spec.sharding import Shard, read, written
 
@@ -109,4 +109,4 @@ def bound_locally(
     """Return the spec bound to a shape or, with shards, to a part of that shape."""
     if not shards:
         return spec.bind(shape)
-    return local_spec(spec.bind(whole_shape(shape, shards)), shape, shards)
+    return local_spec(spec.bind(global_shape(shape, shards)), shape, shards)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from mapdrop import kernels
 from mapdrop.backends.host import Loops, memory_walk
 from mapdrop.backends.torch import law as plain
 from mapdrop.spec import reference as spec
+from mapdrop.spec.law import BlockAxis, kept, threshold
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
 
@@ -74,24 +77,38 @@ def _into(
     law, first = bound.law, bound.first
     with torch.cuda.device_of(x):  # Triton starts kernels on the current device, whoever's x is.
         if law.independent and first is not None and path == ((x.numel(), 1),):
-            fast.elements(x, out, seed, name, first, spec.threshold(law.p), scale)
+            fast.elements(x, out, seed, name, first, threshold(law.p), scale)
             return
-        kept = plain.repeated(coins(seed, stream, bound), bound.binding)
-        fast.apply(x, out, kept.contiguous(), path, scale)
+        made = plain.repeated(coins(seed, stream, bound), bound.binding)
+        fast.apply(x, out, made.contiguous(), path, scale)
+
+
+class TritonSpace(plain.TorchSpace):
+    """The coins of a mask on a GPU, 1 or True where kept: by the kernels where there is one."""
+
+    def __init__(self, sizes: tuple[int, ...], seed: Tensor, stream: str | None) -> None:
+        super().__init__(sizes, seed, stream)
+        self.kernels: Any = kernels.for_gpu()
+
+    def coins(self, threshold: int) -> Tensor:
+        """See `CoinSpace`: the words are never stored."""
+        name = None if self.stream is None else spec.stream_words(self.stream)
+        with torch.cuda.device_of(self.seed):
+            made: Tensor = self.kernels.drawn(self.sizes, self.seed, name, threshold)
+            return made
+
+    def erode(self, kept: Tensor, block: BlockAxis) -> Tensor:
+        """See `CoinSpace`."""
+        with torch.cuda.device_of(kept):
+            made: Tensor = self.kernels.cleared(kept, [block])
+            return made
 
 
 def coins(seed: Tensor, stream: str | None, bound: BoundSpec | LocalSpec) -> Tensor:
-    """The coins as the binding has them, 1 or True where kept; by plain operations if need be."""
-    law, shape = bound.law, bound.binding.coins
-    if isinstance(bound, BoundSpec) and (law.block or law.independent):
-        fast = kernels.for_gpu()
-        assert fast is not None
-        name = None if stream is None else spec.stream_words(stream)
-        rate = spec.centre_rate(law, shape) if law.block else law.p
-        with torch.cuda.device_of(seed):
-            made: Tensor = fast.drawn(shape, seed, name, spec.threshold(rate))
-            return fast.cleared(made, spec.spans(law, shape)) if law.block else made
-    return plain.drawn(bound, seed, stream)[0]
+    """Return the coins as the binding has them, 1 or True where kept."""
+    if isinstance(bound, LocalSpec):
+        return plain.drawn(bound, seed, stream)[0]
+    return kept(bound.law, TritonSpace(bound.binding.coins, seed, stream))
 
 
 def bits(seed: Tensor, stream: str | None, bound: BoundSpec) -> Tensor:
@@ -100,5 +117,5 @@ def bits(seed: Tensor, stream: str | None, bound: BoundSpec) -> Tensor:
     assert fast is not None
     name = None if stream is None else spec.stream_words(stream)
     with torch.cuda.device_of(seed):
-        made: Tensor = fast.packed(bound.binding.count, seed, name, spec.threshold(bound.law.p))
+        made: Tensor = fast.packed(bound.binding.count, seed, name, threshold(bound.law.p))
         return made

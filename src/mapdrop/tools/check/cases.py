@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mapdrop.mask import Mask
 from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import bind
+from mapdrop.spec.law import Law
 from mapdrop.tools.adapters.bits import DTYPES, Bits, from_floats, to_floats
 
 MASKS = "masks"
@@ -115,7 +116,7 @@ def _expected(
     name: str, dtype: str, pattern: str, x: Bits, memory: str = "dense", common: bool = True
 ) -> Case:
     binding = bind(pattern, x.shape, {})
-    kept = spec.kept(spec.Law(_RATE), binding.coins, _SEED, 0)
+    kept = spec.kept(Law(_RATE), binding.coins, _SEED, 0)
     dropped = Mask(binding, _RATE, kept, 1 / (1 - _RATE)).apply(to_floats(x, dtype))
     return Case(
         name,

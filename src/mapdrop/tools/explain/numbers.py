@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mapdrop.spec.law import survivors
 from mapdrop.spec.mask_spec import BoundSpec
-from mapdrop.spec.reference import survivors
 from mapdrop.tools.explain.request import Request
 
 # A coin takes a few bytes here and more while it is drawn.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mapdrop.spec.law import survivors
 from mapdrop.spec.pattern import ELLIPSIS, Pattern
-from mapdrop.spec.reference import survivors
 from mapdrop.tools.explain.numbers import Numbers
 from mapdrop.tools.explain.request import Request
 

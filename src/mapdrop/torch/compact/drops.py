@@ -16,9 +16,9 @@ from mapdrop.backends.torch.autodiff import dropped
 from mapdrop.backends.torch.seeds import read_words, seed_words
 from mapdrop.backends.torch.sharding import held
 from mapdrop.backends.torch.text import Arguments, arguments, bound_to
+from mapdrop.spec.law import survivors
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec, mask_spec
-from mapdrop.spec.reference import survivors
 from mapdrop.torch.compact.lattice import Kept
 from mapdrop.torch.compact.packing.layout import equal_rows
 from mapdrop.torch.layers import Drop

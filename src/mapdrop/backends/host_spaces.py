@@ -1,0 +1,72 @@
+"""The functions that laws are written in, for masks in the host's memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapdrop import kernels
+from mapdrop.spec.law import BlockAxis
+from mapdrop.spec.local_spec import Box, LocalSpec
+from mapdrop.spec.reference import Bits, NumpySpace, Words, words
+
+U64 = np.uint64
+
+
+class CompiledSpace(NumpySpace):
+    """The coins of a mask, drawn by the compiled kernels."""
+
+    def __init__(self, sizes: tuple[int, ...], key: int, step: int, threads: int) -> None:
+        super().__init__(sizes, key, step)
+        self.threads = threads
+        self.kernels: Any = kernels.for_cpu()
+
+    def draw(self, count: int, start: int) -> Words:
+        """Return the words of the `count` coins from number `start` on."""
+        drawn: Words = self.kernels.words(count, self.key, self.step, start, self.threads)
+        return drawn
+
+    def coins(self, threshold: int) -> Bits:
+        """See `CoinSpace`: the words are never stored."""
+        made: Bits = self.kernels.coins(self.sizes, self.key, self.step, threshold, self.threads)
+        return made
+
+    def erode(self, kept: Bits, block: BlockAxis) -> Bits:
+        """See `CoinSpace`."""
+        eroded: Bits = self.kernels.erode(kept, block, self.threads)
+        return eroded
+
+
+class BoxSpace(NumpySpace):
+    """Those coins of a mask that a shard needs."""
+
+    def __init__(self, box: Box, key: int, step: int, threads: int) -> None:
+        super().__init__(box.sizes, key, step)
+        self.box, self.shape, self.threads = box, box.shape, threads
+
+    def words(self, axis: int | None = None) -> Words:
+        """See `CoinSpace`."""
+        starts, run = self.box.runs(axis)
+        numbers = starts.astype(U64)
+        fast = kernels.for_cpu()
+        if fast is None:
+            every = numbers[:, None] + np.arange(run).astype(U64)
+            drawn = words(every, self.key, self.step)
+        else:
+            drawn = fast.runs(numbers, run, self.key, self.step, self.threads)
+        return drawn.reshape(tuple(1 if a == axis else n for a, n in enumerate(self.shape)))
+
+    def erode(self, kept: Bits, block: BlockAxis) -> Bits:
+        """See `CoinSpace`."""
+        return super().erode(kept, self.box.local(block))
+
+
+def to_values(coins: NDArray[Any], part: LocalSpec) -> NDArray[Any]:
+    """Return an array along the box's axes along those of `part.binding`."""
+    lined_up = coins.transpose(part.order).reshape(part.merged)
+    for axis, take in enumerate(part.takes):
+        if take is not None:
+            lined_up = np.take(lined_up, take, axis)
+    return np.ascontiguousarray(lined_up)

@@ -1,0 +1,211 @@
+"""Which coins are kept: every law, written once over a few functions of arrays.
+
+A backend gives these functions for its own arrays (a `CoinSpace`), and calls `kept`. How words come
+from a seed is in `mapdrop.spec.reference`, which also has the functions for NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+Words = TypeVar("Words")
+Bits = TypeVar("Bits")
+Size = Any  # An int; where a graph learns it only when it runs, TensorFlow's tensor of one.
+
+
+@dataclass(frozen=True)
+class Law:
+    """How coins fall. Axes are numbers of coin axes; `block` has (axis, size) pairs."""
+
+    p: float
+    exact: int | None = None
+    balance: int | None = None
+    block: tuple[tuple[int, int], ...] = ()
+    region: str = "valid"
+
+    @property
+    def independent(self) -> bool:
+        """Whether each coin falls by its own word alone."""
+        return self.exact is None and self.balance is None and not self.block
+
+    @property
+    def axis(self) -> int | None:
+        """The coin axis along which a fixed number of coins is kept, by `exact` or `balance`."""
+        return self.exact if self.balance is None else self.balance
+
+
+class BlockAxis(NamedTuple):
+    """An axis along which blocks are dropped.
+
+    A block of size k around centre j covers j - k//2 to j - k//2 + k - 1, so that an odd one is
+    symmetric (DropBlock: Ghiasi, Lin, Le, NeurIPS 2018).
+
+    Attributes:
+        axis: the number of the coin axis.
+        size: the block's size, cut to the axis.
+        length: the axis's length.
+        first, last: where the first and the last centre may lie.
+    """
+
+    axis: int
+    size: Size
+    length: Size
+    first: Size
+    last: Size
+
+
+class CoinSpace(ABC, Generic[Words, Bits]):
+    """The coins of one mask, and the functions of arrays that laws are written in.
+
+    Attributes:
+        sizes: the size of each coin axis.
+        shape: the shape of the arrays: `sizes`, but for a shard, which draws some coins only.
+    """
+
+    sizes: tuple[Size, ...]
+    shape: tuple[Size, ...]
+
+    @abstractmethod
+    def words(self, axis: int | None = None) -> Words:
+        """Return the coins' words; with `axis`, those of the lines along it.
+
+        Lines are numbered after all coins. Their array has size 1 along the axis.
+        """
+
+    @abstractmethod
+    def at_least(self, words: Words, threshold: Size) -> Bits:
+        """Return where words reach the threshold, which is from 0 to 2**32."""
+
+    @abstractmethod
+    def high_word(self, number: Size, words: Words) -> Any:
+        """Return (number + word) >> 32 for each word; the number has up to 64 bits."""
+
+    @abstractmethod
+    def largest(self, words: Words, axis: int, quota: Any) -> Bits:
+        """Return where the `quota` largest words along the axis are; ties go to the lower index.
+
+        `quota` is a number, or an array with one for each line, of size 1 along the axis.
+        """
+
+    @abstractmethod
+    def erode(self, kept: Bits, block: BlockAxis) -> Bits:
+        """Return what is kept where each False of `kept` drops a block along an axis.
+
+        Only a False from `block.first` to `block.last` is a centre.
+        """
+
+    @abstractmethod
+    def count(self, kept: Bits, axes: tuple[int, ...]) -> Any:
+        """Return how many are kept along the axes, which stay with size 1."""
+
+    @abstractmethod
+    def ratio(self, drawn: Size, kept: Any) -> Any:
+        """Return drawn / kept in float64, and 0 where nothing is kept."""
+
+    def coins(self, threshold: Size) -> Bits:
+        """Return where the coins' own words reach the threshold."""
+        return self.at_least(self.words(), threshold)
+
+    # --- Of sizes. They are overridden where a size may be unknown.
+
+    def survivors(self, p: float, n: Size) -> Size:
+        """See `survivors`."""
+        return survivors(p, n)
+
+    def block_axes(self, law: Law) -> tuple[BlockAxis, ...]:
+        """See `block_axes`."""
+        return block_axes(law, self.sizes)
+
+    def threshold(self, law: Law) -> Size:
+        """Return the threshold below which a coin's word drops it, or makes it a centre."""
+        return threshold(centre_rate(law, self.sizes) if law.block else law.p)
+
+
+def kept(law: Law, space: CoinSpace[Words, Bits]) -> Bits:
+    """Return the mask of a law: True is kept."""
+    if any(isinstance(n, int) and n == 0 for n in space.shape):
+        return space.coins(0)
+    if law.axis is None:
+        made = space.coins(space.threshold(law))
+        for block in space.block_axes(law):
+            made = space.erode(made, block)
+        return made
+    n = space.sizes[law.axis]
+    if law.exact is not None:
+        quota = space.survivors(law.p, n)
+    else:
+        quota = space.high_word((2**32 - threshold(law.p)) * n, space.words(law.axis))
+    return space.largest(space.words(), law.axis, quota)
+
+
+def needed(law: Law, sizes: tuple[int, ...], axis: int, low: int, high: int) -> range | None:
+    """Return the places along an axis whose words decide the coins from low to high.
+
+    None where no other coins than a coin's own decide it, so that gaps may stay gaps.
+    """
+    if axis == law.axis:
+        return range(sizes[axis])
+    for block in block_axes(law, sizes):
+        if block.axis == axis:
+            first, last = low + block.size // 2 - block.size + 1, high + block.size // 2
+            return range(max(first, 0), min(last, sizes[axis] - 1) + 1)
+    return None
+
+
+def threshold(p: float) -> int:
+    """Return T: a coin is dropped when its word is below. From 0 (none) to 2**32 (all)."""
+    return round(p * 2**32)
+
+
+def survivors(p: float, n: int) -> int:
+    """Return how many of n coins `exact=` keeps."""
+    return round((1 - p) * n)
+
+
+def block_axes(law: Law, sizes: tuple[Size, ...], minimum: Any = min) -> tuple[BlockAxis, ...]:
+    """Return the axes of a law's blocks in a coin space of these sizes."""
+    found = []
+    for axis, size in law.block:
+        n = sizes[axis]
+        k = minimum(n, size)
+        first, last = (k // 2, n - k + k // 2) if law.region == "valid" else (0, n - 1)
+        found.append(BlockAxis(axis, k, n, first, last))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def centre_rate(law: Law, sizes: tuple[int, ...]) -> float:
+    """Return q, the centres' probability with which the mean drop over the map is exactly p.
+
+    A place that c centres can reach is dropped with probability 1 - (1-q)**c. The mean of that over
+    the places rises with q, so q is found by 64 halvings of [0, 1].
+    """
+    if law.p in (0, 1):
+        return law.p
+    number, times = np.ones(1), np.ones(1)  # Centres in reach, and at how many places so many.
+    for _, k, n, first, last in block_axes(law, sizes):
+        place = np.arange(n)
+        low = np.maximum(place - (k - 1) + k // 2, first)
+        high = np.minimum(place + k // 2, last)
+        reach, places = np.unique(high - low + 1, return_counts=True)
+        number = np.multiply.outer(number, reach).ravel()
+        times = np.multiply.outer(times, places).ravel()
+    low_q, high_q = 0.0, 1.0
+    for _ in range(64):
+        q = (low_q + high_q) / 2
+        if q == 1 or -np.expm1(number * np.log1p(-q)) @ times / times.sum() >= law.p:
+            high_q = q
+        else:
+            low_q = q
+    return high_q
+
+
+def strides(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the step of the coin's number along each coin axis (row-major)."""
+    return tuple(math.prod(sizes[a + 1 :]) for a in range(len(sizes)))

@@ -78,7 +78,7 @@ def local_ranges(shards: Iterable[Shard], shape: tuple[int, ...]) -> dict[int, L
     found: dict[int, list[Shard]] = {}
     for shard in shards:
         found.setdefault(shard.from_the_last(len(shape)).dim + len(shape), []).append(shard)
-    return {dim: _range(cuts, shape[dim], dim) for dim, cuts in found.items()}
+    return {dim: _range(cuts, shape[dim], dim) for dim, cuts in sorted(found.items())}
 
 
 def _range(cuts: list[Shard], length: int, dim: int) -> LocalRange:

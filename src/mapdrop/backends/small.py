@@ -8,7 +8,7 @@ import numpy as np
 
 from mapdrop import kernels
 from mapdrop.backends import host
-from mapdrop.spec import reference
+from mapdrop.spec.law import threshold
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
 
@@ -35,7 +35,7 @@ class SmallDrop:
         self._arguments: tuple[Any, ...] = (
             bound.binding.count,
             run,
-            reference.threshold(bound.law.p),
+            threshold(bound.law.p),
             np.array([bound.expected], wide),
             np.empty(0, CARRIERS[dtype]),
         )

@@ -26,6 +26,18 @@ Sizes = tuple[tuple[str, int], ...]
 """Sizes by name, as pairs, which can be hashed."""
 
 
+# The options of a spec after the pattern and p, in order, and their defaults.
+OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("exact", None),
+    ("balance", None),
+    ("block", ()),
+    ("region", "valid"),
+    ("scale", "expected"),
+    ("sizes", ()),
+    ("ragged", False),
+)
+
+
 @dataclass(frozen=True)
 class BoundSpec:
     """A spec bound to a shape.
@@ -142,18 +154,13 @@ class MaskSpec:
         return self._hash
 
     @property
+    def options(self) -> tuple[Any, ...]:
+        """Its values of `OPTIONS`."""
+        return tuple(getattr(self, name) for name, _ in OPTIONS)
+
+    @property
     def _arguments(self) -> tuple[Any, ...]:
-        return (
-            self.pattern,
-            self.p,
-            self.exact,
-            self.balance,
-            self.block,
-            self.region,
-            self.scale,
-            self.sizes,
-            self.ragged,
-        )
+        return self.pattern, self.p, *self.options
 
     def __reduce__(self) -> Any:
         return mask_spec, self._arguments

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 import mapdrop
 from mapdrop.backends.torch import triton as device
-from mapdrop.backends.torch.text import options
+from mapdrop.backends.torch.text import option_text
 
 pytestmark = pytest.mark.compiler
 
@@ -184,9 +184,8 @@ def test_the_mask_is_what_the_compiler_was_told(kind: str) -> None:
     pattern, stream = asked.pop("pattern"), asked.pop("stream", None)
     sizes = tuple((name, asked[name]) for name in "kin" if name in asked)
     block = tuple(asked.get("block", {}).items())
-    rest = options(
-        asked.get("exact"), asked.get("balance"), block, "valid", "expected", sizes, ragged=False
-    )
+    given = asked.get("exact"), asked.get("balance"), block, "valid", "expected", sizes, False
+    rest = option_text(given)
     for dtype in (torch.bool, torch.float32):
         arguments = (SEED, stream, pattern, 0.4, rest, list(SHAPE), [0, 2, 3, 1], dtype)
         torch.library.opcheck(torch.ops.mapdrop.mask.default, arguments)

@@ -19,14 +19,14 @@ from mapdrop.backends.torch.text import (
     TextSpec,
     arguments,
     bound_locally,
-    options,
+    option_text,
     read_spec,
     text_spec,
 )
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import mask_spec as specs
 from mapdrop.spec import seed as seeds
-from mapdrop.spec.mask_spec import MaskSpec, Sizes
+from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.pattern import Pattern
 
 _DTYPES = (
@@ -40,22 +40,12 @@ _DTYPES = (
 )
 
 
-def mask_spec(
-    pattern: str | Pattern,
-    p: float,
-    exact: str | None = None,
-    balance: str | None = None,
-    block: Sizes = (),
-    region: str = "valid",
-    scale: str | None = "expected",
-    sizes: Sizes = (),
-    ragged: bool = False,
-) -> MaskSpec | TextSpec:
+def mask_spec(pattern: str | Pattern, p: float, *options: Any) -> MaskSpec | TextSpec:
     """Return the spec of these arguments; as text under torch.compile."""
     if torch.compiler.is_compiling():
         text = pattern.text if isinstance(pattern, Pattern) else pattern
-        return TextSpec(text, p, options(exact, balance, block, region, scale, sizes, ragged))
-    return specs.mask_spec(pattern, p, exact, balance, block, region, scale, sizes, ragged)
+        return TextSpec(text, p, option_text(options))
+    return specs.mask_spec(pattern, p, *options)
 
 
 def drop(

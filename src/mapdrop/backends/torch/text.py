@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mapdrop.spec.local_spec import LocalSpec, global_shape, local_spec
-from mapdrop.spec.mask_spec import BoundSpec, MaskSpec, Sizes, mask_spec
+from mapdrop.spec.mask_spec import OPTIONS, BoundSpec, MaskSpec, mask_spec
 from mapdrop.spec.sharding import Shard, read, written
 
 
@@ -26,48 +26,23 @@ Arguments = tuple[str | None, str, float, str]
 """The operation's arguments after x and the words of the seed: stream, pattern, p and options."""
 
 
-def options(
-    exact: str | None,
-    balance: str | None,
-    block: Sizes,
-    region: str,
-    scale: str | None,
-    sizes: Sizes,
-    ragged: bool,
-) -> str:
-    """Return the options that are not the defaults as one string."""
-    given = [f"exact={exact}"] if exact is not None else []
-    if balance is not None:
-        given.append(f"balance={balance}")
-    if region != "valid":
-        given.append(f"region={region}")
-    if scale != "expected":
-        given.append(f"scale={scale}")
-    for kind, pairs in (("block", block), ("sizes", sizes)):
-        if pairs:
-            given.append(f"{kind}=" + ",".join([f"{name}:{size}" for name, size in pairs]))
-    if ragged:
-        given.append("ragged=1")
-    return " ".join(given)
+def option_text(values: tuple[Any, ...]) -> str:
+    """Return the options of a spec that are not the defaults as one string."""
+    texts = []
+    for (name, default), value in zip(OPTIONS, values, strict=False):
+        if value == default:
+            continue
+        if isinstance(value, tuple):
+            value = ",".join([f"{axis}:{size}" for axis, size in value])
+        texts.append(f"{name}={value}")
+    return " ".join(texts)
 
 
 def text_spec(spec: MaskSpec) -> TextSpec:
     """Return a spec as text."""
     made: TextSpec | None = spec.memo.get(TextSpec)
     if made is None:
-        made = TextSpec(
-            spec.pattern.text,
-            spec.p,
-            options(
-                spec.exact,
-                spec.balance,
-                spec.block,
-                spec.region,
-                spec.scale,
-                spec.sizes,
-                spec.ragged,
-            ),
-        )
+        made = TextSpec(spec.pattern.text, spec.p, option_text(spec.options))
         spec.remember(spec.memo, TextSpec, made)
     return made
 
@@ -93,9 +68,10 @@ def bound_to(shape: tuple[int, ...], pattern: str, p: float, options: str) -> Bo
 def read_spec(pattern: str, p: float, options: str) -> tuple[MaskSpec, tuple[Shard, ...]]:
     """Return the spec of such text, and its shards."""
     given: dict[str, Any] = dict(option.split("=") for option in options.split())
-    for kind in ("block", "sizes"):
-        pairs = (pair.split(":") for pair in given.get(kind, "").split(",") if pair)
-        given[kind] = tuple((name, int(size)) for name, size in pairs)
+    for name, default in OPTIONS:
+        if name in given and default == ():
+            pairs = (pair.split(":") for pair in given[name].split(","))
+            given[name] = tuple((axis, int(size)) for axis, size in pairs)
     if given.get("scale") == "None":
         given["scale"] = None
     given["ragged"] = "ragged" in given

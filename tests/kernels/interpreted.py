@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import mapdrop
+from mapdrop.backends.torch import on_host
 from mapdrop.backends.torch import triton as device
 from mapdrop.backends.torch.text import bound_to
 from mapdrop.kernels import gpu
@@ -59,6 +60,7 @@ def watched(name: str, made: list[str]) -> Callable[..., Any]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which kernels were called; the CPU's tensors stand for a GPU's."""
     made: list[str] = []
+    monkeypatch.setattr(on_host, "takes", lambda x: False)
     monkeypatch.setattr(
         device,
         "fits",

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx import Proxy
 
 from mapdrop.backends.torch import on_host
-from mapdrop.backends.torch._internals import function_wrapped, is_tracing, transformed
+from mapdrop.backends.torch._internals import is_tracing
 from mapdrop.backends.torch.apply import broadcast
 from mapdrop.backends.torch.autodiff import dropped, dropped_in_place
 from mapdrop.backends.torch.seeds import seed_words
@@ -83,8 +83,6 @@ def _dispatched(
         bound_locally(spec, tuple(x.shape), shards)  # For its checks.
     if spec.p == 0:
         return x
-    if isinstance(spec, MaskSpec) and not inplace and function_wrapped(x) and not transformed():
-        x = x.clone()  # Which takes off a wrapper of torch.func's that outlived its transform.
     words = seed_words(x, seed, step)
     operation = dropped_in_place if inplace else dropped
     if not x.is_complex():

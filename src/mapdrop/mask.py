@@ -174,7 +174,7 @@ def mask(
     █·····██·█··
     █··████·███·
     """
-    whole = tuple(seeds.check_uint64(n, "a size of the shape") for n in shape)
+    checked_shape = tuple(seeds.check_uint64(n, "a size of the shape") for n in shape)
     spec = mask_spec(
         pattern,
         p,
@@ -185,7 +185,7 @@ def mask(
         scale,
         as_sizes(sizes, "sizes"),
     )
-    bound = spec.bind(whole)
+    bound = spec.bind(checked_shape)
     checked = seeds.check_stream(stream), seeds.check_uint64(step, "step")
     if spec.p == 0:
         return Mask(bound.binding, 0.0, np.ones(bound.binding.coins, bool), 1.0)

@@ -79,7 +79,7 @@ def test_binding() -> None:
     assert bound.axes == (((2, 1),), ((5, None),), ((6, None),), ((3, 0), (4, None)))
     assert bound.factors == (2, 5, 6, 3, 4)
     assert (bound.values, bound.count) == (720, 6)
-    assert bound.whole is bound
+    assert bound.ungrouped is bound
     assert bound.repeats is None
     assert bound.axis("b", "exact") == 1
 
@@ -110,8 +110,8 @@ def test_ragged_group_is_rounded_up() -> None:
     bound = bind("(m n) c -> m c", (7, 3), {"n": 3}, ragged=True)
     assert bound.coins == (3, 3)
     assert bound.repeats == (0, 3, 7)
-    assert bound.whole.coins == (7, 3)
-    assert bound.whole.axes == (((7, 0),), ((3, 1),))
+    assert bound.ungrouped.coins == (7, 3)
+    assert bound.ungrouped.axes == (((7, 0),), ((3, 1),))
 
 
 def test_ragged_that_divides_is_not_ragged() -> None:

@@ -117,7 +117,7 @@ def test_an_exported_model_counts_with_its_own() -> None:
 
 def test_a_graph_whose_layer_is_not_here_says_so() -> None:
     with pytest.raises(RuntimeError, match="the seeded layer that this graph was made of is no"):
-        torch.ops.mapdrop.ticket(torch.tensor([3]), torch.tensor(5))
+        torch.ops.mapdrop.call_words(torch.tensor([3]), torch.tensor(5))
 
 
 def test_a_cuda_graph_that_would_repeat_a_mask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

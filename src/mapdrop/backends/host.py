@@ -41,10 +41,10 @@ def drawn(
     return coins, bound.factor(space, coins)
 
 
-def compiled(plan: BoundSpec | LocalSpec, dtype: str) -> bool:
+def compiled(bound: BoundSpec | LocalSpec, dtype: str) -> bool:
     """Whether `drop_into` can do it: there are kernels for the dtype, and one scale for all."""
     fast = kernels.for_cpu()
-    if fast is None or plan.scale == "sample":
+    if fast is None or bound.scale == "sample":
         return False
     return dtype != "float16" or bool(fast.float16_in_hardware())
 
@@ -52,16 +52,16 @@ def compiled(plan: BoundSpec | LocalSpec, dtype: str) -> bool:
 def drop_into(
     out: NDArray[Any],
     x: NDArray[Any],
-    plan: BoundSpec | LocalSpec,
+    bound: BoundSpec | LocalSpec,
     key: int,
     step: int,
     threads: int,
 ) -> None:
     """out = x dropped. float16 comes as uint16 and bfloat16 as int16 of the same bits."""
-    walk = memory_walk(plan.binding.whole, out.strides, out.itemsize)
+    walk = memory_walk(bound.binding.ungrouped, out.strides, out.itemsize)
     if walk is None:
         dense = x.copy(order="K")
-        drop_into(dense, dense, plan, key, step, threads)
+        drop_into(dense, dense, bound, key, step, threads)
         np.copyto(out, dense)
         return
     if x.strides != out.strides:
@@ -73,19 +73,19 @@ def drop_into(
     number = np.float64 if x.dtype == np.float64 else np.float32
     fast = kernels.for_cpu()
     assert fast is not None
-    first = plan.first
+    first = bound.first
     if (
-        plan.law.independent
-        and plan.counted_axes is None
-        and plan.binding.count == x.size
+        bound.law.independent
+        and bound.counted_axes is None
+        and bound.binding.count == x.size
         and first is not None
         and fast.elements(
-            source, target, first, key, step, plan.law.p, number(plan.expected), path, threads
+            source, target, first, key, step, bound.law.p, number(bound.expected), path, threads
         )
     ):
         return
-    made, scale = drawn(plan, key, step, threads)
-    kept = repeated(made, plan.binding)
+    made, scale = drawn(bound, key, step, threads)
+    kept = repeated(made, bound.binding)
     fast.apply(source, target, kept, number(scale), path, threads)
 
 
@@ -102,7 +102,7 @@ def overlapping(shape: Sequence[int], strides: Sequence[int]) -> bool:
 
 
 def repeated(made: spec.Bits, binding: Binding) -> spec.Bits:
-    """The coins of `binding.whole`: repeated where the last group of a batch is smaller."""
+    """The coins of `binding.ungrouped`: repeated where the last group of a batch is smaller."""
     if binding.repeats is None:
         return made
     axis, members, size = binding.repeats

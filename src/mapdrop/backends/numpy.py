@@ -104,14 +104,14 @@ def _drop_into(out: NDArray[Any], x: NDArray[Any], bound: BoundSpec, key: int, s
 def _broadcast(x: NDArray[Any], binding: Any, coins: Any, scale: Any) -> NDArray[Any]:
     """Return x times the scale where the coins keep it, and 0 elsewhere: the definition."""
     wide = np.float64 if x.dtype == np.float64 else np.float32
-    whole = binding.whole
-    order, lined_up = whole.lineup
+    ungrouped = binding.ungrouped
+    order, lined_up = ungrouped.lineup
     kept = host.repeated(coins, binding).transpose(order).reshape(lined_up)
     if isinstance(scale, np.ndarray):
         scale = np.broadcast_to(scale, coins.shape)
         scale = host.repeated(scale, binding).transpose(order).reshape(lined_up)
     with np.errstate(over="ignore", invalid="ignore"):
-        values = x.astype(wide, copy=False).reshape(whole.factors) * np.asarray(scale, wide)
+        values = x.astype(wide, copy=False).reshape(ungrouped.factors) * np.asarray(scale, wide)
         dropped = np.where(kept, values.astype(x.dtype, copy=False), np.zeros((), x.dtype))
     return dropped.reshape(x.shape)
 

@@ -57,8 +57,8 @@ def small_drop(
     simple = bound.law.independent and bound.counted_axes is None and bound.first == 0
     if not simple or not 0 < values <= MOST or not host.compiled(bound, dtype):
         return None
-    walk = host.memory_walk(bound.binding.whole, strides, CARRIERS[dtype].itemsize)
-    if walk is None or bound.binding.whole.count != count:
+    walk = host.memory_walk(bound.binding.ungrouped, strides, CARRIERS[dtype].itemsize)
+    if walk is None or bound.binding.ungrouped.count != count:
         return None
     run = values // count
     in_runs = ((count, 1),), ((count, 1), (run, 0)), ((1, 0), (run, 0)), ((run, 0),)

@@ -77,7 +77,7 @@ class Binding:
         return axis or 0, math.prod(n for n, _ in members), self.shape[self.ragged]
 
     @cached_property
-    def whole(self) -> Binding:
+    def ungrouped(self) -> Binding:
         """The same binding with a coin for each member of a group, if the last is smaller."""
         if self.ragged is None:
             return self
@@ -105,10 +105,10 @@ def bind(
     With `ragged`, the first name of a group is rounded up where the axis does not divide, so
     that the last group of a batch may be smaller. Raises PatternError.
     """
-    parsed, whole = Pattern.parse(pattern), tuple(map(operator.index, shape))
+    parsed, fixed = Pattern.parse(pattern), tuple(map(operator.index, shape))
     # Checked before the lookup: 2.0 and True would find what was bound to 2 and 1.
-    given = tuple((n, _size(parsed, n, size, whole)) for n, size in (sizes or {}).items())
-    return _bind(parsed, whole, given, ragged)
+    given = tuple((n, _size(parsed, n, size, fixed)) for n, size in (sizes or {}).items())
+    return _bind(parsed, fixed, given, ragged)
 
 
 def _size(pattern: Pattern, name: str, size: Any, shape: tuple[int, ...]) -> int:

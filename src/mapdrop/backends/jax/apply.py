@@ -37,11 +37,11 @@ def wide(x: Array) -> np.dtype[Any]:
 
 def broadcast(x: Array, binding: Binding, coins: Array, scale: Array | NDArray[Any]) -> Array:
     """Return x times the scale (of the dtype `wide`) where the coins keep it, and 0 elsewhere."""
-    whole = binding.whole
+    ungrouped = binding.ungrouped
     factor = scale
     if scale.ndim:
         factor = _lined_up(jnp.broadcast_to(scale, coins.shape), binding)
-    values = (x.astype(wide(x)).reshape(whole.factors) * factor).astype(x.dtype)
+    values = (x.astype(wide(x)).reshape(ungrouped.factors) * factor).astype(x.dtype)
     dropped = jnp.where(_lined_up(coins, binding), values, jnp.zeros((), x.dtype))
     return dropped.reshape(x.shape)
 
@@ -51,5 +51,5 @@ def _lined_up(made: Array, binding: Binding) -> Array:
     if binding.repeats is not None:
         axis, members, size = binding.repeats
         made = jnp.take(made, np.arange(size) // members, axis)
-    order, shape = binding.whole.lineup
+    order, shape = binding.ungrouped.lineup
     return made.transpose(order).reshape(shape)

@@ -60,8 +60,8 @@ def drop_anywhere(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
 
 def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> Tensor:
     """Return x times the scale where the coins keep it, and 0 elsewhere."""
-    whole = binding.whole
-    order, lined_up = whole.lineup
+    ungrouped = binding.ungrouped
+    order, lined_up = ungrouped.lineup
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     kept = plain.repeated(coins, binding).permute(order).reshape(lined_up)
     if isinstance(scale, Tensor):
@@ -69,7 +69,7 @@ def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> 
         factor = plain.repeated(per_coin, binding).permute(order).reshape(lined_up)
     else:
         factor = torch.full((), scale, dtype=wide, device=x.device)
-    values = (x.to(wide).reshape(whole.factors) * factor).to(x.dtype)
+    values = (x.to(wide).reshape(ungrouped.factors) * factor).to(x.dtype)
     dropped = torch.where(kept, values, torch.zeros((), dtype=x.dtype, device=x.device))
     return torch.empty_like(x).copy_(dropped.reshape(x.shape))
 

@@ -88,7 +88,7 @@ def _by_bits(x: Tensor, seed: Tensor, arguments: Any) -> Tensor:
 
 def _in_order(bound: BoundSpec | LocalSpec, strides: tuple[int, ...]) -> bool:
     """Whether neighbours in memory have consecutive coins."""
-    walk = memory_walk(bound.binding.whole, strides, 1)
+    walk = memory_walk(bound.binding.ungrouped, strides, 1)
     return walk is not None and walk[1] == ((bound.binding.count, 1),)
 
 
@@ -135,19 +135,22 @@ def _coins(seed: Tensor, stream: str | None, bound: BoundSpec | LocalSpec) -> Te
 
 def _lined_up(coins: Tensor, bound: BoundSpec | LocalSpec) -> Tensor:
     """Return the coins along the array's axes; axes without coins have size 1."""
-    whole = bound.binding.whole
-    order, factors = whole.lineup
-    drawn = [any(coin is not None for _, coin in part) for part in whole.axes]
-    spread = [n if has else 1 for part, has in zip(whole.axes, drawn, strict=True) for n, _ in part]
+    ungrouped = bound.binding.ungrouped
+    order, factors = ungrouped.lineup
+    axes = ungrouped.axes
+    drawn = [any(coin is not None for _, coin in part) for part in axes]
+    spread = [
+        n if has else 1 for part, has in zip(ungrouped.axes, drawn, strict=True) for n, _ in part
+    ]
     lined_up = plain.repeated(coins, bound.binding).permute(order).reshape(factors).expand(spread)
     return lined_up.reshape(_shape(bound))
 
 
 def _shape(bound: BoundSpec | LocalSpec) -> list[int]:
-    whole = bound.binding.whole
+    ungrouped = bound.binding.ungrouped
     return [
         size if any(coin is not None for _, coin in part) else 1
-        for size, part in zip(whole.shape, whole.axes, strict=True)
+        for size, part in zip(ungrouped.shape, ungrouped.axes, strict=True)
     ]
 
 

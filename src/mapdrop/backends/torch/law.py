@@ -168,7 +168,7 @@ def drawn(
 
 
 def repeated(coins: Tensor, binding: Binding) -> Tensor:
-    """The coins of `binding.whole`: repeated where the last group of a batch is smaller."""
+    """The coins of `binding.ungrouped`: repeated where the last group of a batch is smaller."""
     if binding.repeats is None:
         return coins
     axis, members, size = binding.repeats

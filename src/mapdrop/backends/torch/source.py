@@ -64,7 +64,7 @@ class Source:
             number = fresh(_CPU)
             if not function_transforms():
                 return self.key, self.step(int(number))
-        drawn = torch.ops.mapdrop.ticket(number, self.handle)
+        drawn = torch.ops.mapdrop.call_words(number, self.handle)
         drawn = drawn.to(x.device, non_blocking=True)  # No GPU is waited for.
         return drawn[:1], drawn[1:]
 
@@ -152,7 +152,7 @@ def replay() -> Iterator[None]:
         _replaying.reset(before)
 
 
-def _ticket(number: Tensor, handle: Tensor) -> Tensor:
+def _call_words(number: Tensor, handle: Tensor) -> Tensor:
     source = _sources.get(int(handle))
     if source is None:
         raise RuntimeError(
@@ -169,16 +169,16 @@ def _over_examples(
 ) -> tuple[Tensor, int]:
     """Return a step for each example under vmap."""
     each = number.movedim(dims[0] or 0, 0).unbind()
-    return torch.stack([torch.ops.mapdrop.ticket(one, handle) for one in each]), 0
+    return torch.stack([torch.ops.mapdrop.call_words(one, handle) for one in each]), 0
 
 
 _library = torch.library.Library("mapdrop", "FRAGMENT")
 _library.define(
-    "ticket(Tensor number, Tensor source) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,)
+    "call_words(Tensor number, Tensor source) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,)
 )
-_library.impl("ticket", _ticket, "CompositeExplicitAutograd")
+_library.impl("call_words", _call_words, "CompositeExplicitAutograd")
 torch.library.register_fake(
-    "mapdrop::ticket", lambda number, source: number.new_empty(2), lib=_library
+    "mapdrop::call_words", lambda number, source: number.new_empty(2), lib=_library
 )
 if hasattr(torch.library, "register_vmap"):  # From torch 2.5 on.
-    torch.library.register_vmap("mapdrop::ticket", _over_examples, lib=_library)
+    torch.library.register_vmap("mapdrop::call_words", _over_examples, lib=_library)

@@ -56,7 +56,7 @@ def drop_in_place(
 
 
 def _path(x: Tensor, bound: BoundSpec | LocalSpec) -> Loops | None:
-    walk = memory_walk(bound.binding.whole, x.stride(), 1)
+    walk = memory_walk(bound.binding.ungrouped, x.stride(), 1)
     fast = kernels.for_gpu()
     assert fast is not None
     return walk[1] if walk is not None and len(walk[1]) <= fast.LOOPS else None

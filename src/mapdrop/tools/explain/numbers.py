@@ -58,8 +58,8 @@ def numbers(request: Request, shape: tuple[int, ...]) -> Numbers:
     Raises:
         PatternError, ValueError, TypeError: for what does not fit.
     """
-    plan = request.bind(shape)
-    binding = plan.binding
+    bound = request.bind(shape)
+    binding = bound.binding
     if not binding.values:
         raise ValueError(f"an array of shape {shape} has no values: sizes are from 1 on")
     if binding.count > MOST_COINS:
@@ -76,14 +76,14 @@ def numbers(request: Request, shape: tuple[int, ...]) -> Numbers:
         coins=binding.coins,
         count=binding.count,
         per_coin=binding.values // binding.count,
-        expected=_expected(plan),
+        expected=_expected(bound),
         fallen=binding.count - mask.kept,
         scale=float(np.max(mask.scale)),
     )
 
 
-def _expected(plan: BoundSpec) -> float:
-    if plan.law.exact is None:
-        return plan.law.p
-    n = plan.binding.coins[plan.law.exact]
-    return 1 - survivors(plan.law.p, n) / n
+def _expected(bound: BoundSpec) -> float:
+    if bound.law.exact is None:
+        return bound.law.p
+    n = bound.binding.coins[bound.law.exact]
+    return 1 - survivors(bound.law.p, n) / n

@@ -84,9 +84,9 @@ class FeatureDropout(Dropping):
 class PatternDrop(Dropping):
     """A `Drop` layer whose coins belong to whole maps, or to whole samples."""
 
-    def __init__(self, layer: Drop, plan: BoundSpec | LocalSpec, shape: tuple[int, ...]) -> None:
-        self.layer, self.plan, self.shape = layer, plan, shape
-        self.gain = plan.expected or 1.0
+    def __init__(self, layer: Drop, bound: BoundSpec | LocalSpec, shape: tuple[int, ...]) -> None:
+        self.layer, self.bound, self.shape = layer, bound, shape
+        self.gain = bound.expected or 1.0
 
     @classmethod
     def of(cls, layer: Drop, shape: tuple[int, ...]) -> PatternDrop | None:
@@ -100,7 +100,7 @@ class PatternDrop(Dropping):
 
     def kept(self, number: int) -> Kept:
         """See `Dropping`."""
-        by_sample, by_channel = (_coins(self.plan, axis) for axis in (0, 1))
+        by_sample, by_channel = (_coins(self.bound, axis) for axis in (0, 1))
         count = self._count
         edges = tuple(equal_rows(self._owners)) if count else ()
         return Kept(number, self.shape[1], self._density, by_sample, by_channel, count, edges)
@@ -108,30 +108,30 @@ class PatternDrop(Dropping):
     @property
     def _owners(self) -> Any:
         """Which coin each (sample, channel) has."""
-        coins = self.plan.binding.coins
+        coins = self.bound.binding.coins
         return self._spread(np.arange(int(np.prod(coins, dtype=np.int64))).reshape(coins))
 
     @property
     def _count(self) -> int:
         """How many channels every sample keeps; 0 where that varies."""
-        law = self.plan.law
-        if law.exact is None or not isinstance(self.plan, BoundSpec):
+        law = self.bound.law
+        if law.exact is None or not isinstance(self.bound, BoundSpec):
             return 0
-        coins = self.plan.binding.coins[law.exact]
-        by_channel = _coins(self.plan, 1)
+        coins = self.bound.binding.coins[law.exact]
+        by_channel = _coins(self.bound, 1)
         each, rest = divmod(self.shape[1], coins)
         return each * survivors(law.p, coins) if coins == by_channel and not rest else 0
 
     @property
     def _density(self) -> float:
-        law = self.plan.law
-        return 1 - law.p if law.exact is None else (1 / self.gain if self.plan.expected else 0.0)
+        law = self.bound.law
+        return 1 - law.p if law.exact is None else (1 / self.gain if self.bound.expected else 0.0)
 
     def draw(self, device: torch.device) -> Drawn:
         """See `Dropping`."""
         source = self._words(device)
         key, at = read_words(source, None)
-        coins, _ = host.drawn(self.plan, key, at, torch.get_num_threads())
+        coins, _ = host.drawn(self.bound, key, at, torch.get_num_threads())
         return Drawn(self._spread(coins), source)
 
     def _words(self, device: torch.device) -> Tensor:
@@ -144,10 +144,10 @@ class PatternDrop(Dropping):
         return Drawn((self.apply(ones, Drawn(None, source)) != 0).flatten(1), source)
 
     def _spread(self, coins: Any) -> Any:
-        binding = self.plan.binding
-        order, lined_up = binding.whole.lineup
+        binding = self.bound.binding
+        order, lined_up = binding.ungrouped.lineup
         every = host.repeated(coins, binding).transpose(order).reshape(lined_up)
-        return np.broadcast_to(every, binding.whole.factors).reshape(self.shape[:2])
+        return np.broadcast_to(every, binding.ungrouped.factors).reshape(self.shape[:2])
 
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
         """See `Dropping`."""
@@ -160,8 +160,8 @@ def _arguments(layer: Drop, rank: int) -> Arguments:
     return arguments(mask_spec(*layer._mask_arguments), None, held(rank))
 
 
-def _coins(plan: BoundSpec | LocalSpec, axis: int) -> int:
-    found = [plan.binding.coins[coin] for _, coin in plan.binding.axes[axis] if coin is not None]
+def _coins(bound: BoundSpec | LocalSpec, axis: int) -> int:
+    found = [bound.binding.coins[coin] for _, coin in bound.binding.axes[axis] if coin is not None]
     return int(np.prod(found, dtype=np.int64)) if found else 1
 
 

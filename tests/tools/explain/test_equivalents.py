@@ -41,8 +41,8 @@ def pattern_of(rank: int, own: tuple[int, ...]) -> str:
     return f"{' '.join(NAMES[:rank])} -> {' '.join(NAMES[axis] for axis in own)}"
 
 
-def claims(request: Request, shape: tuple[int, ...]) -> list[Equivalent]:
-    return equivalents(structure(request.bind(shape)), shape, request.p)
+def claims(given: Request, shape: tuple[int, ...]) -> list[Equivalent]:
+    return equivalents(structure(given.bind(shape)), shape, given.p)
 
 
 def sharing(draw: Callable[[], Array]) -> list[int]:
@@ -52,10 +52,10 @@ def sharing(draw: Callable[[], Array]) -> list[int]:
     return [first.setdefault(column.tobytes(), i) for i, column in enumerate(fallen.T)]
 
 
-def sharing_of(request: Request, shape: tuple[int, ...]) -> list[int]:
+def sharing_of(given: Request, shape: tuple[int, ...]) -> list[int]:
     seeds = itertools.count()
     x = np.ones(shape)
-    return sharing(lambda: mapdrop.drop(x, request.pattern, request.p, seed=next(seeds)))
+    return sharing(lambda: mapdrop.drop(x, given.pattern, given.p, seed=next(seeds)))
 
 
 # --- The models.
@@ -151,9 +151,9 @@ def run(claim: Equivalent, shape: tuple[int, ...]) -> Array:
 @pytest.mark.parametrize(("rank", "own"), EVERY, ids=lambda value: str(value))
 def test_what_is_claimed_shares_the_same_coins(rank: int, own: tuple[int, ...]) -> None:
     shape = SHAPES[rank]
-    request = Request(pattern_of(rank, own), 0.5)
-    expected = sharing_of(request, shape)
-    for claim in claims(request, shape):
+    given = Request(pattern_of(rank, own), 0.5)
+    expected = sharing_of(given, shape)
+    for claim in claims(given, shape):
         if claim.call:
             assert not claim.near
             result = run(claim, shape)
@@ -209,7 +209,7 @@ def test_coins_of_the_claimed_layer_are_independent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request", "reason"),
+    ("given", "reason"),
     [
         (Request("(m 2) h w c -> m c", 0.5), "axis 0 is split"),
         (Request("b h w (g k) -> b g", 0.5, sizes={"k": 2}), "axis 3 is split"),
@@ -219,8 +219,8 @@ def test_coins_of_the_claimed_layer_are_independent() -> None:
     ],
     ids=lambda value: value.call if isinstance(value, Request) else value,
 )
-def test_what_has_no_equivalent_says_why(request: Request, reason: str) -> None:
-    found = claims(request, (4, 6, 6, 8))
+def test_what_has_no_equivalent_says_why(given: Request, reason: str) -> None:
+    found = claims(given, (4, 6, 6, 8))
     assert len({claim.framework for claim in found}) == 7
     for claim in found:
         assert not claim.call
@@ -250,8 +250,8 @@ def test_blocks_have_near_equivalents_only(
 
 
 def test_blocks_of_one_value_are_ordinary_dropout() -> None:
-    request = Request("b c h w -> b c h w", 0.5, block={"h": 1, "w": 1})
-    assert claims(request, (2, 3, 4, 4))[0].call == "nn.Dropout(0.5)(x)"
+    given = Request("b c h w -> b c h w", 0.5, block={"h": 1, "w": 1})
+    assert claims(given, (2, 3, 4, 4))[0].call == "nn.Dropout(0.5)(x)"
 
 
 @pytest.mark.parametrize("rate", [0.1, 1 / 3, 0.123456789])

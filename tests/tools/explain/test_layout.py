@@ -89,8 +89,8 @@ def test_the_same_right_side_drops_the_same_maps_in_every_layout() -> None:
 
 def test_each_case_drops_what_its_name_says() -> None:
     layout = read_layout(Pattern.parse("b h w c -> c"))
-    request = Request("b h w c -> c", 0.5, 1)
-    yours, values, pixels, maps, blocks = cases(request, layout, (2, 24, 36, 12))
+    given = Request("b h w c -> c", 0.5, 1)
+    yours, values, pixels, maps, blocks = cases(given, layout, (2, 24, 36, 12))
     assert yours.yours
     assert yours.name == "your pattern"
     assert yours.brief == ("1", "1", "1", "c")

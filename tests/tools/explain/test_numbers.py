@@ -16,7 +16,7 @@ IMAGES = (4, 5, 6, 8)
 
 
 @pytest.mark.parametrize(
-    ("request", "shape", "mask", "coins", "per_coin"),
+    ("given", "shape", "mask", "coins", "per_coin"),
     [
         (Request("b h w c -> b c", 0.5), IMAGES, "[4, 1, 1, 8]", (4, 8), 30),
         (Request("b h w c -> c b", 0.5), IMAGES, "[4, 1, 1, 8]", (8, 4), 30),
@@ -37,9 +37,9 @@ IMAGES = (4, 5, 6, 8)
     ids=lambda value: value.pattern if isinstance(value, Request) else "",
 )
 def test_coins_and_mask_shape(
-    request: Request, shape: tuple[int, ...], mask: str, coins: tuple[int, ...], per_coin: int
+    given: Request, shape: tuple[int, ...], mask: str, coins: tuple[int, ...], per_coin: int
 ) -> None:
-    counts = numbers(request, shape)
+    counts = numbers(given, shape)
     assert counts.mask_shape == mask
     assert counts.coins == coins
     assert counts.count == np.prod(coins, dtype=int)
@@ -47,7 +47,7 @@ def test_coins_and_mask_shape(
 
 
 @pytest.mark.parametrize(
-    ("request", "expected", "scale"),
+    ("given", "expected", "scale"),
     [
         (Request("b h w c -> b c", 0.3, seed=5), 0.3, 1 / 0.7),
         (
@@ -61,19 +61,19 @@ def test_coins_and_mask_shape(
         (Request("b h w c -> b c", 1.0), 1.0, 0.0),
     ],
 )
-def test_expected_and_actual_drop(request: Request, expected: float, scale: float) -> None:
-    counts = numbers(request, IMAGES)
+def test_expected_and_actual_drop(given: Request, expected: float, scale: float) -> None:
+    counts = numbers(given, IMAGES)
     assert counts.expected == pytest.approx(expected)
     assert counts.scale == pytest.approx(scale)
     # What the library really drops, counted value by value.
     dropped = mapdrop.drop(
         np.ones(IMAGES),
-        request.pattern,
-        request.p,
-        seed=request.seed,
-        exact=request.exact,
-        balance=request.balance,
-        block=request.block,
+        given.pattern,
+        given.p,
+        seed=given.seed,
+        exact=given.exact,
+        balance=given.balance,
+        block=given.block,
     )
     assert counts.actual == pytest.approx((dropped == 0).mean())
     assert counts.fallen * counts.per_coin == (dropped == 0).sum()
@@ -85,10 +85,10 @@ def test_the_seed_decides_what_falls() -> None:
 
 
 def test_the_call_that_is_shown_is_the_mask_that_is_counted() -> None:
-    request = Request("b h w (g k) -> b g", 0.5, 3, balance="b", sizes={"k": 2})
-    shown = request.call.removesuffix(")") + ", seed=3)"
+    given = Request("b h w (g k) -> b g", 0.5, 3, balance="b", sizes={"k": 2})
+    shown = given.call.removesuffix(")") + ", seed=3)"
     dropped = eval(shown, {"mapdrop": mapdrop, "x": np.ones(IMAGES)})
-    assert (dropped == 0).mean() == numbers(request, IMAGES).actual
+    assert (dropped == 0).mean() == numbers(given, IMAGES).actual
     block = Request("b h w c -> b h w c", 0.25, block={"h": 3, "w": 2})
     assert block.call == "mapdrop.drop(x, 'b h w c -> b h w c', 0.25, block=dict(h=3, w=2))"
 
@@ -105,7 +105,7 @@ def test_a_pattern_that_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request", "law"),
+    ("given", "law"),
     [
         (Request("b h w c -> b c", 0.5), Structure((True, False, False, True), (1, 1, 1, 1))),
         (Request("b h w c -> c b", 0.5), Structure((True, False, False, True), (1, 1, 1, 1))),
@@ -127,12 +127,12 @@ def test_a_pattern_that_does_not_fit_is_refused() -> None:
     ],
     ids=lambda value: value.call if isinstance(value, Request) else "",
 )
-def test_structure(request: Request, law: Structure) -> None:
-    assert structure(request.bind(IMAGES)) == law
+def test_structure(given: Request, law: Structure) -> None:
+    assert structure(given.bind(IMAGES)) == law
 
 
 @pytest.mark.parametrize(
-    ("request", "sentence"),
+    ("given", "sentence"),
     [
         (Request("b h w c -> b c", 0.5), "Values that differ only along h, w share a coin"),
         (Request("(m 2) h w c -> m c", 0.5), "along the 2 of (m 2), h, w share a coin"),
@@ -148,7 +148,7 @@ def test_structure(request: Request, law: Structure) -> None:
     ],
     ids=lambda value: value.call if isinstance(value, Request) else "",
 )
-def test_sentences(request: Request, sentence: str) -> None:
-    counts = numbers(request, IMAGES)
-    parsed = mapdrop.Pattern.parse(request.pattern)
-    assert sentence in f"{fall_together(parsed)} {tied(request, counts)}"
+def test_sentences(given: Request, sentence: str) -> None:
+    counts = numbers(given, IMAGES)
+    parsed = mapdrop.Pattern.parse(given.pattern)
+    assert sentence in f"{fall_together(parsed)} {tied(given, counts)}"

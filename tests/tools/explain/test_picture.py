@@ -24,14 +24,14 @@ RNG = np.random.default_rng(0)
 IMAGES = [Image.fromarray(RNG.integers(0, 256, (*LARGE[::-1], 3), np.uint8)) for _ in range(2)]
 
 
-def prepare(request: Request) -> tuple[FeatureMaps, list[Case]]:
-    layout = read_layout(mapdrop.Pattern.parse(request.pattern))
+def prepare(given: Request) -> tuple[FeatureMaps, list[Case]]:
+    layout = read_layout(mapdrop.Pattern.parse(given.pattern))
     array = layout.arrange(feature_maps(pixels(IMAGES)))
-    return layout.restore(array), cases(request, layout, array.shape)
+    return layout.restore(array), cases(given, layout, array.shape)
 
 
-def draw(request: Request, file: Path) -> np.ndarray:
-    maps, shown = prepare(request)
+def draw(given: Request, file: Path) -> np.ndarray:
+    maps, shown = prepare(given)
     picture(IMAGES, maps, shown).save(file)
     with Image.open(file) as image:
         assert image.format == "PNG"
@@ -44,12 +44,12 @@ def near(drawn: np.ndarray, colour: tuple[int, ...], by: int = 8) -> np.ndarray:
 
 
 def test_the_picture_shows_the_mask_in_the_frame(tmp_path: Path) -> None:
-    request = Request("b h w c -> b c", 0.5, seed=3)
-    drawn = draw(request, tmp_path / "a.png")
+    given = Request("b h w c -> b c", 0.5, seed=3)
+    drawn = draw(given, tmp_path / "a.png")
     assert drawn.shape[1] == WIDTH
     rows = np.flatnonzero(near(drawn[:, MARGIN - 4], rgb(ACCENT)))
     top, height = rows[0] + 6, 24 * ZOOM
-    coins = mapdrop.mask(request.pattern, (2, 24, 36, 12), 0.5, seed=3).coins
+    coins = mapdrop.mask(given.pattern, (2, 24, 36, 12), 0.5, seed=3).coins
     assert 0 < coins.sum() < coins.size
     for sample, kept in enumerate(coins):
         for number, keep in enumerate(kept):
@@ -61,9 +61,9 @@ def test_the_picture_shows_the_mask_in_the_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("p", [0.0, 0.5])
 def test_as_much_is_dark_as_is_dropped(tmp_path: Path, p: float) -> None:
-    request = Request("b h w c -> b c", p, seed=3)
-    _, shown = prepare(request)
-    dark = near(draw(request, tmp_path / "a.png"), DROPPED).sum()
+    given = Request("b h w c -> b c", p, seed=3)
+    _, shown = prepare(given)
+    dark = near(draw(given, tmp_path / "a.png"), DROPPED).sum()
     dropped = sum(case.dropped.sum() for case in shown) * ZOOM**2
     total = sum(case.dropped.size for case in shown) * ZOOM**2
     assert abs(dark - dropped) < 0.02 * total  # The words are dark as well.
@@ -117,8 +117,8 @@ def test_nothing_is_left_where_the_picture_cannot_be_written(tmp_path: Path) -> 
 # --- The terminal.
 
 
-def render(request: Request, width: int, coloured: bool) -> list[str]:
-    maps, shown = prepare(request)
+def render(given: Request, width: int, coloured: bool) -> list[str]:
+    maps, shown = prepare(given)
     console = Console(width=width, color_system="truecolor" if coloured else None)
     lines = console.render_lines(pictures(console, maps, shown))
     return ["".join(segment.text for segment in line) for line in lines]
@@ -135,10 +135,10 @@ def test_the_terminal_is_wide_enough(pattern: str, width: int, coloured: bool) -
 
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 def test_plain_text_has_a_dot_for_each_dropped_value(p: float) -> None:
-    request = Request("b h w c -> b c", p, seed=3)
-    lines = render(request, 80, coloured=False)
+    given = Request("b h w c -> b c", p, seed=3)
+    lines = render(given, 80, coloured=False)
     at = next(i for i, line in enumerate(lines) if line.startswith("photograph 2, map 2"))
-    coins = mapdrop.mask(request.pattern, (2, 24, 36, 12), p, seed=3).coins
+    coins = mapdrop.mask(given.pattern, (2, 24, 36, 12), p, seed=3).coins
     for line in lines[at + 1 : at + 6]:
         before, maps = line[:15], line[16:31]
         assert "·" not in before

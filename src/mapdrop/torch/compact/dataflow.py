@@ -10,10 +10,10 @@ import operator
 from dataclasses import dataclass, field
 from functools import reduce
 
-import torch
 from torch import Tensor, fx
 from torch.nn.utils.parametrize import is_parametrized
 
+from mapdrop.backends.torch._internals import DropoutBase
 from mapdrop.torch.compact.capture.capture import Captured
 from mapdrop.torch.compact.capture.hooks import hooked
 from mapdrop.torch.compact.lattice import (
@@ -197,9 +197,8 @@ def _may_be_random(node: fx.Node, flow: Dataflow) -> bool:
     if node in flow.ops:
         return False
     if module is not None:
-        idle = isinstance(module, torch.nn.modules.dropout._DropoutNd) and not (
-            module.training and module.p > 0
-        )
+        harmless = isinstance(module, DropoutBase) and hasattr(module, "p")
+        idle = harmless and not (module.training and module.p > 0)
         known = find_builder(flow.infos[node]) is not None
         return not (idle or known) or hooked(module)
     return node.target not in FUNCTIONS and _is_tensor(node)

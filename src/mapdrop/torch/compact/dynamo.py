@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from mapdrop.backends.torch._internals import COMPACT_LACKS, HIGHER_ORDER, backend_failure
 from mapdrop.torch.compact.capture.capture import recapture
 from mapdrop.torch.compact.capture.recorder import CaptureError
 from mapdrop.torch.compact.cost_model import Costs
@@ -63,7 +64,7 @@ class CompiledForward:
                 # PyTorch's compiler runs into warnings of its own code.
                 warnings.simplefilter("ignore")
                 return self.forward(model, *args, **kwargs)
-        except torch._dynamo.exc.BackendCompilerFailed:
+        except backend_failure():
             self.subgraphs.clear()
             torch.set_rng_state(state)
             return self.kind.forward(model, *args, **kwargs)
@@ -84,8 +85,9 @@ class Subgraph:
 
     def __init__(self, module: fx.GraphModule, costs: Costs | None) -> None:
         # Without its own compiler PyTorch would draw other random numbers when it recomputes one.
-        if any(isinstance(n.target, torch._ops.HigherOrderOperator) for n in module.graph.nodes):
-            raise CaptureError("mapdrop's backend cannot take a checkpoint inside a model")
+        if any(isinstance(n.target, HIGHER_ORDER) for n in module.graph.nodes):
+            own = "mapdrop's backend cannot take a checkpoint inside a model"
+            raise CaptureError(COMPACT_LACKS or own)
         self.module, self.costs = module, costs
         self.schedules: dict[Any, Schedule | str] = {}
 
@@ -103,6 +105,8 @@ class Subgraph:
         return schedule.run(list(inputs))
 
     def _schedule(self, inputs: tuple[Any, ...]) -> Schedule | str:
+        if COMPACT_LACKS:
+            return COMPACT_LACKS
         if not all(type(i) in (Tensor, torch.nn.Parameter) for i in inputs):
             return "it takes more than tensors"
         if any(_sets_a_mode(node) for node in self.module.graph.nodes):

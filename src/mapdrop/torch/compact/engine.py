@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from mapdrop.backends.torch import sharding
+from mapdrop.backends.torch._internals import COMPACT_LACKS, dispatch_modes, pytree, transformed
 from mapdrop.torch.compact.capture.capture import capture, tensors_of
 from mapdrop.torch.compact.capture.guards import Guards, is_value
 from mapdrop.torch.compact.capture.hooks import all_hooked
@@ -49,7 +49,7 @@ class Engine:
         self._entries: OrderedDict[Any, list[_Entry]] = OrderedDict()
         self._misses = 0
         self._warned = False
-        self.last: Program = "it was not called in training mode yet"
+        self.last: Program = COMPACT_LACKS or "it was not called in training mode yet"
 
     def forward(self, model: nn.Module, args: Any, kwargs: Any) -> Any:
         """Run the training forward."""
@@ -148,9 +148,8 @@ def _are_plain(tensors: list[Tensor]) -> bool:
     return (
         bool(tensors)
         and not any(t.is_meta for t in tensors)
-        and not torch._C._are_functorch_transforms_active()
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch.autograd.forward_ad._current_level < 0
+        and not transformed()
+        and dispatch_modes() == 0
     )
 
 

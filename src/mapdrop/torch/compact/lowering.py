@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
+from mapdrop.backends.torch._internals import pytree
 from mapdrop.torch.compact.calibration import calibrate
 from mapdrop.torch.compact.capture.capture import Captured
 from mapdrop.torch.compact.choice import Choice, choose

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import sys
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from mapdrop.backends.torch._internals import COMPACT_LACKS, dynamo_imported, skipped_by_dynamo
 from mapdrop.torch.compact.cost_model import Costs
 from mapdrop.torch.compact.engine import Engine
 from mapdrop.torch.compact.report import Report
@@ -36,7 +36,7 @@ class Compact(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model's own forward; in training mode without the maps that are dropped."""
-        if not self.training or _is_exporting():
+        if COMPACT_LACKS or not self.training or _is_exporting():
             return super().forward(*args, **kwargs)
         if torch.compiler.is_compiling() and has_exact_drops(self) and can_follow(id(self)):
             return forward_under_compile(self, args, kwargs)
@@ -58,15 +58,13 @@ def _is_exporting() -> bool:
     return bool(getattr(torch.compiler, "is_exporting", lambda: False)())
 
 
+@skipped_by_dynamo
 def _training_forward(view: Compact, args: Any, kwargs: Any) -> Any:
     """Run the engine's forward, which PyTorch's compiler must not trace."""
     forward = view._mapdrop_engine.forward
-    if "torch._dynamo" in sys.modules:  # To import it takes seconds.
+    if dynamo_imported():  # To import it takes seconds.
         forward = torch.compiler.disable(forward)
     return forward(view, args, kwargs)
-
-
-vars(_training_forward)["_torchdynamo_disable"] = True  # What `torch.compiler.disable` sets.
 
 
 @functools.cache

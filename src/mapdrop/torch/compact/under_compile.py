@@ -13,13 +13,13 @@ from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.stateless import _reparametrize_module
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.func import functional_call
 
+from mapdrop.backends.torch._internals import nonstrict_trace, pytree, without_modes
 from mapdrop.backends.torch.source import Source
 from mapdrop.torch.compact.capture.capture import tensors_of
 from mapdrop.torch.compact.capture.snapshot import beyond
+from mapdrop.torch.compact.schedule import Schedule
 from mapdrop.torch.layers import Drop
 
 VIEWS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
@@ -43,6 +43,8 @@ def has_exact_drops(model: nn.Module) -> bool:
 def can_follow(number: int) -> bool:
     """Return whether the compiler guards everything that the view of that number reads."""
     view: Any = VIEWS[number]
+    if nonstrict_trace() is None:
+        return False
     other = beyond(view, view.mapdrop_kind, is_guarded)
     if other:
         view._mapdrop_engine.last = f"a compiled graph cannot follow what it reads: {other}"
@@ -55,8 +57,7 @@ def forward_under_compile(model: nn.Module, args: Any, kwargs: Any) -> Any:
         for name in _guarded_attributes(id(model))[at]:
             _guard(getattr(module, name))
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-    # Public in later versions of PyTorch.
-    nonstrict = getattr(torch.compiler, "nonstrict_trace", None) or torch._dynamo.nonstrict_trace
+    nonstrict: Any = nonstrict_trace()
     return nonstrict(trace)(id(model), parameters, buffers, args, kwargs)
 
 
@@ -102,13 +103,25 @@ def trace(
     """Run the training forward, with the model's tensors as arguments that the compiler knows."""
     model: Any = VIEWS[number]
     engine = model._mapdrop_engine
-    with _disable_current_modes():
+    with without_modes():
         schedule = engine.static_schedule(model, _real_like(args), _real_like(kwargs))
-    with _reparametrize_module(model, {**parameters, **buffers}, tie_weights=True):
-        if schedule is None:
-            return engine.kind.forward(model, *args, **kwargs)
-        result = schedule.run(tensors_of(args, kwargs))
-        schedule.last = None  # Its masks are the compiler's, and have no values.
+    tensors = {f"model.{name}": t for name, t in {**parameters, **buffers}.items()}
+    return functional_call(_Forward(model, schedule), tensors, args, kwargs, tie_weights=True)
+
+
+class _Forward(nn.Module):
+    """The training forward as a module, for `functional_call`."""
+
+    def __init__(self, model: nn.Module, schedule: Schedule | None) -> None:
+        super().__init__()
+        self.model, self.schedule = model, schedule
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        model: Any = self.model
+        if self.schedule is None:
+            return model._mapdrop_engine.kind.forward(model, *args, **kwargs)
+        result = self.schedule.run(tensors_of(args, kwargs))
+        self.schedule.last = None  # Its masks are the compiler's, and have no values.
         return result
 
 

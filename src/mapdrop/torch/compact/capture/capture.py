@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
+from mapdrop.backends.torch._internals import pytree
 from mapdrop.torch.compact.capture.guards import Guards
 from mapdrop.torch.compact.capture.reads import Reads, UnreadableError
 from mapdrop.torch.compact.capture.recorder import CaptureError, Recorder

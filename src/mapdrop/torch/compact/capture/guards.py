@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mapdrop.backends.torch._internals import OPERATORS
 from mapdrop.torch.compact.capture.hooks import hooked
 
 
@@ -55,8 +56,7 @@ _CODE = (
     property,
     staticmethod,
     classmethod,
-    torch._ops.OpOverloadPacket,
-    torch._ops.OpOverload,
+    *OPERATORS,
 )
 CONTAINERS = (list, dict, OrderedDict, set)
 

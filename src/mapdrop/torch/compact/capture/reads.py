@@ -23,8 +23,8 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
-import torch
 
+from mapdrop.backends.torch._internals import OPERATORS
 from mapdrop.torch.compact.capture.guards import MISSING, Guards, held, is_value
 
 # Libraries that read nothing but their arguments.
@@ -54,7 +54,7 @@ _TRUSTED = {
 }
 _APPLICATIONS = ("mapdrop.localize", "mapdrop.study")  # Their models are like any user's.
 _EFFECTS = {print, input, open, exec, eval, compile, globals, locals, breakpoint, setattr, delattr}
-_OPERATIONS = (np.ufunc, torch._ops.OpOverload, torch._ops.OpOverloadPacket)
+_OPERATIONS = (np.ufunc, *OPERATORS)
 DYNAMIC = {"getattr", "hasattr", "vars", "__dict__", "attrgetter", "__getattribute__"}
 _WRITES = {"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}

@@ -10,10 +10,16 @@ from weakref import ref
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
+from mapdrop.backends.torch._internals import (
+    DisableTorchFunction,
+    FakeTensorMode,
+    pytree,
+    saved_tensor_hooks,
+    storage_of,
+    version_of,
+)
 from mapdrop.torch.compact.capture.guards import is_value
 from mapdrop.torch.layers import Drop
 
@@ -107,7 +113,7 @@ class Recorder(TorchFunctionMode):
     def _layer(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
         self._check_modes()
         inputs = self._tensors((args, kwargs))
-        versions = [t._version for t in inputs]
+        versions = [version_of(t) for t in inputs]
         result = _call(module, args, kwargs)
         weight = getattr(module, "weight", None)
         node = self._node("call_module", path, args, kwargs)
@@ -123,7 +129,7 @@ class Recorder(TorchFunctionMode):
     def _function(self, func: Any, args: Any, kwargs: Any) -> Any:
         self._check_modes()
         inputs = self._tensors((args, kwargs))
-        versions = [t._version for t in inputs]
+        versions = [version_of(t) for t in inputs]
         result = func(*args, **kwargs)
         if is_value(result) and not (result is None and getattr(func, "__name__", "") != "__get__"):
             return result
@@ -179,7 +185,7 @@ class Recorder(TorchFunctionMode):
         return found
 
     def _register(self, tensor: Tensor, node: fx.Node) -> Tensor:
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             node.meta["val"] = tensor.detach()  # Its present shape.
         self._nodes[id(tensor)] = ref(tensor), node
         return tensor
@@ -189,7 +195,7 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         """Register a node's result, and check what the call overwrote."""
         for tensor, version in zip(inputs, versions, strict=True):
-            if tensor._version != version:
+            if version_of(tensor) != version:
                 self._check_overwrite(node, tensor, result)
         if isinstance(result, Tensor):
             return self._register(result, node)
@@ -206,9 +212,9 @@ class Recorder(TorchFunctionMode):
         return result
 
     def _check_overwrite(self, node: fx.Node, tensor: Tensor, result: Any) -> None:
-        before, storage = self._node_of(tensor), tensor.untyped_storage()._cdata
+        before, storage = self._node_of(tensor), storage_of(tensor)
         others = [t for known, _ in self._nodes.values() if (t := known()) is not None]
-        if any(t is not tensor and t.untyped_storage()._cdata == storage for t in others):
+        if any(t is not tensor and storage_of(t) == storage for t in others):
             raise CaptureError(f"{node} overwrites an array that may have a second name")
         state = (
             id(tensor) in self.paths or tensor.dim() < 2
@@ -243,10 +249,9 @@ def _call(module: nn.Module, args: Any, kwargs: Any) -> Any:
 
 def _modes() -> Any:
     """Return the modes that change what operations do without being arguments of them."""
-    saved = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore: None)
     cast = [(torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in ("cpu", "cuda")]
     modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
-    return modes, cast, saved(True)
+    return modes, cast, saved_tensor_hooks()
 
 
 @contextmanager

@@ -12,30 +12,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mapdrop.backends.torch._internals import (
+    COMPILED_CALL,
+    MODULE_HOOK_KINDS,
+    MODULE_HOOKS,
+    MODULE_OTHERS,
+    MODULE_STATE,
+)
 from mapdrop.torch.compact.capture.guards import CONTAINERS, Guards, is_value
 from mapdrop.torch.compact.capture.hooks import hooked
 from mapdrop.torch.compact.capture.reads import Reads, UnreadableError, trusted
 from mapdrop.torch.layers import Drop
 
-_STATE = {"_parameters", "_buffers", "_modules"}
-_HOOKS = {
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_pre_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-}
-_INTERNAL = {
-    "_non_persistent_buffers_set",
-    "_state_dict_hooks",
-    "_state_dict_pre_hooks",
-    "_load_state_dict_pre_hooks",
-    "_load_state_dict_post_hooks",
-    "_is_full_backward_hook",
-    "_compiled_call_impl",
-}
+_STATE, _HOOKS, _INTERNAL = {*MODULE_STATE}, {*MODULE_HOOKS, *MODULE_HOOK_KINDS}, {*MODULE_OTHERS}
+_PARAMETERS, _BUFFERS, _SUBMODULES = MODULE_STATE
 _LIMIT = 20_000  # Values of one model.
 
 
@@ -92,10 +82,10 @@ class Snapshot:
         dotted = f"{path}." if path else ""
         leaf = not root and is_leaf(module)
         for name, value in module.__dict__.items():
-            if name in ("_parameters", "_buffers"):
+            if name in (_PARAMETERS, _BUFFERS):
                 own[name] = {n: self._tensor(dotted + n, t) for n, t in value.items()}
                 self.guards.tensors(value)
-            elif name == "_modules":
+            elif name == _SUBMODULES:
                 own[name] = {
                     n: None if m is None else self._copies[id(m)] for n, m in value.items()
                 }
@@ -103,7 +93,7 @@ class Snapshot:
             elif name in _HOOKS:
                 own[name] = type(value)()
             elif name in _INTERNAL:
-                own[name] = None if name == "_compiled_call_impl" else value
+                own[name] = None if name == COMPILED_CALL else value
             elif leaf:  # Its code is PyTorch's or mapdrop's.
                 own[name] = value
                 self.guards.entry(module.__dict__, name)
@@ -235,7 +225,7 @@ def module_guards(model: nn.Module) -> Guards:
     """
     guards = Guards()
     for module in model.modules():
-        guards.container(module._modules)
+        guards.container(vars(module)[_SUBMODULES])
         guards.hooks(module)
         guards.entry(module.__dict__, "training")
         guards.entry(module.__dict__, "p")

@@ -17,12 +17,12 @@ from jax.interpreters import ad, batching, mlir
 from mapdrop.backends.jax.apply import drop_values
 from mapdrop.spec.mask_spec import MaskSpec
 
-# Seen in JAX 0.10.0 to 0.10.2, and outside of what JAX promises to keep: the registries below of
+# Seen in JAX 0.10.2, and outside of what JAX promises to keep: the registries below of
 # `jax.interpreters` (ad.primitive_jvps, ad.primitive_transposes, ad.Zero, batching's
 # primitive_batchers, mlir.register_lowering, mlir.lower_fun), a primitive's bind, def_impl and
-# def_abstract_eval, and `jax.core.Tracer`, by which `drop` knows that it is traced. Nothing stands
-# in for them: every library that defines a primitive uses them, and without one the import fails,
-# or the test of its transformation.
+# def_abstract_eval, `jax.core.Tracer`, by which `drop` knows that it is traced, and
+# `jax.enable_x64`, for 64-bit numbers where they are switched off. Nothing stands in for them:
+# without one the import fails, or the first drop that uses it.
 
 # Made by the class of another primitive: the first drop may import this file inside a function that
 # JAX traces, and importing `jax.extend` there makes JAX trace the function again (0.12).

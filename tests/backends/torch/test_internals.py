@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 import mapdrop.torch as md
@@ -71,9 +72,20 @@ RUNS_AS_IT_IS = (
 OTHERWISE |= {(name, "compact"): COMPACT for name in RUNS_AS_IT_IS}
 
 
-@pytest.fixture(scope="module")
-def found() -> dict[str, dict[str, str]]:
+@pytest.fixture(scope="session")
+def found(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[str, dict[str, str]]:
     """What the checks find without each part, by part and check."""
+    if worker_id == "master":
+        return _found()
+    shared = tmp_path_factory.getbasetemp().parent / "without.json"
+    with FileLock(f"{shared}.lock"):  # One worker runs the checks, the others read what it found.
+        if not shared.exists():
+            shared.write_text(json.dumps(_found()))
+        result: dict[str, dict[str, str]] = json.loads(shared.read_text())
+    return result
+
+
+def _found() -> dict[str, dict[str, str]]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.backends.torch.without"],
         capture_output=True,

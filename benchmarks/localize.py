@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mapdrop.localize.evaluation import Evaluation, unseen
-from mapdrop.localize.run.begin import begin
 from mapdrop.localize.run.folder import Folder
-from mapdrop.localize.run.pictures import to_test
+from mapdrop.localize.run.images import load_test
+from mapdrop.localize.run.process_group import ProcessGroup
 from mapdrop.localize.run.settings import DataSettings, Settings
-from mapdrop.localize.run.team import Team
-from mapdrop.localize.run.trained import Trained
+from mapdrop.localize.run.start import start_run
+from mapdrop.localize.run.trained import TrainedModel
 
 MOUSE = Path(__file__).parents[2] / "shared" / "data" / "mouse-openfield"
 SPLITS, FRAMES = 5, 40
@@ -34,12 +34,12 @@ def main(data: str) -> None:
         with TemporaryDirectory() as folder:
             settings = Settings(DataSettings(data, train_size=FRAMES, seed=split))
             cpu = torch.device("cpu")
-            run = begin(Folder(Path(folder)), settings, False, Team(cpu))
+            run = start_run(Folder(Path(folder)), settings, False, ProcessGroup(cpu))
             started = time.perf_counter()
-            run.go()
+            run.execute()
             minutes = (time.perf_counter() - started) / 60
-            trained = Trained.of(Path(folder), cpu)
-            new = unseen(trained, to_test(data, trained.joints, trained.size))
+            trained = TrainedModel.load(Path(folder), cpu)
+            new = unseen(trained, load_test(data, trained.joints, trained.size))
             figures = Evaluation.of(trained, new).figures()
             cells = [figures["median error px"]["total"]]
             cells += [100 * figures[f"pck {radius} px"]["total"] for radius in (10, 20)]

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from mapdrop.study.bootstrap import Interval
 from mapdrop.study.conditions import Condition
-from mapdrop.study.page import write_report
+from mapdrop.study.html_report import write_report
 from mapdrop.study.rows import NAME, Row, read_rows
 from mapdrop.study.summary import estimate, pck_at
 from mapdrop.study.verdict import findings, verdict
@@ -94,14 +94,14 @@ def _table(rows: list[Row]) -> list[str]:
     ]
     for of in found:
         mean = estimate(of.runs[of.base], lambda row: pck_at(row, "test", float(radius))).mean
-        cells = [_gap(condition, gap) for condition, gap in of.gaps.items()]
+        cells = [_gap(condition, gap) for condition, gap in of.differences.items()]
         lines.append(f"| {of.train_size} | {mean:.1f} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
 def _gap(condition: Condition, gap: Interval) -> str:
     text = f"{gap.value:+.1f} ({gap.low:+.1f} to {gap.high:+.1f}) at {condition.rate:g}"
-    return f"**{text}**" if gap.settled else text
+    return f"**{text}**" if gap.significant else text
 
 
 if __name__ == "__main__":

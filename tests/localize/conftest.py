@@ -1,4 +1,4 @@
-"""Settings of these tests."""
+"""Fixtures of these tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture(autouse=True, scope="package")
 def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from threads, and lose a lot on a busy machine."""
+    """Use one thread: networks this small gain nothing from more, and lose on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Augmentation: pixels and points go the same way, and parts of a batch are parts of it."""
+"""Augmentation: pixels and points move together, and the shards of a batch form the batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mapdrop.localize.augment import Augment, Changes, brightened, moved, moved_points
+from mapdrop.localize.augment import Augment, Transforms, adjust_brightness, warp, warp_points
 from mapdrop.localize.batches import Batches
 from mapdrop.localize.normalise import local_contrast
 
@@ -18,7 +18,7 @@ SIDE = 48
 
 
 def spots(points: Tensor) -> Tensor:
-    """(N, K, SIDE, SIDE): a small Gaussian at each point."""
+    """Draw a small Gaussian at each point, (N, K, SIDE, SIDE)."""
     places = torch.arange(SIDE)
     across = torch.exp(-0.5 * ((places - points[..., :1]) / 2) ** 2)
     down = torch.exp(-0.5 * ((places - points[..., 1:]) / 2) ** 2)
@@ -26,7 +26,7 @@ def spots(points: Tensor) -> Tensor:
 
 
 def middles(images: Tensor) -> Tensor:
-    """Where each plane's weight lies, (N, K, 2)."""
+    """Return the centroid of each plane, (N, K, 2)."""
     places = torch.arange(SIDE, dtype=images.dtype)
     total = images.sum(dim=(-1, -2))
     x, y = (images.sum(dim=axis) @ places / total for axis in (-2, -1))
@@ -47,12 +47,12 @@ def middles(images: Tensor) -> Tensor:
 def test_pixels_and_points_move_together(augment: Augment) -> None:
     generator = torch.Generator().manual_seed(0)
     points = 16 + 16 * torch.rand(40, 3, 2, generator=generator)
-    changes = Changes.drawn(augment, 40, np.random.default_rng(1))
+    changes = Transforms.sample(augment, 40, np.random.default_rng(1))
     swaps = torch.tensor([0, 2, 1])
-    there = moved_points(points, changes, (SIDE, SIDE), swaps)
-    images = moved(spots(points), changes)
+    there = warp_points(points, changes, (SIDE, SIDE), swaps)
+    images = warp(spots(points), changes)
     seen = middles(images)
-    # The planes of a mirrored image show the joints that they showed before.
+    # The planes of a mirrored image show the same joints as before.
     seen = torch.where(changes.mirrored[:, None, None], seen[:, swaps], seen)
     torch.testing.assert_close(there, seen, atol=0.1, rtol=0)
     assert (there - points).norm(dim=-1).max() > 2
@@ -63,20 +63,20 @@ def test_pixels_and_points_move_together(augment: Augment) -> None:
 def test_no_change_leaves_pixels_and_points() -> None:
     points, changes = (
         torch.rand(4, 2, 2) * SIDE,
-        Changes.drawn(Augment(), 4, np.random.default_rng()),
+        Transforms.sample(Augment(), 4, np.random.default_rng()),
     )
     images = torch.rand(4, 3, SIDE, 32)
-    torch.testing.assert_close(moved(images, changes), images, atol=1e-4, rtol=0)
-    torch.testing.assert_close(brightened(images, changes), images, rtol=0, atol=0)
-    there = moved_points(points, changes, (SIDE, SIDE), torch.arange(2))
+    torch.testing.assert_close(warp(images, changes), images, atol=1e-4, rtol=0)
+    torch.testing.assert_close(adjust_brightness(images, changes), images, rtol=0, atol=0)
+    there = warp_points(points, changes, (SIDE, SIDE), torch.arange(2))
     inside = (points <= SIDE - 1).all(dim=-1)
     torch.testing.assert_close(there[inside], points[inside])
 
 
 def test_a_joint_that_leaves_the_image_is_missing() -> None:
     points = torch.tensor([[[1.0, 20.0], [20.0, 20.0], [torch.nan, torch.nan]]]).expand(50, 3, 2)
-    changes = Changes.drawn(Augment(shift=6), 50, np.random.default_rng(0))
-    there = moved_points(points, changes, (SIDE, SIDE), torch.arange(3))
+    changes = Transforms.sample(Augment(shift=6), 50, np.random.default_rng(0))
+    there = warp_points(points, changes, (SIDE, SIDE), torch.arange(3))
     gone = there.isnan().any(dim=-1)
     assert (gone[:, 0] == (changes.offset[:, 0] < -1)).all()
     assert 5 < gone[:, 0].sum() < 45
@@ -85,7 +85,7 @@ def test_a_joint_that_leaves_the_image_is_missing() -> None:
 
 
 def test_changes_stay_within_their_limits_and_reach_them() -> None:
-    changes = Changes.drawn(EVERYTHING, 4000, np.random.default_rng(0))
+    changes = Transforms.sample(EVERYTHING, 4000, np.random.default_rng(0))
     size = torch.linalg.det(changes.matrix).abs().sqrt()
     upright = torch.where(changes.mirrored, -1, 1)
     angle = torch.rad2deg(torch.atan2(upright * changes.matrix[:, 1, 0], changes.matrix[:, 1, 1]))
@@ -103,9 +103,9 @@ def test_changes_stay_within_their_limits_and_reach_them() -> None:
 def test_light_is_cut_off_as_a_camera_does() -> None:
     images = torch.full((1, 3, 2, 2), 200.0)
     changes = replace(
-        Changes.drawn(Augment(), 1, np.random.default_rng()), gain=torch.tensor([2.0])
+        Transforms.sample(Augment(), 1, np.random.default_rng()), gain=torch.tensor([2.0])
     )
-    assert (brightened(images, changes) == 255).all()
+    assert (adjust_brightness(images, changes) == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_light_is_cut_off_as_a_camera_does() -> None:
     [{"shift": -1}, {"rotation": 181}, {"scale": 0.5}, {"brightness": 1.0}, {"shift": np.nan}],
     ids=str,
 )
-def test_augmentation_without_sense_is_refused(wrong: dict[str, float]) -> None:
+def test_invalid_augmentation_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Augment(**wrong)  # type: ignore[arg-type]
 
@@ -127,19 +127,19 @@ def some(count: int, **settings: object) -> Batches:
 
 def test_every_image_comes_once_before_any_comes_again() -> None:
     batches = some(10)
-    order = np.concatenate([batches._chosen(step) for step in range(10)])
+    order = np.concatenate([batches._indices(step) for step in range(10)])
     for start in range(0, 40, 10):
         assert sorted(order[start : start + 10]) == list(range(10))
     assert order[:10].tolist() != order[10:20].tolist()
 
 
 def test_a_batch_larger_than_the_set_goes_round_it_again() -> None:
-    assert sorted(some(3, size=6)._chosen(0)) == [0, 0, 1, 1, 2, 2]
+    assert sorted(some(3, size=6)._indices(0)) == [0, 0, 1, 1, 2, 2]
 
 
 def test_without_changes_a_batch_is_the_normalised_images() -> None:
     batches = some(10)
-    batch, chosen = batches[2], batches._chosen(2)
+    batch, chosen = batches[2], batches._indices(2)
     expected = local_contrast(batches.images[chosen].float())
     torch.testing.assert_close(batch.images, expected, atol=1e-3, rtol=0)
     torch.testing.assert_close(batch.points, batches.points[chosen])
@@ -154,12 +154,12 @@ def test_a_batch_is_a_function_of_seed_and_step() -> None:
     assert (other.images - again.images).abs().max() > 1
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_the_parts_of_a_batch_make_the_batch(ranks: int) -> None:
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_the_parts_of_a_batch_make_the_batch(world_size: int) -> None:
     whole = some(10, augment=EVERYTHING, swaps=[0, 2, 1])[3]
     parts = [
-        some(10, augment=EVERYTHING, swaps=[0, 2, 1], rank=rank, ranks=ranks)[3]
-        for rank in range(ranks)
+        some(10, augment=EVERYTHING, swaps=[0, 2, 1], rank=rank, world_size=world_size)[3]
+        for rank in range(world_size)
     ]
     for name in ("images", "points", "jitter"):
         joined = torch.cat([getattr(part, name) for part in parts])

@@ -1,4 +1,4 @@
-"""The cascade: where it looks, what its stages train, and that looking again helps."""
+"""The cascade: its windows, what its stages train, and that refinement helps."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 from mapdrop.localize.augment import Augment
 from mapdrop.localize.batches import Batch, Batches
 from mapdrop.localize.cascade import WINDOW, Cascade, Refiner, from_window, to_window, windows
-from mapdrop.localize.data import Request, load
+from mapdrop.localize.data import LoadOptions, load
 from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.normalise import local_contrast
 from mapdrop.localize.readout import peaks
 from mapdrop.localize.stages import CoarseStage, FineStage, JointStage
-from mapdrop.localize.targets import gaussian_targets, to_heat, to_image
+from mapdrop.localize.targets import gaussian_targets, to_heat_map, to_image
 from mapdrop.localize.train import Recipe, Trainer, predict
 
 NAN = float("nan")
 
 
 def coordinates(height: int, width: int, stride: int) -> Tensor:
-    """Maps that hold the image coordinates (x, y) that their own pixels show."""
+    """Make maps whose values are the image coordinates (x, y) of their pixels."""
     x, y = (
         to_image(torch.arange(n // stride, dtype=torch.float32), stride) for n in (width, height)
     )
@@ -36,7 +36,7 @@ def a_batch(count: int = 4) -> Batch:
     return Batches(images, points, count, seed=0, augment=Augment(shift=2))[0]
 
 
-def test_windows_show_the_same_place_of_every_map() -> None:
+def test_windows_show_the_same_position_of_every_map() -> None:
     strides = (2, 4, 4, 8)
     features = tuple(coordinates(96, 128, stride) for stride in strides)
     centres = torch.tensor([[[60.0, 40.0], [51.3, 47.9]]])
@@ -51,7 +51,7 @@ def test_windows_show_the_same_place_of_every_map() -> None:
             torch.testing.assert_close(y, down[:, None].expand(-1, WINDOW), atol=1e-3, rtol=0)
 
 
-def test_beyond_the_picture_there_is_nothing() -> None:
+def test_windows_are_zero_outside_the_image() -> None:
     seen = windows((torch.ones(1, 1, 32, 32),), torch.tensor([[[0.0, 0.0]]]))[0, 0, 0]
     assert (seen[: WINDOW // 2 - 1, : WINDOW // 2 - 1] == 0).all()
     assert (seen[WINDOW // 2 + 1 :, WINDOW // 2 + 1 :] == 1).all()
@@ -72,12 +72,12 @@ def test_the_readout_of_a_perfect_refiner_is_the_point() -> None:
 
 @pytest.mark.parametrize("pooling", [4, 8, 16])
 @pytest.mark.parametrize("banks", [1, 2, 3])
-def test_it_locates_in_pictures_of_any_size(pooling: int, banks: int) -> None:
+def test_it_locates_in_images_of_any_size(pooling: int, banks: int) -> None:
     net = Cascade(CoarseNet(5, width=2, banks=banks, pooling=pooling)).eval()
     found = predict(net, torch.randn(3, 3, 43, 61), batch=2)
     assert found.points.shape == (3, 5, 2)
     assert found.likelihood.shape == (3, 5)
-    assert found.heats.shape == (3, 5, -(-43 // pooling), -(-61 // pooling))
+    assert found.heat_maps.shape == (3, 5, -(-43 // pooling), -(-61 // pooling))
 
 
 def test_only_the_last_convolution_is_a_joints_own() -> None:
@@ -111,11 +111,11 @@ def test_the_joint_stage_trains_everything_by_both_errors() -> None:
     cascade, batch = Cascade(CoarseNet(2, width=2, drop=nn.Identity)), a_batch()
     stage = JointStage(cascade).train()
     loss = stage(batch)
-    heats, fine, centres = cascade(batch.images, 8 * batch.jitter)
+    heat_maps, fine, centres = cascade(batch.images, 8 * batch.jitter)
     errors = [
         (maps - gaussian_targets(points, maps.shape[-2:])).square().sum(dim=(-1, -2)).nanmean()
         for maps, points in (
-            (heats, to_heat(batch.points, 8)),
+            (heat_maps, to_heat_map(batch.points, 8)),
             (fine, to_window(batch.points, centres)),
         )
     ]
@@ -136,7 +136,7 @@ def test_each_stage_trains_its_own_part() -> None:
         assert kind is CoarseStage or all(name.startswith(wanted) for name in trained)
 
 
-def test_a_missing_joint_is_not_looked_for() -> None:
+def test_a_missing_joint_adds_no_loss_or_gradient() -> None:
     torch.manual_seed(0)
     cascade, batch = Cascade(CoarseNet(2, width=2)), a_batch()
     only = batch._replace(points=torch.full_like(batch.points, NAN))
@@ -147,8 +147,8 @@ def test_a_missing_joint_is_not_looked_for() -> None:
         assert all(p.grad is None or not p.grad.any() for p in stage.parameters())
 
 
-def test_looking_again_is_closer_than_the_first_look() -> None:
-    data = load("scenes", Request(train_size=6, test_size=1))
+def test_the_cascade_is_more_accurate_than_the_coarse_network() -> None:
+    data = load("scenes", LoadOptions(train_size=6, test_size=1))
     images = torch.from_numpy(data.images[data.train]).permute(0, 3, 1, 2)
     points = torch.from_numpy(data.points[data.train]).float()
     batches = Batches(images, points, 6, 0)

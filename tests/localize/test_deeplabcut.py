@@ -1,4 +1,4 @@
-"""DeepLabCut projects: a real one, and every way in which one can be broken."""
+"""DeepLabCut projects: a real one, and everything that can be wrong with one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mapdrop.localize.data import DataError, KeypointData, Request, load
+from mapdrop.localize.data import DataError, KeypointData, LoadOptions, load
 from tests.conftest import DATA, missing
 
 MOUSE = DATA / "mouse-openfield"
@@ -18,7 +18,7 @@ ROWS = "".join(f"labeled-data/v/{i}.png,{10 + i},20,{30 + i}.5,40.25\n" for i in
 
 
 def project(root: Path, table: str = HEADER + ROWS, config: str = CONFIG) -> Path:
-    """A project of four 64x48 frames; returns its table."""
+    """Write a project of four 64x48 frames; return its table."""
     folder = root / "labeled-data" / "v"
     folder.mkdir(parents=True)
     (root / "config.yaml").write_text(config)
@@ -30,7 +30,7 @@ def project(root: Path, table: str = HEADER + ROWS, config: str = CONFIG) -> Pat
 
 
 def read(root: Path, **request: object) -> KeypointData:
-    return load(str(root), Request(train_size=2, size=(64, 48), **request))  # type: ignore[arg-type]
+    return load(str(root), LoadOptions(train_size=2, size=(64, 48), **request))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -58,12 +58,14 @@ def test_the_real_project(mouse: Path) -> None:
     np.testing.assert_allclose(data.images[0], mean, atol=1.01)
 
 
-def test_body_parts_come_in_the_order_asked(mouse: Path) -> None:
+def test_body_parts_are_in_the_selected_order(mouse: Path) -> None:
     both = load(str(mouse))
-    some = load(str(mouse), Request(bodyparts=("tailbase", "snout"), train_size=10, test_size=20))
+    some = load(
+        str(mouse), LoadOptions(bodyparts=("tailbase", "snout"), train_size=10, test_size=20)
+    )
     assert some.joints == ("tailbase", "snout")
     assert (len(some.train), len(some.test), len(some.points)) == (10, 20, 30)
-    # The split is drawn from one permutation, and pictures stay in the order of the file.
+    # The split is drawn from one permutation, and images stay in the order of the file.
     chosen = np.sort(np.random.default_rng(0).permutation(116)[:30])
     np.testing.assert_array_equal(some.points, both.points[chosen][:, [3, 0]])
     np.testing.assert_array_equal(some.images, both.images[chosen])
@@ -80,7 +82,7 @@ def test_empty_cells_and_nan_are_missing_joints(tmp_path: Path) -> None:
     table = HEADER + "labeled-data/v/0.png,,,1,2\nlabeled-data/v/1.png,3,4,NaN,nan\n"
     table += "labeled-data/v/2.png,5,6,7,8\nlabeled-data/v/3.png,,,,\n"
     project(tmp_path, table)
-    data = load(str(tmp_path), Request(train_size=1, test_size=2, size=(64, 48), seed=2))
+    data = load(str(tmp_path), LoadOptions(train_size=1, test_size=2, size=(64, 48), seed=2))
     assert data.images.shape[0] == 3  # The frame without any label is left out.
     np.testing.assert_array_equal(np.isnan(data.points[:, 0, 0]), [True, False, False])
     np.testing.assert_array_equal(np.isnan(data.points[:, 1, 1]), [False, True, False])
@@ -137,7 +139,7 @@ BROKEN_HEADERS = {
     "no scorer": (HEADER.replace("scorer", "who") + ROWS, r"csv:1: expected a row 'scorer'"),
     "several animals": (
         HEADER.replace("bodyparts", "individuals,a,a,b,b\nbodyparts") + ROWS,
-        r"csv:2: .*found 'individuals'; it has several animals",
+        r"csv:2: .*found 'individuals'; only one animal is supported",
     ),
     "axes": (HEADER.replace("x,y,x,y", "x,y,y,x") + ROWS, r"csv:3: expected coords,x,y"),
     "no axes": (HEADER.replace("x,y,x,y", "a,b,c,d") + ROWS, r"csv:3: expected coords,x,y"),
@@ -159,7 +161,7 @@ BROKEN_CONFIGS = {
     "a list": ("- nose", "should hold settings"),
     "empty": ("", "should hold settings"),
     "no parts": ("scorer: Ann", "should list the body parts"),
-    "several animals": (CONFIG + "multianimalproject: true", "several animals"),
+    "several animals": (CONFIG + "multianimalproject: true", "only projects with one animal"),
     "other scorer": (CONFIG.replace("Ann", "Bob"), r"no \*/CollectedData_Bob\.csv"),
     "code": ("!!python/object/apply:os.getcwd []", "should list|should hold settings"),
     "code for names": ("bodyparts: !!python/object/apply:os.getcwd []", "should list the body"),
@@ -217,11 +219,11 @@ def test_a_damaged_image_is_named_with_the_row_that_wants_it(tmp_path: Path) -> 
     table = project(tmp_path)
     image = table.with_name("1.png")
     image.write_bytes(image.read_bytes()[:60])
-    with pytest.raises(DataError, match=r"Ann\.csv:5: .*1\.png can't be read as a picture"):
+    with pytest.raises(DataError, match=r"Ann\.csv:5: .*1\.png can't be read as an image"):
         read(tmp_path)
 
 
-def test_a_picture_of_sixteen_bits_is_refused_rather_than_clipped(tmp_path: Path) -> None:
+def test_a_image_of_sixteen_bits_is_refused_rather_than_clipped(tmp_path: Path) -> None:
     table = project(tmp_path)
     Image.fromarray(np.full((48, 64), 3000, np.uint16)).save(table.with_name("0.png"))
     with pytest.raises(DataError, match=r"csv:4: .*0\.png has more than 8 bits"):
@@ -239,7 +241,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 def second_video(root: Path, rows: str) -> Path:
-    """Adds the video w, whose table has the joints in the other order."""
+    """Add the video w, whose table has the joints in the other order."""
     folder = root / "labeled-data" / "w"
     folder.mkdir()
     Image.new("RGB", (32, 24), "white").save(folder / "0.png")
@@ -292,14 +294,14 @@ def test_an_unknown_body_part_is_an_error_with_what_there_is(tmp_path: Path) -> 
         read(tmp_path, bodyparts=("noes",))
     with pytest.raises(DataError, match=r"csv:2: no body part 'wing'; it has nose, tail"):
         read(tmp_path, bodyparts=("wing",))
-    with pytest.raises(DataError, match=r"csv:2: .* 'nose' is asked for twice; .* --bodyparts"):
+    with pytest.raises(DataError, match=r"csv:2: .* 'nose' is selected twice; .* --bodyparts"):
         read(tmp_path, bodyparts=("nose", "tail", "nose"))
 
 
 def test_too_few_frames_are_an_error(tmp_path: Path) -> None:
     project(tmp_path)
     with pytest.raises(DataError, match=r"has 4 labelled images, not enough for 4 to train and 1"):
-        load(str(tmp_path), Request(train_size=4))
+        load(str(tmp_path), LoadOptions(train_size=4))
 
 
 def test_a_joint_that_is_never_labelled_is_an_error(tmp_path: Path) -> None:

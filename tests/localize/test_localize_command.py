@@ -1,4 +1,4 @@
-"""`mapdrop localize` as its users meet it."""
+"""The command line of `mapdrop localize`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from mapdrop.cli import app
 from mapdrop.localize.run.folder import Folder
-from tests.localize import pictured
+from tests.localize import spots
 
 SIZE = ["--size", "64x48"]
 SHORT = [*SIZE, "--width", "4", "--pooling", "4", "--banks", "1", "--drop", "none", "--no-flip"]
@@ -33,7 +33,7 @@ def mapdrop(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pictured.write(tmp_path_factory.mktemp("spots"), 20)
+    return spots.write(tmp_path_factory.mktemp("spots"), 20)
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +60,15 @@ def test_evaluation_leaves_out_what_was_trained_on(run: Path, data: Path) -> Non
 
 
 def test_an_evaluation_on_training_images_is_refused(run: Path, tmp_path: Path) -> None:
-    few = pictured.write(tmp_path / "few", 20)
+    few = spots.write(tmp_path / "few", 20)
     record = Folder(run).read_record()
-    from mapdrop.localize.run.pictures import to_test
+    from mapdrop.localize.run.images import load_test
 
-    every = to_test(str(few), pictured.JOINTS, pictured.SIZE)
+    every = load_test(str(few), spots.JOINTS, spots.SIZE)
     seen = {digest for part in record["seen"].values() for digest in part}
     names = {
         Path(owner).name
-        for owner, digest in zip(every.owners, every.digests(), strict=True)
+        for owner, digest in zip(every.image_names, every.digests(), strict=True)
         if digest not in seen
     }
     assert len(names) == 8
@@ -86,7 +86,7 @@ def table(path: Path) -> tuple[list[list[str]], dict[str, np.ndarray]]:
     return rows[:3], {row[0]: np.array(row[1:], float).reshape(-1, 3) for row in rows[3:]}
 
 
-def test_predictions_are_deeplabcuts_table_and_pictures(
+def test_predictions_are_deeplabcuts_table_and_images(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
     names = [f"{number:03}.png" for number in (3, 1, *range(4, 14))]
@@ -106,7 +106,7 @@ def test_predictions_are_deeplabcuts_table_and_pictures(
     far = [
         np.hypot(*np.subtract((x, y), truth[Path(path).name, joint]))
         for path, values in rows.items()
-        for joint, (x, y, _) in zip(pictured.JOINTS, values, strict=True)
+        for joint, (x, y, _) in zip(spots.JOINTS, values, strict=True)
     ]
     assert np.median(far) < 2
     assert all(((values[:, 2] >= 0) & (values[:, 2] <= 1)).all() for values in rows.values())
@@ -115,7 +115,7 @@ def test_predictions_are_deeplabcuts_table_and_pictures(
     assert (drawn != pixels(data / "003.png")).any()
 
 
-def test_a_folder_is_all_its_pictures_in_their_own_pixels(
+def test_a_folder_is_all_its_images_in_their_own_pixels(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
     large = tmp_path / "large"
@@ -141,7 +141,7 @@ def test_a_video_has_a_row_for_each_frame(run: Path, data: Path, tmp_path: Path)
     path = tmp_path / "film.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("h264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = *pictured.SIZE, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *spots.SIZE, "yuv420p"
         stream.options = {"crf": "1"}
         for number in range(5):
             frame = av.VideoFrame.from_ndarray(pixels(data / f"{number:03}.png"), format="rgb24")
@@ -158,10 +158,10 @@ def test_a_video_has_a_row_for_each_frame(run: Path, data: Path, tmp_path: Path)
         assert len(list(container.decode(video=0))) == 5
 
 
-def test_all_unreadable_pictures_are_told_before_anything_is_done(
+def test_all_unreadable_images_are_reported_before_anything_is_done(
     run: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.png").write_text("no picture")
+    (tmp_path / "a.png").write_text("no image")
     (tmp_path / "film.mp4").write_text("no film")
     (tmp_path / "empty").mkdir()
     names = ["a.png", "b.png", "film.mp4", "none.mp4", "empty"]
@@ -179,22 +179,22 @@ def test_all_unreadable_pictures_are_told_before_anything_is_done(
         (["--learning-rate", "0"], "learning_rate must be positive, got 0"),
         (["--learning-rate", "nan"], "learning_rate must be positive, got nan"),
         (["--learning-rate", "inf"], "learning_rate must be positive, got inf"),
-        (["--shift", "inf"], "shift is a number of pixels"),
-        (["--seed", str(1 << 64)], "a seed is 0 to 2**63 - 1"),
-        (["--width", "1000000"], "width is 1 to 512"),
+        (["--shift", "inf"], "shift must be a number of pixels"),
+        (["--seed", str(1 << 64)], "a seed must be 0 to 2**63 - 1"),
+        (["--width", "1000000"], "width must be 1 to 512"),
         (["--drop", "\x1b[2J"], r"there is no dropout '\x1b[2J'"),
         (["--size", "big"], "expected a width and a height"),
         (["--pooling", "7"], "pooling must be one of"),
-        (["--rotation", "270"], "rotation is a number of degrees"),
-        (["--precision", "int8"], "precision is one of"),
-        (["--train-size", "100"], "has 20 images to train and validate on, asked for 100"),
+        (["--rotation", "270"], "rotation must be 0 to 180 degrees"),
+        (["--precision", "int8"], "precision must be one of"),
+        (["--train-size", "100"], "has 20 images to train and validate on, not 100"),
         (["--bodyparts", "tail"], "tail"),
         (["--device", "abacus"], "there is no device 'abacus' here"),
-        (["--flip", "--bodyparts", "left"], "there is no 'right'"),
+        (["--flip", "--bodyparts", "left"], "its opposite 'right' is not among"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_told_without_a_traceback(
+def test_bad_input_is_reported_without_a_traceback(
     data: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     given = ["train", data, "--out", tmp_path / "run", *arguments]
@@ -218,7 +218,9 @@ def test_a_new_run_replaces_nothing(data: Path, tmp_path: Path, resume: list[str
         assert [path.name for path in out.iterdir() if path.name != ".lock"] == [name]
 
 
-def test_an_evaluation_replaces_nothing_unless_asked(run: Path, data: Path, tmp_path: Path) -> None:
+def test_an_evaluation_replaces_nothing_without_overwrite(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
     (tmp_path / "predictions.csv").write_text("mine")
     done = mapdrop("evaluate", run, data, "--out", tmp_path)
     assert done.exit_code == 1
@@ -230,9 +232,7 @@ def test_an_evaluation_replaces_nothing_unless_asked(run: Path, data: Path, tmp_
     assert len(rows) == 8
 
 
-def test_a_link_in_a_run_leads_no_evaluation_out_of_it(
-    run: Path, data: Path, tmp_path: Path
-) -> None:
+def test_an_evaluation_follows_no_link_out_of_a_run(run: Path, data: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     shutil.copytree(run, theirs, ignore=shutil.ignore_patterns("evaluation"))
     (tmp_path / "mine").mkdir()
@@ -254,7 +254,7 @@ def test_no_link_of_a_lock_is_followed(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("joint", ["total", ""])
-def test_a_joint_that_no_table_could_have_is_told(tmp_path: Path, joint: str) -> None:
+def test_a_joint_that_no_table_could_have_is_reported(tmp_path: Path, joint: str) -> None:
     from tests.localize.data.writers import coco, truth
 
     coco(tmp_path / "data", truth(), ["nose", joint, "ear", "tail"])
@@ -268,7 +268,7 @@ HOSTILE = ("[/]", "$\\frac$", "\x1b[2J\u202ebold", "_hidden")
 
 
 def test_names_of_joints_are_text_wherever_they_are_shown(tmp_path: Path) -> None:
-    """As markup, mathematics, commands to the terminal or hidden lines they would end in harm."""
+    """They are never markup, mathematics, terminal commands or hidden lines."""
     from tests.localize.data.writers import coco, truth
 
     data = tmp_path / "[red]mouse$"
@@ -290,14 +290,12 @@ def test_names_of_joints_are_text_wherever_they_are_shown(tmp_path: Path) -> Non
     assert not set("\x1b\u202e") & set(done.output)
     done = mapdrop("predict", tmp_path / "[b]run", data / "val2017")
     assert done.exit_code == 0, done.output
-    rows = pictured.table(tmp_path / "[b]run" / "predictions" / "predictions.csv")
+    rows = spots.table(tmp_path / "[b]run" / "predictions" / "predictions.csv")
     assert len(rows) == 8
 
 
-def test_a_table_is_whole_however_narrow_the_terminal(
-    run: Path, data: Path, tmp_path: Path
-) -> None:
-    joint = "the tip of the tail as far as it can be seen in all the pictures"
+def test_a_table_is_complete_on_a_narrow_terminal(run: Path, data: Path, tmp_path: Path) -> None:
+    joint = "the tip of the tail as far as it can be seen in all the images"
     renamed = tmp_path / "long"
     shutil.copytree(run, renamed, ignore=shutil.ignore_patterns("evaluation"))
     record = json.loads((renamed / "run.json").read_text())
@@ -320,14 +318,14 @@ def test_a_table_is_whole_however_narrow_the_terminal(
     assert len(expected) == 6
 
 
-def test_a_folder_without_a_run_is_told(data: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_reported(data: Path, tmp_path: Path) -> None:
     for command in (["evaluate", tmp_path, data], ["predict", tmp_path, data]):
         done = mapdrop(*command)
         assert done.exit_code == 1
         assert "holds no run" in done.output
     done = mapdrop("train", data, "--resume")
     assert done.exit_code == 1
-    assert "say where the run is: --out RUN" in done.output
+    assert "name the run's folder: --out RUN" in done.output
 
 
 def test_another_joint_than_the_runs_cannot_normalise(run: Path, data: Path) -> None:
@@ -339,7 +337,7 @@ def test_another_joint_than_the_runs_cannot_normalise(run: Path, data: Path) -> 
 
 def test_a_missing_package_is_named(run: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mapdrop.localize.run.settings", None)
-    monkeypatch.delitem(sys.modules, "mapdrop.localize.run.begin", raising=False)
+    monkeypatch.delitem(sys.modules, "mapdrop.localize.run.start", raising=False)
     monkeypatch.setitem(sys.modules, "scipy", None)
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.delitem(sys.modules, "mapdrop.localize.run.checkpoint", raising=False)

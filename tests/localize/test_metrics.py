@@ -1,4 +1,4 @@
-"""The metrics against figures worked out by hand, their rules for NaN, and what they refuse."""
+"""The metrics: values worked out by hand, the rules for NaN, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_length_is_measured_in_the_truth() -> None:
 
 
 def test_pdj_is_pck_by_the_torso_s_diagonal() -> None:
-    """The second frame has no torso: it is left out, though its hip was annotated."""
+    """The second frame has no torso and is left out, although its hip is annotated."""
     torso = np.hypot(10, 10)
     for limit in (5 / torso, np.nextafter(5 / torso, 0)):
         scores = pdj(FOUND, TRUTH, JOINTS, ("hip", "knee"), limit)
@@ -135,14 +135,14 @@ def test_the_tiniest_length_makes_misses_not_warnings() -> None:
 
 
 def test_the_area_by_hand() -> None:
-    """From 1/3 at 0 to 2/3 at 5 and 1 at 15."""
+    """The curve goes from 1/3 at 0 to 2/3 at 5 and 1 at 15."""
     scores = pck(FOUND, TRUTH, JOINTS, [0, 5, 15])
     area = (5 * (1 / 3 + 2 / 3) / 2 + 10 * (2 / 3 + 1) / 2) / 15
     hip = (5 * (0 + 1 / 2) / 2 + 10 * (1 / 2 + 1) / 2) / 15
     assert scores.auc() == pytest.approx({"hip": hip, "knee": 1, "total": area})
 
 
-def test_only_takes_joints_by_name_in_the_order_asked_for() -> None:
+def test_only_takes_joints_by_name_in_the_given_order() -> None:
     scores = pck(FOUND, TRUTH, JOINTS, [0, 5], lengths=[1, NAN])
     turned = scores.only(["knee", "hip"])
     assert turned.joints == ("knee", "hip")
@@ -155,15 +155,19 @@ def test_a_threshold_is_known_by_its_value_not_its_last_bit() -> None:
     scores = pck(FOUND, TRUTH, JOINTS, [0, 0.1 + 0.2, 100])
     assert scores.thresholds[1] != 0.3
     assert scores.at(0.3)["total"] == scores.total[1] != scores.total[2]
-    with pytest.raises(ValueError, match="nothing was counted"):
+    with pytest.raises(ValueError, match="there is no threshold"):
         scores.at(0.3000001)
 
 
-# What is refused, and in which words.
+# Invalid arguments and their messages.
 
 GOOD: dict[str, Any] = {
-    "predicted": FOUND, "truth": TRUTH, "joints": JOINTS, "thresholds": 0.5, "lengths": [1, 1],
-}  # fmt: skip
+    "predicted": FOUND,
+    "truth": TRUTH,
+    "joints": JOINTS,
+    "thresholds": 0.5,
+    "lengths": [1, 1],
+}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +194,7 @@ GOOD: dict[str, Any] = {
         ({"lengths": [0, NAN]}, "2 of 2 frames have a length of NaN or 0"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_pck_refuses_what_does_not_fit(wrong: dict[str, Any], message: str) -> None:
     assert pck(**GOOD).frames == 2
     with pytest.raises(ValueError, match=message):
@@ -209,7 +213,7 @@ def scores() -> Scores:
         (lambda: length(TRUTH * INF, JOINTS, "hip", "knee"), "infinite coordinate"),
         (lambda: length(TRUTH, ["hip"], "hip", "knee"), "name each of the 2 joints"),
         (lambda: pixel_errors(FOUND, TRUTH, ["hip"]), "name each of the 2 joints"),
-        (lambda: scores().at(0.3), "nothing was counted at 0.3, but at 0.1, 0.5"),
+        (lambda: scores().at(0.3), "there is no threshold 0.3, only 0.1, 0.5"),
         (lambda: scores().only(["neck"]), "called 'neck'; there are hip, knee"),
         (lambda: scores().only(["hip", "hip"]), "different names"),
         (lambda: scores().auc(), "thresholds that rise from 0.*got 0.1, 0.5"),

@@ -1,4 +1,4 @@
-"""The metrics prove themselves: PCKh of the paper's authors' own predictions on MPII's validation.
+"""Reproduce the published PCKh of the paper's authors' predictions on MPII's validation.
 
 The figures are those of the evaluation that MPII publishes, run on these predictions; the ways
 to be wrong that are listed below must miss them.
@@ -19,10 +19,23 @@ from mapdrop.localize.scores import Array
 from tests.conftest import framework
 
 JOINTS = (
-    "right ankle", "right knee", "right hip", "left hip", "left knee", "left ankle", "pelvis",
-    "thorax", "upper neck", "head top", "right wrist", "right elbow", "right shoulder",
-    "left shoulder", "left elbow", "left wrist",
-)  # fmt: skip
+    "right ankle",
+    "right knee",
+    "right hip",
+    "left hip",
+    "left knee",
+    "left ankle",
+    "pelvis",
+    "thorax",
+    "upper neck",
+    "head top",
+    "right wrist",
+    "right elbow",
+    "right shoulder",
+    "left shoulder",
+    "left elbow",
+    "left wrist",
+)
 COUNTED = tuple(joint for joint in JOINTS if joint not in ("pelvis", "thorax"))
 PAIRS = {"head": ("upper neck", "head top")} | {
     part: (f"right {part}", f"left {part}")
@@ -30,15 +43,20 @@ PAIRS = {"head": ("upper neck", "head top")} | {
 }
 SIDES = {"left": "right", "right": "left"}
 OF_PAIRS = {
-    "head": 96.6, "shoulder": 92.7, "elbow": 83.4, "wrist": 76.7, "hip": 81.9, "knee": 73.3,
+    "head": 96.6,
+    "shoulder": 92.7,
+    "elbow": 83.4,
+    "wrist": 76.7,
+    "hip": 81.9,
+    "knee": 73.3,
     "ankle": 65.4,
-}  # fmt: skip
+}
 TOTALS = {0.1: 28.9, 0.2: 58.4, 0.5: 82.3}
 
 
 @dataclass(frozen=True)
 class Mpii:
-    """Predictions and truth (2958, 16, 2), absent joints at (0, 0); head sizes; visibility."""
+    """Load predictions and truth (2958, 16, 2), absent joints at (0, 0); head sizes; visibility."""
 
     predicted: Array
     points: Array
@@ -55,7 +73,7 @@ def mpii(data: Path) -> Mpii:
     h5py: Any = framework("h5py")
     folder = data / "mpii-validation"
     with h5py.File(folder / "valid.h5") as valid, h5py.File(folder / "tompson.h5") as tompson:
-        # Theirs are coordinates by joints by frames.
+        # The file's axes are coordinates, joints, frames.
         predicted = tompson["preds"][:].transpose(2, 1, 0)
         return Mpii(predicted, valid["part"][:], valid["normalize"][:], valid["visible"][:])
 
@@ -72,7 +90,7 @@ def percent(share: float | np.floating[Any]) -> float:
 
 
 def prove_figures(metric: Metric, mpii: Mpii) -> None:
-    """Every figure, to the last digit."""
+    """Every value agrees to the last digit."""
     scores = metric(mpii, np.array(list(TOTALS)))
     assert {t: percent(share) for t, share in zip(TOTALS, scores.total, strict=True)} == TOTALS
     at_half = scores.at(0.5)
@@ -106,12 +124,12 @@ def test_the_figures_count_every_annotated_joint(mpii: Mpii) -> None:
     assert scores.annotated.sum() == 38430
     assert percent(scores.total[0]) == 82.3
     assert scores.found.sum() == 31634
-    # A mean of the joints' own figures would be another number.
+    # A mean of the joints' own values would differ.
     assert percent(scores.per_joint.mean()) == 81.4
 
 
 def test_the_area_under_the_evaluation_s_curve(mpii: Mpii) -> None:
-    """55.8 % by NumPy's trapezoids; nobody has published the authors' area on these pictures."""
+    """55.8 % by NumPy's trapezoids; the authors' area on these images is not published."""
     scores = measured(mpii, np.linspace(0, 0.5, 51))
     assert percent(scores.auc()["total"]) == 55.8
 
@@ -137,27 +155,27 @@ def by_the_torso(mpii: Mpii, thresholds: Array) -> Scores:
 
 
 def strict(mpii: Mpii, thresholds: Array) -> Scores:
-    """Below the threshold, not at it: at most the next smaller number."""
+    """Count distances below the threshold only, excluding equality."""
     return measured(mpii, np.nextafter(thresholds, 0))
 
 
 def one_threshold_early(mpii: Mpii, thresholds: Array) -> Scores:
-    """The neighbour in MPII's 0:0.01:0.5, where at(0.5) has the right name and another figure."""
+    """Use the neighbour in MPII's 0:0.01:0.5, so that at(0.5) has another value."""
     return replace(measured(mpii, thresholds - 0.01), thresholds=thresholds)
 
 
 def one_pixel_off(mpii: Mpii, thresholds: Array) -> Scores:
-    """Coordinates that start at 1 against some that start at 0."""
+    """Mix coordinates that start at 1 with some that start at 0."""
     return measured(replace(mpii, predicted=mpii.predicted - 1), thresholds)
 
 
 def absent_at_zero(mpii: Mpii, thresholds: Array) -> Scores:
-    """What was not annotated, as if it were at (0, 0)."""
+    """Treat joints that aren't annotated as if they were at (0, 0)."""
     return pckh(mpii.predicted, mpii.points, JOINTS, mpii.heads, thresholds).only(COUNTED)
 
 
 def only_positive(mpii: Mpii, thresholds: Array) -> Scores:
-    """Without the joints at or beyond the picture's upper and left edge, which are annotated."""
+    """Drop annotated joints at or beyond the image's upper and left edge."""
     inside = np.where((mpii.points > 0).all(axis=-1, keepdims=True), mpii.points, np.nan)
     return pckh(mpii.predicted, inside, JOINTS, mpii.heads, thresholds).only(COUNTED)
 
@@ -168,12 +186,12 @@ def only_visible(mpii: Mpii, thresholds: Array) -> Scores:
 
 
 def every_joint(mpii: Mpii, thresholds: Array) -> Scores:
-    """With pelvis and thorax, which the authors don't predict."""
+    """Count pelvis and thorax, which the authors don't predict."""
     return pckh(mpii.predicted, mpii.truth, JOINTS, mpii.heads, thresholds)
 
 
 def joints_alike(mpii: Mpii, thresholds: Array) -> Scores:
-    """A total that is the mean of the joints' figures."""
+    """Make the total the mean of the joints' values."""
 
     class Alike(Scores):
         @property
@@ -184,9 +202,17 @@ def joints_alike(mpii: Mpii, thresholds: Array) -> Scores:
 
 
 WRONG = (
-    swapped, in_pixels, by_the_torso, one_threshold_early, one_pixel_off, absent_at_zero,
-    only_positive, only_visible, every_joint, joints_alike,
-)  # fmt: skip
+    swapped,
+    in_pixels,
+    by_the_torso,
+    one_threshold_early,
+    one_pixel_off,
+    absent_at_zero,
+    only_positive,
+    only_visible,
+    every_joint,
+    joints_alike,
+)
 
 
 @pytest.mark.parametrize("metric", WRONG, ids=lambda metric: metric.__name__)

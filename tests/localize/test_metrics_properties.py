@@ -1,4 +1,4 @@
-"""What holds for any poses, and PCK against a second implementation, written as plain loops."""
+"""Properties for any poses, and PCK against a second implementation in plain loops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Poses:
-    """Whole numbers, so that ties happen and shifts are exact."""
+    """Draw integers, so that ties occur and shifts are exact."""
 
     predicted: Array
     truth: Array
@@ -56,7 +56,7 @@ def same(one: Scores, other: Scores) -> None:
 
 @dataclass
 class Loops:
-    """PCK as a book would have it: frame by frame, joint by joint."""
+    """Compute PCK in plain loops, frame by frame and joint by joint."""
 
     found: list[list[int]]
     annotated: list[int]
@@ -78,7 +78,7 @@ class Loops:
                 made.annotated[k] += 1
                 off = math.dist((x, y), of.predicted[n, k].tolist()) / unit
                 for t, limit in enumerate(thresholds):
-                    # NaN is neither below nor at any limit: not predicted, not found.
+                    # NaN (not predicted) is neither below nor equal to any limit.
                     made.found[t][k] += off < limit or (off == limit and not strict)
         return made
 
@@ -126,10 +126,10 @@ def test_where_the_origin_lies_does_not_matter(
 
 
 @given(poses(), LIMITS, st.sampled_from([0.25, 0.5, 2.0, 1024.0]))
-def test_the_size_of_the_picture_matters_to_pixels_only(
+def test_the_size_of_the_image_matters_to_pixels_only(
     of: Poses, thresholds: list[float], by: float
 ) -> None:
-    """Powers of two: the scaled numbers are exact, so ties stay ties."""
+    """Scale by powers of two, which is exact, so ties stay ties."""
     scaled = Poses(by * of.predicted, by * of.truth, by * of.lengths)
     same(scaled.pck(thresholds), of.pck(thresholds))
     expected = {joint: by * mean for joint, mean in _means(of).items()}

@@ -1,4 +1,4 @@
-"""The coarse network's shapes, and where its drop layer stands."""
+"""The coarse network's shapes, and the position of its drop layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mapdrop.torch import SpatialDropout2d
 
 
 class Spy(nn.Module):
-    """Remembers the shape it saw and drops everything."""
+    """Record the input's shape and drop everything."""
 
     seen: torch.Size | None = None
 
@@ -27,8 +27,8 @@ def test_heat_maps_are_the_image_pooled_and_rounded_up(
     banks: int, pooling: int, size: tuple[int, int]
 ) -> None:
     net = CoarseNet(3, width=2, banks=banks, pooling=pooling)
-    heats, early = net(torch.randn(2, 3, *size), features=True)
-    assert heats.shape == (2, 3, -(-size[0] // pooling), -(-size[1] // pooling))
+    heat_maps, early = net(torch.randn(2, 3, *size), features=True)
+    assert heat_maps.shape == (2, 3, -(-size[0] // pooling), -(-size[1] // pooling))
     assert [maps.shape[1] for maps in early] == [2, 2] * banks
     multiple = pooling << (banks - 1)
     height, width = (-(-side // multiple) * multiple for side in size)
@@ -56,9 +56,7 @@ def test_the_network_is_the_papers_at_its_width() -> None:
     ("place", "seen"),
     [("head", [(1, 8, 8, 8)]), ("hidden", [(1, 4, 8, 8)]), ("banks", [(1, 8, 8, 8), (1, 8, 4, 4)])],
 )
-def test_drop_layers_stand_where_they_are_asked_for(
-    place: str, seen: list[tuple[int, ...]]
-) -> None:
+def test_drop_layers_are_at_the_given_positions(place: str, seen: list[tuple[int, ...]]) -> None:
     net = CoarseNet(3, width=2, banks=2, drop=Spy, drop_at=[place])
     net(torch.randn(1, 3, 64, 64))
     assert [spy.seen for spy in net.modules() if isinstance(spy, Spy)] == seen
@@ -66,14 +64,14 @@ def test_drop_layers_stand_where_they_are_asked_for(
 
 def test_the_drop_layer_stands_before_the_first_1x1_convolution() -> None:
     net = CoarseNet(3, width=2, drop=Spy)
-    heats = net(torch.randn(1, 3, 64, 64))
+    heat_maps = net(torch.randn(1, 3, 64, 64))
     assert isinstance(net.drop, Spy)
     assert net.drop.seen == (1, 8, 8, 8)
-    # Everything dropped: the heads' biases alone remain, the same at every pixel.
-    torch.testing.assert_close(heats, heats[..., :1, :1].expand_as(heats))
+    # With everything dropped only the heads' biases remain, the same at every pixel.
+    torch.testing.assert_close(heat_maps, heat_maps[..., :1, :1].expand_as(heat_maps))
 
 
-def test_every_bank_has_a_say() -> None:
+def test_every_bank_contributes() -> None:
     net = CoarseNet(1, width=2, banks=3)
     net(torch.randn(1, 3, 64, 64)).square().sum().backward()
     for bank in net.banks:
@@ -98,8 +96,8 @@ def test_sizes_start_at_one(wrong: str) -> None:
         CoarseNet(sizes["joints"], width=sizes["width"], banks=sizes["banks"])
 
 
-def test_another_pooling_or_place_is_refused() -> None:
+def test_another_pooling_or_position_is_refused() -> None:
     with pytest.raises(ValueError, match=r"pooling must be one of \(4, 8, 16\), got 6"):
         CoarseNet(1, pooling=6)
-    with pytest.raises(ValueError, match="not at 'tail'"):
+    with pytest.raises(ValueError, match="got 'tail'"):
         CoarseNet(1, drop_at=["head", "tail"])

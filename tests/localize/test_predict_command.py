@@ -1,4 +1,4 @@
-"""`mapdrop localize predict` loses nothing: neither what it found, nor what was there."""
+"""`mapdrop localize predict` loses neither results nor existing files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,9 +20,10 @@ from typer.testing import CliRunner, Result
 
 from mapdrop import cli
 from mapdrop.cli import app
-from mapdrop.localize import finding
-from mapdrop.localize.run.trained import Trained
-from tests.localize import pictured
+from mapdrop.localize import predictor
+from mapdrop.localize.predictions import Predictions
+from mapdrop.localize.run.trained import TrainedModel
+from tests.localize import spots
 
 
 def predict(*arguments: object) -> Result:
@@ -30,28 +32,28 @@ def predict(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pictured.write(tmp_path_factory.mktemp("spots"), 8)
+    return spots.write(tmp_path_factory.mktemp("spots"), 8)
 
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pictured.untrained(tmp_path_factory.mktemp("runs") / "run", data)
+    return spots.untrained(tmp_path_factory.mktemp("runs") / "run", data)
 
 
 @pytest.fixture(scope="module")
 def truth(run: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
-    """The row of each picture, by its name: all different, so that none can stand for another."""
+    """Predict each image's row, by name; all differ, so that no two can be confused."""
     out = tmp_path_factory.mktemp("truth")
     done = predict(run, data, "--out", out, "--no-overlay")
     assert done.exit_code == 0, done.output
-    rows = {Path(name).name: row for name, row in pictured.table(out / "predictions.csv").items()}
+    rows = {Path(name).name: row for name, row in spots.table(out / "predictions.csv").items()}
     assert len({row.tobytes() for row in rows.values()}) == 8
     return rows
 
 
 @pytest.fixture(autouse=True)
 def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "AT_ONCE", 3)
+    monkeypatch.setattr(predictor, "BATCH_SIZE", 3)
 
 
 def frames(data: Path, *numbers: int) -> list[Path]:
@@ -59,8 +61,8 @@ def frames(data: Path, *numbers: int) -> list[Path]:
 
 
 def seen(run: Path, film: Path) -> list[np.ndarray]:
-    """What the network finds in each frame."""
-    trained = Trained.of(run, torch.device("cpu"))
+    """Return the network's detections in each frame."""
+    trained = TrainedModel.load(run, torch.device("cpu"))
     with av.open(str(film)) as container:
         images = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
     found = trained.locate(images.astype(np.uint8))
@@ -84,7 +86,7 @@ def test_inputs_of_one_name_have_results_of_their_own(
         "predictions.mp4": (6, 7),
     }
     paths = [
-        pictured.film(tmp_path / "in" / name, frames(data, *shown)) for name, shown in films.items()
+        spots.film(tmp_path / "in" / name, frames(data, *shown)) for name, shown in films.items()
     ]
     stills = tmp_path / "in" / "stills"
     stills.mkdir()
@@ -95,9 +97,9 @@ def test_inputs_of_one_name_have_results_of_their_own(
     for name, shown in films.items():
         expected = seen(run, tmp_path / "in" / name)
         assert len(expected) == len(shown)
-        check_rows(pictured.table(tmp_path / "out" / f"{name}.csv"), expected)
+        check_rows(spots.table(tmp_path / "out" / f"{name}.csv"), expected)
         assert (tmp_path / "out" / f"{name}-joints.mp4").stat().st_size
-    rows = pictured.table(tmp_path / "out" / "predictions.csv")
+    rows = spots.table(tmp_path / "out" / "predictions.csv")
     assert [Path(name).name for name in rows] == ["a.png", "a.png.png", "b.jpg.png"]
     overlays = [tmp_path / "out" / "overlays" / f"{Path(name).name}.png" for name in rows]
     assert len({overlay.read_bytes() for overlay in overlays}) == 3
@@ -107,7 +109,7 @@ def test_inputs_of_one_name_have_results_of_their_own(
 def test_names_do_not_depend_on_the_order(
     run: Path, data: Path, tmp_path: Path, order: int
 ) -> None:
-    paths = [pictured.film(tmp_path / name, frames(data, 0)) for name in ("a/x.mp4", "b/x.mp4")]
+    paths = [spots.film(tmp_path / name, frames(data, 0)) for name in ("a/x.mp4", "b/x.mp4")]
     done = predict(run, *paths[::order], "--out", tmp_path / "out", "--no-overlay")
     assert done.exit_code == 0, done.output
     made = sorted(
@@ -116,8 +118,8 @@ def test_names_do_not_depend_on_the_order(
     assert made == ["a/x.mp4.csv", "b/x.mp4.csv"]
 
 
-def test_what_was_there_is_kept_unless_asked(run: Path, data: Path, tmp_path: Path) -> None:
-    film = pictured.film(tmp_path / "cam0.mp4", frames(data, 0))
+def test_existing_files_are_kept_without_overwrite(run: Path, data: Path, tmp_path: Path) -> None:
+    film = spots.film(tmp_path / "cam0.mp4", frames(data, 0))
     for name in ("cam0.mp4.csv", "cam0.mp4-joints.mp4", "cam0.mp4.csv.part"):
         out = tmp_path / f"beside {name}"
         out.mkdir(exist_ok=True)
@@ -129,7 +131,7 @@ def test_what_was_there_is_kept_unless_asked(run: Path, data: Path, tmp_path: Pa
         assert [path.read_text() for path in out.iterdir()] == ["mine"]
         done = predict(run, film, "--out", out, "--overwrite")
         assert done.exit_code == 0, done.output
-        assert list(pictured.table(out / "cam0.mp4.csv")) == ["0"]
+        assert list(spots.table(out / "cam0.mp4.csv")) == ["0"]
         assert not (out / "cam0.mp4.csv.part").exists()
         for path in out.iterdir():
             path.unlink()
@@ -152,74 +154,79 @@ def test_a_name_that_is_not_utf8_loses_nothing(
 ) -> None:
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
     Path(odd).write_bytes(frames(data, 1)[0].read_bytes())
-    pictured.film(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")), frames(data, 2))
+    spots.film(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")), frames(data, 2))
     done = predict(run, *sorted(tmp_path.glob("caf*")), data / "003.png", "--out", tmp_path / "o")
     assert done.exit_code == 0, done.output
     tables = {path.name: path for path in (tmp_path / "o").rglob("*.csv")}
-    rows = pictured.table(tables["predictions.csv"])
+    rows = spots.table(tables["predictions.csv"])
     assert list(rows) == [str(tmp_path / r"caf\udce9.png"), str(data / "003.png")]
     np.testing.assert_array_equal(rows[str(tmp_path / r"caf\udce9.png")], truth["001.png"])
     np.testing.assert_array_equal(rows[str(data / "003.png")], truth["003.png"])
     assert len(tables) == 2
 
 
-def test_a_truncated_picture_loses_only_itself(
+def test_a_truncated_image_loses_only_itself(
     run: Path, data: Path, truth: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     for path in frames(data, *range(8)):
         content = path.read_bytes()
         cut = path.name in ("001.png", "005.png")
         (tmp_path / path.name).write_bytes(content[: len(content) // 2] if cut else content)
-    film = pictured.film(tmp_path / "later.mp4", frames(data, 3))
+    film = spots.film(tmp_path / "later.mp4", frames(data, 3))
     done = predict(run, tmp_path, film, "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert "2 problems with 9 images" in done.output
-    assert "001.png can't be read as a picture" in done.output
-    assert "005.png can't be read as a picture" in done.output
-    rows = pictured.table(tmp_path / "out" / "predictions.csv")
+    assert "001.png can't be read as an image" in done.output
+    assert "005.png can't be read as an image" in done.output
+    rows = spots.table(tmp_path / "out" / "predictions.csv")
     assert [Path(name).name for name in rows] == [f"{i:03}.png" for i in (0, 2, 3, 4, 6, 7)]
     for name, row in rows.items():
         np.testing.assert_array_equal(row, truth[Path(name).name])
     overlays = sorted(path.name for path in (tmp_path / "out" / "overlays").iterdir())
     assert overlays == [f"{Path(name).name}.png" for name in rows]
-    check_rows(pictured.table(tmp_path / "out" / "later.mp4.csv"), seen(run, film))
+    check_rows(spots.table(tmp_path / "out" / "later.mp4.csv"), seen(run, film))
 
 
 def test_a_damaged_frame_loses_no_rows_before_it_and_no_later_video(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
-    film = pictured.film(tmp_path / "a.mp4", frames(data, *range(8)), movflags="faststart")
+    film = spots.film(tmp_path / "a.mp4", frames(data, *range(8)), movflags="faststart")
     whole, expected = film.read_bytes(), seen(run, film)
     film.write_bytes(whole[: int(0.7 * len(whole))])
-    later = pictured.film(tmp_path / "b.mp4", frames(data, 3, 4))
+    later = spots.film(tmp_path / "b.mp4", frames(data, 3, 4))
     done = predict(run, film, later, "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert "a.mp4 can't be read after its first" in done.output
-    rows = pictured.table(tmp_path / "out" / "a.mp4.csv")
+    rows = spots.table(tmp_path / "out" / "a.mp4.csv")
     assert 3 < len(rows) < 8
     check_rows(rows, expected[: len(rows)])
-    check_rows(pictured.table(tmp_path / "out" / "b.mp4.csv"), seen(run, later))
+    check_rows(spots.table(tmp_path / "out" / "b.mp4.csv"), seen(run, later))
     assert (tmp_path / "out" / "a.mp4-joints.mp4").stat().st_size
     assert not list((tmp_path / "out").glob("*part*"))
 
 
 def test_ctrl_c_keeps_what_was_found(
-    run: Path, data: Path, truth: dict[str, np.ndarray], tmp_path: Path,
+    run: Path,
+    data: Path,
+    truth: dict[str, np.ndarray],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """The signal itself, while the second three pictures are looked at."""
-    looked = finding.Finder._found
+) -> None:
+    """Send the signal while the second batch of three images is processed."""
+    looked = predictor.Predictor._locate
 
-    def interrupted(*arguments: object) -> object:
-        monkeypatch.setattr(finding.Finder, "_found", stopping)
-        return looked(*arguments)  # type: ignore[arg-type]
+    def interrupted(*arguments: Any) -> Predictions:
+        monkeypatch.setattr(predictor.Predictor, "_locate", stopping)
+        return looked(*arguments)
 
-    def stopping(*arguments: object) -> object:
+    def stopping(*arguments: Any) -> Predictions:
         os.kill(os.getpid(), signal.SIGINT)
-        return looked(*arguments)  # type: ignore[arg-type]
+        return looked(*arguments)
 
-    monkeypatch.setattr(finding.Finder, "_found", interrupted)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # A job's may be ignored.
+    monkeypatch.setattr(predictor.Predictor, "_locate", interrupted)
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # A background job may ignore it.
     try:
         done = predict(run, data, "--out", tmp_path / "out")
     finally:
@@ -227,7 +234,7 @@ def test_ctrl_c_keeps_what_was_found(
     assert done.exit_code == 1
     assert "stopped" in done.output
     assert f"found: {tmp_path / 'out' / 'predictions.csv'}" in done.output
-    rows = pictured.table(tmp_path / "out" / "predictions.csv")
+    rows = spots.table(tmp_path / "out" / "predictions.csv")
     assert [Path(name).name for name in rows] == ["000.png", "001.png", "002.png"]
     for name, row in rows.items():
         np.testing.assert_array_equal(row, truth[Path(name).name])
@@ -235,7 +242,7 @@ def test_ctrl_c_keeps_what_was_found(
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Within it a file can't grow beyond so many bytes, as on a full disk."""
+    """Limit the size of files, as a full disk does."""
     resource = pytest.importorskip("resource", reason="Windows has no limit for the size of files")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -254,7 +261,7 @@ def test_a_full_disk_keeps_the_rows_that_fit(
     assert "File too large" in done.output
     lines = (tmp_path / "predictions.csv").read_bytes()
     assert lines.endswith(b"\n")
-    rows = pictured.table(tmp_path / "predictions.csv")
+    rows = spots.table(tmp_path / "predictions.csv")
     assert 3 <= len(rows) < 8
     for name, row in rows.items():
         np.testing.assert_array_equal(row, truth[Path(name).name])
@@ -263,21 +270,21 @@ def test_a_full_disk_keeps_the_rows_that_fit(
 def test_the_rows_of_a_killed_process_are_on_disk(
     run: Path, data: Path, truth: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    """Killed in the third look, with no chance to tidy up."""
+    """Kill the process in the third batch, with no chance to clean up."""
     code = """
 import os, signal, sys
 from mapdrop import cli
 from mapdrop.cli import app
-from mapdrop.localize import finding
-from mapdrop.localize.run.trained import Trained
-finding.AT_ONCE = 3
-looks, looked = [], finding.Finder._found
+from mapdrop.localize import predictor
+from mapdrop.localize.run.trained import TrainedModel
+predictor.BATCH_SIZE = 3
+looks, looked = [], predictor.Predictor._locate
 def counted(*arguments):
     looks.append(1)
     if len(looks) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return looked(*arguments)
-finding.Finder._found = counted
+predictor.Predictor._locate = counted
 app(sys.argv[1:])
 """
     arguments = ["localize", "predict", str(run), str(data), "--out", str(tmp_path), "--no-overlay"]
@@ -286,11 +293,11 @@ app(sys.argv[1:])
         [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, check=False
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    rows = pictured.table(tmp_path / "predictions.csv.part")
+    rows = spots.table(tmp_path / "predictions.csv.part")
     assert [Path(name).name for name in rows] == [f"{i:03}.png" for i in range(6)]
     for name, row in rows.items():
         np.testing.assert_allclose(row, truth[Path(name).name], atol=2e-4)
-    # The next one does not write over them.
+    # The next command does not overwrite them.
     done_again = predict(run, data, "--out", tmp_path)
     assert done_again.exit_code == 1
     assert "predictions.csv.part" in done_again.output
@@ -314,7 +321,7 @@ def test_no_link_in_a_strangers_run_leads_out_of_it(
     assert done.exit_code == 1
     assert "is a link that leads out of" in done.output
     assert list(mine.iterdir()) == []
-    # Whoever names the folder means it.
+    # A link that the user names is followed.
     link.unlink()
     named = tmp_path / "named"
     named.symlink_to(mine, target_is_directory=True)
@@ -323,7 +330,7 @@ def test_no_link_in_a_strangers_run_leads_out_of_it(
 
 
 def test_a_link_to_a_file_is_replaced_not_followed(run: Path, data: Path, tmp_path: Path) -> None:
-    """`.000.png.png.part` is what the overlay is called until it is whole."""
+    """`.000.png.png.part` is the overlay's name until it is complete."""
     precious = tmp_path / "precious"
     precious.write_text("mine")
     overlays = tmp_path / "out" / "overlays"
@@ -334,7 +341,7 @@ def test_a_link_to_a_file_is_replaced_not_followed(run: Path, data: Path, tmp_pa
     done = predict(run, data / "000.png", "--out", tmp_path / "out", "--overwrite")
     assert done.exit_code == 0, done.output
     assert precious.read_text() == "mine"
-    assert len(pictured.table(tmp_path / "out" / "predictions.csv")) == 1
+    assert len(spots.table(tmp_path / "out" / "predictions.csv")) == 1
     assert not (overlays / "000.png.png").is_symlink()
 
 
@@ -342,7 +349,7 @@ def test_a_line_break_in_a_name_makes_no_line_of_its_own(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
     for name in ("a\nfound: b.png", "c\n... and 9 more.png"):
-        (tmp_path / name).write_text("no picture")
+        (tmp_path / name).write_text("no image")
     done = predict(run, *tmp_path.iterdir(), "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert [line.partition(" ")[0] for line in done.output.splitlines()] == [
@@ -366,24 +373,24 @@ def test_letters_that_a_code_page_lacks_are_written_out(
     assert ended.value.code == 0
     sys.stdout.flush()
     assert f"found: {tmp_path}/\\u9f3b" in written.getvalue().decode(encoding)
-    assert len(pictured.table(out / "predictions.csv")) == 1
+    assert len(spots.table(out / "predictions.csv")) == 1
 
 
 def test_a_colon_in_a_videos_name_is_no_address(
     run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pictured.film(tmp_path / "a.mp4", frames(data, 0, 1)).rename("10:30.mp4")
+    spots.film(tmp_path / "a.mp4", frames(data, 0, 1)).rename("10:30.mp4")
     done = predict(run, "10:30.mp4", "--out", ".")
     assert done.exit_code == 0, done.output
-    assert list(pictured.table(tmp_path / "10:30.mp4.csv")) == ["0", "1"]
+    assert list(spots.table(tmp_path / "10:30.mp4.csv")) == ["0", "1"]
     assert (tmp_path / "10:30.mp4-joints.mp4").stat().st_size
 
 
 def test_a_video_that_names_other_files_is_not_opened(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
-    pictured.film(tmp_path / "private.mp4", frames(data, 0))
+    spots.film(tmp_path / "private.mp4", frames(data, 0))
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile private.mp4\n")
     done = predict(run, tmp_path / "list.mp4", "--out", tmp_path / "out")
     assert done.exit_code == 1
@@ -402,7 +409,7 @@ def test_names_can_neither_command_a_terminal_nor_be_markup(
     run: Path, data: Path, tmp_path: Path
 ) -> None:
     hostile = tmp_path / "[x]\x1b[2J\u202e"
-    film = pictured.film(tmp_path / "a.mp4", frames(data, 0))
+    film = spots.film(tmp_path / "a.mp4", frames(data, 0))
     hostile.mkdir()
     film = film.rename(hostile / "[red]\x1b[2J.mp4")
     (hostile / "\x9b2J.png").write_bytes(frames(data, 0)[0].read_bytes()[:300])

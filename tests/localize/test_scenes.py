@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_sample_images
 
-from mapdrop.localize.data import DataError, Request, load
+from mapdrop.localize.data import DataError, LoadOptions, load
 from mapdrop.localize.data.scenes import _photographs, _scans
 
-SMALL = Request(train_size=6, test_size=10)
+SMALL = LoadOptions(train_size=6, test_size=10)
 
 
-def test_the_shapes_and_the_split_are_as_asked() -> None:
+def test_the_shapes_and_the_split_follow_the_options() -> None:
     data = load("scenes", SMALL)
     assert data.images.shape == (16, 96, 96, 3)
     assert data.images.dtype == np.uint8
@@ -24,7 +24,7 @@ def test_the_shapes_and_the_split_are_as_asked() -> None:
 
 def test_the_seed_decides_everything() -> None:
     first, again = load("scenes", SMALL), load("scenes", SMALL)
-    other = load("scenes", Request(train_size=6, test_size=10, seed=1))
+    other = load("scenes", LoadOptions(train_size=6, test_size=10, seed=1))
     np.testing.assert_array_equal(first.images, again.images)
     np.testing.assert_array_equal(first.points, again.points)
     assert (first.images != other.images).any(axis=(1, 2, 3)).all()
@@ -32,12 +32,13 @@ def test_the_seed_decides_everything() -> None:
 
 def test_more_training_scenes_leave_the_others_as_they_were() -> None:
     few = load("scenes", SMALL)
-    many = load("scenes", Request(train_size=9, test_size=10, validation_size=3))
-    np.testing.assert_array_equal(few.images[few.train], many.images[many.smaller(6)])
+    many = load("scenes", LoadOptions(train_size=9, test_size=10, validation_size=3))
+    np.testing.assert_array_equal(few.images[few.train], many.images[many.training_subset(6)])
     np.testing.assert_array_equal(few.images[few.test], many.images[many.test])
     assert (len(few.validation), len(many.validation)) == (0, 3)
     assert (
-        len(load("scenes", Request(train_size=2, test_size=2, validation_size=None)).images) == 68
+        len(load("scenes", LoadOptions(train_size=2, test_size=2, validation_size=None)).images)
+        == 68
     )
 
 
@@ -56,8 +57,8 @@ def test_the_parts_divide_each_photograph_between_them() -> None:
 
 
 def test_a_digit_is_where_its_point_says() -> None:
-    """Slips are light with dark ink, so the ink around a point is darker than the slip's rim."""
-    data = load("scenes", Request(train_size=20, test_size=1))
+    """The ink around a point is darker than the slip's rim."""
+    data = load("scenes", LoadOptions(train_size=20, test_size=1))
     darker = []
     for image, points in zip(data.images[:20], data.points[:20], strict=True):
         for x, y in points.round().astype(int):
@@ -67,8 +68,8 @@ def test_a_digit_is_where_its_point_says() -> None:
     assert np.mean(darker) > 0.95
 
 
-def test_other_digits_can_be_asked_for() -> None:
-    data = load("scenes", Request(train_size=2, test_size=2, bodyparts=("7", "3")))
+def test_other_digits_can_be_selected() -> None:
+    data = load("scenes", LoadOptions(train_size=2, test_size=2, bodyparts=("7", "3")))
     assert data.joints == ("7", "3")
     assert data.points.shape == (4, 2, 2)
 
@@ -76,14 +77,14 @@ def test_other_digits_can_be_asked_for() -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Request(bodyparts=("0", "nose")), "digits 0 to 9, not 'nose'"),
-        (Request(bodyparts=("1", "1")), "'1' is asked for twice"),
-        (Request(size=(32, 96)), "at least 64x64"),
-        (Request(size=(400, 400)), "at most 320x213"),
-        (Request(size=(64, 64), bodyparts=tuple("0123456789")), "larger --size"),
+        (LoadOptions(bodyparts=("0", "nose")), "digits 0 to 9, not 'nose'"),
+        (LoadOptions(bodyparts=("1", "1")), "'1' is selected twice"),
+        (LoadOptions(size=(32, 96)), "at least 64x64"),
+        (LoadOptions(size=(400, 400)), "at most 320x213"),
+        (LoadOptions(size=(64, 64), bodyparts=tuple("0123456789")), "larger --size"),
     ],
     ids=["joint", "twice", "small", "large", "crowded"],
 )
-def test_what_cannot_be_made_is_an_error(request_: Request, message: str) -> None:
+def test_what_cannot_be_made_is_an_error(request_: LoadOptions, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load("scenes", request_)

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from mapdrop.localize.augment import Augment
-from mapdrop.localize.data import Request, load
+from mapdrop.localize.data import LoadOptions, load
 from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.normalise import local_contrast
 from mapdrop.localize.train import Recipe, TrainingDivergedError, predict, train
 
 
 def scenes(count: int) -> tuple[Tensor, Tensor]:
-    data = load("scenes", Request(train_size=count, test_size=1))
+    data = load("scenes", LoadOptions(train_size=count, test_size=1))
     images = torch.from_numpy(data.images[data.train]).permute(0, 3, 1, 2)
     return images, torch.from_numpy(data.points[data.train]).float()
 
@@ -53,6 +53,6 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
     [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"clip": 0.0}, {"weight_decay": -1.0}],
     ids=str,
 )
-def test_a_recipe_without_sense_is_refused(wrong: dict[str, float]) -> None:
+def test_an_invalid_recipe_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Recipe(**wrong)  # type: ignore[arg-type]

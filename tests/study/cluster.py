@@ -1,4 +1,4 @@
-"""Cells on a Ray cluster of this machine; test_workers.py runs this."""
+"""Run cells on a Ray cluster of this machine; test_workers.py runs this script."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def test_a_ray_cluster_gives_the_same(data: KeypointData) -> None:
     found = finished(ray_tasks([*CELLS[:2], BROKEN], data, SETTINGS, "local"))
     for cell in CELLS[:2]:
         assert without_time(found[cell]) == without_time(run(cell, data, Inputs.of(data), SETTINGS))
-    assert found[BROKEN] == "DataError: scenes has 4 training images, asked for 99"
-    gc.collect()  # What Ray leaves open is closed here, where it is not an error.
+    assert found[BROKEN] == "DataError: scenes has 4 training images, not 99"
+    gc.collect()  # Close what Ray leaves open, while that is not an error.

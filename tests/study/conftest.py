@@ -1,4 +1,4 @@
-"""Settings of these tests."""
+"""Fixtures of these tests."""
 
 from __future__ import annotations
 

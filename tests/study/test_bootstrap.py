@@ -1,4 +1,4 @@
-"""The bootstrap's intervals: what they are worth where the truth is known."""
+"""The bootstrap's intervals, where the truth is known."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from scipy.stats import binom
 
 from mapdrop.study.bootstrap import Interval, difference, pck
 from mapdrop.study.rows import Row
-from tests.study.written import errors
+from tests.study.example_rows import errors
 
 
 def rows_of(hit: np.ndarray) -> list[Row]:
-    """Of (seeds, images, joints): True is within 4 pixels."""
+    """Make rows of (seeds, images, joints); True is within 4 pixels."""
     return [{"errors": {"test": np.where(seed, 1.0, 9.0).tolist()}} for seed in hit]
 
 
@@ -33,20 +33,20 @@ def test_what_is_the_same_in_both_cancels_out() -> None:
     assert gap.value == pytest.approx(10)
     alone = pck(better, 4.0)
     assert gap.high - gap.low < 0.8 * (alone.high - alone.low)
-    assert gap.settled
+    assert gap.significant
     worse = difference(rows, better, 4.0)
     assert (worse.value, worse.low, worse.high) == pytest.approx((-10, -gap.high, -gap.low), abs=1)
 
 
-def test_one_seed_settles_nothing() -> None:
+def test_one_seed_shows_no_difference() -> None:
     one, other = ([{"errors": {"test": errors(share)}}] for share in (0.9, 0.1))
     gap = difference(one, other, 4.0)
     assert gap.low > 0
-    assert not gap.settled
+    assert not gap.significant
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
-    """Hits whose chance has a part of the seed's, of the image's and of both: the truth is 0."""
+    """Draw hits whose probability varies by seed, by image and by both; the difference is 0."""
     rng = np.random.default_rng(0)
     seeds, images, trials = 8, 60, 200
     held = 0
@@ -58,13 +58,13 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         one, two = (easy + lucky + other + draws) > 0
         gap = difference(rows_of(one), rows_of(two), 4.0)
         held += gap.low <= 0 <= gap.high
-    # With 8 seeds the percentiles are a little narrow: nine in ten at least, but not all.
+    # With 8 seeds the percentiles are a little narrow: at least nine in ten, but not all.
     assert binom.cdf(held, trials, 0.90) > 1e-3
     assert held < trials
 
 
 def test_intervals_over_images_alone_would_be_too_narrow_twin() -> None:
-    """Shows that the test above would see it if the seeds' chance were left out."""
+    """The test above notices intervals that ignore the seeds' variance."""
     rng = np.random.default_rng(0)
     seeds, images, trials = 8, 20, 80
     held = 0

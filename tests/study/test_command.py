@@ -1,4 +1,4 @@
-"""`mapdrop study` from its command line."""
+"""The command line of `mapdrop study`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["study", *arguments])
 
 
-def test_a_study_leaves_rows_a_report_and_a_picture(tmp_path: Path) -> None:
+def test_a_study_leaves_rows_a_report_and_a_image(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = call("scenes", *SMALL, "--rates", "0.3", "--out", str(out))
     assert result.exit_code == 0, result.output
@@ -66,7 +66,7 @@ def test_a_report_can_be_made_again_from_the_folder_alone(tmp_path: Path) -> Non
     assert "holds no study: there is no rows.jsonl" in result.output
 
 
-def test_the_same_command_goes_on_and_a_larger_one_adds(tmp_path: Path) -> None:
+def test_the_same_command_resumes_and_a_larger_one_adds(tmp_path: Path) -> None:
     out = tmp_path / "out"
     small = [*SMALL, "--drops", "none,spatial"]
     assert call("scenes", *small, "--out", str(out)).exit_code == 0
@@ -95,7 +95,7 @@ def test_the_same_command_goes_on_and_a_larger_one_adds(tmp_path: Path) -> None:
     assert read_rows(out / "rows.jsonl") == rows
 
 
-def test_a_cell_that_fails_is_a_row_and_is_tried_again_when_asked(
+def test_a_cell_that_fails_is_a_row_and_is_repeated_with_retry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mapdrop.study import workers
@@ -105,7 +105,7 @@ def test_a_cell_that_fails_is_a_row_and_is_tried_again_when_asked(
     def fails(cells: Any, *rest: Any) -> Any:
         for event in real(cells, *rest):
             if isinstance(event, workers.Finished) and event.cell.seed == 1:
-                event = event._replace(outcome="no memory")
+                event = event._replace(result="no memory")
             yield event
 
     real = workers.processes
@@ -137,7 +137,7 @@ def test_shared_masks_have_rows_and_lines_of_their_own(tmp_path: Path) -> None:
 def test_compact_costs_are_measured_once_for_a_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each worker's own would make a study that is stopped and goes on another one."""
+    """With each worker's own costs, a resumed study would differ from an uninterrupted one."""
     from mapdrop.study import workers
     from mapdrop.torch.compact import calibrate
 
@@ -149,7 +149,7 @@ def test_compact_costs_are_measured_once_for_a_study(
         return processes(cells, data, settings, jobs)
 
     def other() -> Any:
-        """Another busy moment, with other figures."""
+        """Simulate another calibration, with other values."""
         assert torch.get_num_threads() == 1
         return replace(calibrate(), call=1e-4 * (2 + len(given)))
 
@@ -168,7 +168,7 @@ def test_compact_costs_are_measured_once_for_a_study(
 
 
 def test_two_images_are_a_study(tmp_path: Path) -> None:
-    """One trains, one tests, and none is left to choose among rates."""
+    """One image trains, one tests, and none is left to choose among rates."""
     (tmp_path / "points.csv").write_text("image,joint,x,y\n0.png,nose,10,12\n1.png,nose,11,13\n")
     for i in range(2):
         Image.new("RGB", (32, 32), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
@@ -176,9 +176,7 @@ def test_two_images_are_a_study(tmp_path: Path) -> None:
     arguments = [str(tmp_path), *small, "--jobs=1", "--drops=none,spatial"]
     result = call(*arguments, "--rates=0.2,0.5", "--out", str(tmp_path / "rates"))
     assert result.exit_code == 1
-    assert "no images left to validate on, which choose among rates" in " ".join(
-        result.output.split()
-    )
+    assert "no images left to validate on, so among rates" in " ".join(result.output.split())
     assert not (tmp_path / "rates").exists()
     result = call(*arguments, "--out", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output
@@ -213,7 +211,7 @@ def test_without_out_each_study_has_a_folder_of_its_own(
         (["--rates", "half"], 2, "expected numbers such as"),
         (["--rates", "1.5"], 2, "between 0 and 1, got 1.5"),
         (["--size", "96"], 2, "as 160x120, got '96'"),
-        (["--train-size", "4,x"], 2, "expected whole numbers such as 10,20,40, got '4,x'"),
+        (["--train-size", "4,x"], 2, "expected integers such as 10,20,40, got '4,x'"),
         (["--train-size", "4,4"], 2, "each number of training images once"),
         (["--jobs", "0"], 2, "'--jobs'"),
         (["--seeds", "0"], 2, "'--seeds'"),
@@ -225,7 +223,7 @@ def test_without_out_each_study_has_a_folder_of_its_own(
         (["--ray", ""], 2, "got ''"),
         (["--learning-rate", "0"], 2, "learning_rate must be positive"),
         (["--bodyparts", "0,nose"], 1, "not 'nose'"),
-        (["no/such/folder"], 1, "'no/such/folder' is no data that I know"),
+        (["no/such/folder"], 1, "'no/such/folder' has no known format"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -248,7 +246,7 @@ def test_a_cluster_that_is_not_there_is_a_message(scheme: str, tmp_path: Path) -
         check_reachable(address)
     result = call(*SMALL, "--ray", address, "--out", str(tmp_path / "out"))
     assert result.exit_code == 1
-    assert f"error: nothing answers at {address}: " in result.stderr
+    assert f"error: nothing listens at {address}: " in result.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -289,7 +287,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("module", ["torch", "matplotlib", "sklearn", "scipy", "PIL"])
-def test_asking_for_help_imports_nothing_heavy(module: str) -> None:
+def test_help_imports_nothing_heavy(module: str) -> None:
     guard = f"""
 import sys
 from mapdrop.cli import app
@@ -321,7 +319,7 @@ main()
     assert "Traceback" not in done.stderr
 
 
-def test_every_unusable_picture_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+def test_every_unusable_image_is_reported_before_anything_is_trained(tmp_path: Path) -> None:
     rows = "".join(f"{i}.png,nose,{10 + i},{12 + i}\n" for i in range(6))
     (tmp_path / "points.csv").write_text(f"image,joint,x,y\n{rows}")
     for i in range(6):
@@ -334,7 +332,7 @@ def test_every_unusable_picture_is_told_before_anything_is_trained(tmp_path: Pat
     assert result.exit_code == 1
     told = result.output.replace("\n", "")
     assert "2 problems with 6 images:" in told
-    assert f"points.csv:4: {tmp_path / '2.png'} can't be read as a picture" in told
+    assert f"points.csv:4: {tmp_path / '2.png'} can't be read as an image" in told
     assert f"points.csv:6: there is no image {tmp_path / '4.png'}" in told
     assert not (tmp_path / "out").exists()
     for i in (2, 4):

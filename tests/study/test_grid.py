@@ -1,4 +1,4 @@
-"""Which runs a study makes."""
+"""The cells of a study."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_each_kind_is_the_layer_of_its_name(drop: str, layer: type[nn.Module]) -
 def test_spatial_kinds_have_as_many_masks_as_their_names_say(
     drop: str, label: str, masks: int
 ) -> None:
-    """Of a batch of 8; and with an even number of balanced masks every map is kept by half."""
+    """Count the masks of a batch of 8; half of an even number of balanced masks keep each map."""
     (condition,) = conditions([drop], None, 5)
     assert condition.label == label
     kept = condition.layer()(torch.ones(8, 64, 2, 2))[:, :, 0, 0] > 0
@@ -86,7 +86,7 @@ def test_the_grid_finishes_one_seed_before_the_next() -> None:
 
 def test_a_cell_is_known_again_from_its_row() -> None:
     for cell in grid(conditions(["none", "block"], [0.1, 0.25], 3), [4], 2):
-        assert Cell.of(json.loads(json.dumps({**cell.to_row(), "kind": "run"}))) == cell
+        assert Cell.from_row(json.loads(json.dumps({**cell.to_row(), "kind": "run"}))) == cell
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_cell_is_known_again_from_its_row() -> None:
         (["block"], None, 0, "at least 1 pixel, got 0"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_invalid_conditions_are_refused(
     drops: Sequence[str], rates: Sequence[float] | None, block: int, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -126,6 +126,6 @@ def test_a_study_without_seeds_is_refused() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[], [4, 4], [0], [3, -1]], ids=str)
-def test_training_sizes_without_sense_are_refused(sizes: list[int]) -> None:
+def test_invalid_training_sizes_are_refused(sizes: list[int]) -> None:
     with pytest.raises(ValueError, match="each number of training images once, from 1"):
         grid(conditions(["none"], None, 5), sizes, 1)

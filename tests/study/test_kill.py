@@ -1,4 +1,4 @@
-"""A study killed at any moment goes on, with nothing lost and nothing doubled."""
+"""A study killed at any moment can be resumed, with nothing lost and nothing repeated."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def finished(out: Path) -> list[Row]:
     return read_rows(out / "rows.jsonl")
 
 
-def settled(rows: list[Row]) -> list[str]:
-    """Rows without what a clock decides, in an order that does not depend on who was first."""
+def without_times(rows: list[Row]) -> list[str]:
+    """Return rows without times, in an order that doesn't depend on the processes."""
     return sorted(
         str({name: value for name, value in row.items() if name not in TIMES}) for row in rows
     )
 
 
 def killed(out: Path, lines: int, moment: float) -> None:
-    """Kills the study and all its processes when it has so many rows and a moment more."""
+    """Kill the study and all its processes a moment after it has a number of rows."""
     process, until = started(out), time.monotonic() + 120
     file = out / "rows.jsonl"
     while not file.exists() or file.read_bytes().count(b"\n") < lines:
@@ -67,10 +67,10 @@ def survives(folder: Path, kills: int) -> None:
     for count in lines:
         killed(folder / "killed", count, chance.uniform(0, 0.4))
     rows = finished(folder / "killed")
-    assert settled(rows) == settled(whole)
+    assert without_times(rows) == without_times(whole)
     report = (folder / "killed" / "report.txt").read_text()
     assert report.splitlines()[:1] == (folder / "whole" / "report.txt").read_text().splitlines()[:1]
-    # Once more changes nothing.
+    # Another call changes nothing.
     assert finished(folder / "killed") == rows
 
 

@@ -1,4 +1,4 @@
-"""What the report says about given rows."""
+"""The report of given rows."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from PIL import Image
 from rich.console import Console
 
 from experiments.__main__ import readme
+from mapdrop.localize.run.folder import new_folder
 from mapdrop.study.conditions import Condition
-from mapdrop.study.examples import Example, Pictures, keep
+from mapdrop.study.examples import Example, ExampleImages, save_example
 from mapdrop.study.grid import Cell
-from mapdrop.study.page import page, write_report
-from mapdrop.study.report import cells, differences, print_report, savings, table
-from mapdrop.study.rows import Row, fresh_folder, read_rows
-from mapdrop.study.runner import Outcome
+from mapdrop.study.html_report import page, write_report
+from mapdrop.study.rows import Row, read_rows
+from mapdrop.study.runner import RunResult
 from mapdrop.study.summary import Estimate, chosen, failures, runs
+from mapdrop.study.text_report import cells, differences, print_report, savings, table
 from mapdrop.study.verdict import findings, limits, verdict
 from mapdrop.system.printable import printable
-from tests.study.written import IMAGES, WRITTEN, condition, measured, study
+from tests.study.example_rows import IMAGES, WRITTEN, condition, study, summary_metrics
 
 NONE, SPATIAL = ("none", 0.0), ("spatial", 0.5)
 
@@ -96,12 +97,12 @@ def test_one_seed_shows_nothing() -> None:
 
 
 def test_rates_are_chosen_on_validation_and_reported_on_test() -> None:
-    """Validation prefers 0.2, test 0.7."""
+    """Validation prefers 0.2, and test 0.7."""
     rates = {("spatial", 0.2): (0.55, 0.55), ("spatial", 0.7): (0.9, 0.9)}
     rows = study({NONE: (0.5, 0.5), **rates}, lambda drop, rate: 1 - rate)
     (found,) = findings(rows)
     assert [c.label for c in found.best] == ["none", "spatial 0.2"]
-    assert found.gaps[Condition("spatial", 0.2)].value == pytest.approx(5)
+    assert found.differences[Condition("spatial", 0.2)].value == pytest.approx(5)
     assert "spatial 0.2 *" in printed(rows, 100)
     assert "spatial 0.7 *" not in printed(rows, 100)
     assert any("Rates were chosen on 10 validation images" in line for line in limits(rows))
@@ -161,7 +162,7 @@ def test_long_names_are_wrapped_rather_than_cut(width: int) -> None:
     assert "block: " not in terms
 
 
-def test_compact_is_held_against_the_same_masks_computed_plainly() -> None:
+def test_compact_is_compared_with_the_same_masks_computed_densely() -> None:
     rows = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5), ("spatial+compact", 0.5): (0.6, 0.5)})
     next(r for r in rows if r["kind"] == "timing" and "compact" in r["drop"])["ratio"] = 1.0
     (line,) = savings(rows, findings(rows)[0])
@@ -180,7 +181,7 @@ def test_the_figures_of_a_condition_are_its_rows() -> None:
 
 
 class Reader(HTMLParser):
-    """The text of a page, the addresses it names, and whether its elements are closed."""
+    """Collects a page's text, its addresses, and the elements that aren't closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -199,33 +200,40 @@ class Reader(HTMLParser):
         self.text += data
 
 
-def some_pictures() -> Pictures:
+def some_images() -> ExampleImages:
     rng = np.random.default_rng(0)
     points = rng.uniform(5, 90, (3, 3, 2))
     points[0, 1] = np.nan
-    return Pictures(rng.integers(0, 255, (3, 96, 96, 3), dtype=np.uint8), points)
+    return ExampleImages(rng.integers(0, 255, (3, 96, 96, 3), dtype=np.uint8), points)
 
 
 def an_example(of: Condition) -> Example:
-    heats = np.random.default_rng(1).random((3, 3, 12, 12), np.float32)
-    return Example(of, heats, np.full((3, 3, 2), 40, np.float32))
+    heat_maps = np.random.default_rng(1).random((3, 3, 12, 12), np.float32)
+    return Example(of, heat_maps, np.full((3, 3, 2), 40, np.float32))
 
 
-def test_the_page_is_whole_and_needs_nothing_else() -> None:
+def test_the_page_is_complete_and_self_contained() -> None:
     few = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)}, train_size=8)
     many = study({NONE: (0.7, 0.6), SPATIAL: (0.8, 0.9)})
     rows = [*few, *(row for row in many if row["kind"] == "run")]
-    html = page(rows, some_pictures(), [an_example(Condition(*SPATIAL))])
+    html = page(rows, some_images(), [an_example(Condition(*SPATIAL))])
     read = Reader(html)
     assert read.open == []
     assert len(read.addresses) == 5
     assert all(address.startswith("data:image/png;base64,") for address in read.addresses)
     text = " ".join(read.text.split())
     for part in (
-        verdict(rows), "Nothing is <proven>.", "8 training images", "32 training images",
-        "How many images does it take?", "What is dropped", "recipe.steps", "mapdrop", "65.0 ±7.1",
+        verdict(rows),
+        "Nothing is <proven>.",
+        "8 training images",
+        "32 training images",
+        "How many images does it take?",
+        "What is dropped",
+        "recipe.steps",
+        "mapdrop",
+        "65.0 ±7.1",
         *(line for line in limits(rows)),
-    ):  # fmt: skip
+    ):
         assert part in text, part
     assert "<proven>" not in html
     assert "http" not in html.replace("http-equiv", "")
@@ -234,7 +242,7 @@ def test_the_page_is_whole_and_needs_nothing_else() -> None:
 
 def test_a_report_is_files_and_what_is_printed(tmp_path: Path) -> None:
     rows = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)})
-    some_pictures().keep(tmp_path)
+    some_images().save(tmp_path)
     out = io.StringIO()
     write_report(tmp_path, rows, Console(file=out, width=100))
     assert (tmp_path / "report.txt").read_text() in out.getvalue()
@@ -251,7 +259,7 @@ EXPERIMENTS = sorted(Path(__file__).parents[2].glob("experiments/*/rows.jsonl"))
 def test_reports_of_the_experiments_follow_from_their_rows(path: Path) -> None:
     rows = read_rows(path)
     assert printed(rows, 100) == path.with_name("report.txt").read_text()
-    # All that experiments.yaml asks for is there.
+    # The rows are complete according to experiments.yaml.
     options = yaml.safe_load((path.parents[1] / "experiments.yaml").read_text())
     asked = options[path.parent.name]["options"]
     sizes = [int(size) for size in asked["train-size"].split(",")]
@@ -266,17 +274,17 @@ def test_the_page_of_the_experiments_follows_from_their_rows() -> None:
 
 
 def test_fresh_folders_are_counted(tmp_path: Path) -> None:
-    assert fresh_folder(tmp_path, "scenes") == tmp_path / "scenes-1"
+    assert new_folder(tmp_path, "scenes") == tmp_path / "scenes-1"
     (tmp_path / "scenes-1").mkdir()
-    assert fresh_folder(tmp_path, "scenes") == tmp_path / "scenes-2"
+    assert new_folder(tmp_path, "scenes") == tmp_path / "scenes-2"
 
 
 def test_written_rows_are_what_they_say() -> None:
-    """Of the rows that these tests write themselves."""
+    """Check the rows that these tests write themselves."""
     rows = study({NONE: (0.5,)})
     far = np.array(rows[-1]["errors"]["test"])
     assert far.shape == (IMAGES, 3)
-    assert (far <= 4).mean() == measured(0.5)["pck"]["4"]
+    assert (far <= 4).mean() == summary_metrics(0.5)["pck"]["4"]
 
 
 NAMES = {
@@ -298,7 +306,7 @@ def test_every_name_is_reported_as_it_is(name: str, tmp_path: Path) -> None:
     rows[0]["data"].update(name=name, joints=[name, "1", "2"], unit=name, limits=name)
     cell = {**condition(*SPATIAL), "train_size": 32, "seed": 3}
     rows.append({"kind": "failed", **cell, "error": name, **WRITTEN})
-    some_pictures().keep(tmp_path)
+    some_images().save(tmp_path)
     out = io.StringIO()
     write_report(tmp_path, rows, Console(file=out, width=200))
     shown = printable(name)
@@ -315,7 +323,7 @@ def test_every_name_is_reported_as_it_is(name: str, tmp_path: Path) -> None:
         assert picture.width > 800
 
 
-PICTURES = {
+DAMAGED = {
     "missing": None,
     "empty": b"",
     "torn": 0.5,
@@ -326,22 +334,25 @@ PICTURES = {
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with all its pictures."""
+    """Write a study with all its example images."""
     folder = tmp_path_factory.mktemp("study")
-    some_pictures().keep(folder)
+    some_images().save(folder)
     for of in (Condition(*NONE), Condition(*SPATIAL)):
-        heats = np.zeros((3, 3, 24, 24), np.float32)
-        keep(folder, Cell(of, 32, 0), Outcome({}, heats, np.full((3, 3, 2), 40, np.float32)))
+        heat_maps = np.zeros((3, 3, 24, 24), np.float32)
+        save_example(
+            folder, Cell(of, 32, 0), RunResult({}, heat_maps, np.full((3, 3, 2), 40, np.float32))
+        )
     out = io.StringIO()
     write_report(folder, study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)}), Console(file=out))
-    assert "without pictures" not in out.getvalue()
+    assert "without test images" not in out.getvalue()
+    assert "without examples" not in out.getvalue()
     assert "What the networks see in test images" in (folder / "report.html").read_text()
     return folder
 
 
-@pytest.mark.parametrize("content", PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 @pytest.mark.parametrize("name", ["pictures.npz", "spatial-0.5-5-32.npz"])
-def test_a_report_needs_no_pictures(
+def test_a_report_needs_no_images(
     name: str, content: bytes | float | None, reported: Path, tmp_path: Path
 ) -> None:
     rows, path = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)}), tmp_path / "examples" / name
@@ -355,9 +366,10 @@ def test_a_report_needs_no_pictures(
         path.write_bytes(content if isinstance(content, bytes) else half)
     out = io.StringIO()
     write_report(tmp_path, rows, Console(file=out, width=300))
-    # The first seed of a condition may have failed, and its example then is not there.
+    # The first seed of a condition may have failed, and then its example is missing.
     silent = content is None and name != "pictures.npz"
-    assert ("without pictures of " in out.getvalue()) is not silent
+    notice = "without test images" if name == "pictures.npz" else "without examples of spatial 0.5"
+    assert (notice in out.getvalue()) is not silent
     assert (str(path) in out.getvalue()) is not silent
     page = (tmp_path / "report.html").read_text()
     assert verdict(rows) in " ".join(page.split())

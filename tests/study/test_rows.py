@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from mapdrop.study.fields import check_row
+from mapdrop.study.row_schema import check_row
 from mapdrop.study.rows import OUTPUTS, OutputExistsError, Row, RowFile, read_rows
-from tests.study.written import WRITTEN, begun, condition, study
+from tests.study.example_rows import WRITTEN, begun, condition, study
 
 ROWS = study({("none", 0.0): (0.5, 0.4), ("spatial", 0.5): (0.6,)})
 CELL = {**condition("none", 0.0), "train_size": 32, "seed": 7}
@@ -36,7 +36,7 @@ def test_rows_are_on_disk_as_soon_as_they_are_appended(tmp_path: Path) -> None:
     [({**FAILED, "loss": math.nan}, "JSON"), ({**FAILED, "seed": -1}, "seed is -1")],
     ids=["no JSON", "no row"],
 )
-def test_a_row_that_is_none_is_refused_whole(row: Row, message: str, tmp_path: Path) -> None:
+def test_an_invalid_row_is_refused(row: Row, message: str, tmp_path: Path) -> None:
     with RowFile(tmp_path) as file:
         with pytest.raises(ValueError, match=message):
             file.append(row)
@@ -49,7 +49,7 @@ def test_a_row_that_is_none_is_refused_whole(row: Row, message: str, tmp_path: P
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
-def test_a_row_that_a_kill_cut_is_taken_away(end: str, tmp_path: Path) -> None:
+def test_a_row_cut_short_by_a_kill_is_removed(end: str, tmp_path: Path) -> None:
     """Whatever an editor or a version control system made of the line ends."""
     path, whole, torn = tmp_path / "rows.jsonl", written(ROWS, end), json.dumps(FAILED).encode()
     for length in (0, 1, 9, len(torn)):
@@ -80,7 +80,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
-def test_a_file_that_is_no_study_is_left_as_it_is(content: bytes, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_left_unchanged(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(content)
     with pytest.raises(OutputExistsError, match="choose another --out") as caught:
@@ -94,20 +94,20 @@ def test_a_file_that_is_no_study_is_left_as_it_is(content: bytes, tmp_path: Path
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_new_study_writes_over_nothing(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(OutputExistsError, match=f"{name} is there already"):
+    with pytest.raises(OutputExistsError, match=f"{name} exists, but is not a study's"):
         RowFile(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "mine"
 
 
-def test_a_damaged_line_in_the_middle_is_told(tmp_path: Path) -> None:
+def test_a_damaged_line_in_the_middle_is_reported(tmp_path: Path) -> None:
     path, whole = tmp_path / "rows.jsonl", written(ROWS)
     first, second, *rest = whole.splitlines(keepends=True)
     path.write_bytes(first + second[:9] + b"\n" + b"".join(rest))
-    with pytest.raises(OutputExistsError, match=r"rows\.jsonl, line 2 is no row of a study"):
+    with pytest.raises(OutputExistsError, match=r"rows\.jsonl, line 2 is not a row of a study"):
         RowFile(tmp_path)
     path.write_bytes(whole)
-    with RowFile(tmp_path) as file:  # The failed attempt did not keep the folder to itself.
+    with RowFile(tmp_path) as file:  # The failed attempt left the folder unlocked.
         assert os.path.getsize(file.path) == len(whole)
 
 
@@ -180,12 +180,12 @@ def test_every_field_is_checked(kind: str, path: tuple[Any, ...]) -> None:
 
 
 MISFITS: dict[str, tuple[int, tuple[Any, ...], Any, str]] = {
-    "fewer images": (2, ("errors", "test"), [[1.0] * 3], "is not of 40 images with 3 joints"),
-    "fewer joints": (2, ("errors", "test", 4), [1.0], "is not of 40 images with 3 joints"),
+    "fewer images": (2, ("errors", "test"), [[1.0] * 3], "should have 40 images with 3 joints"),
+    "fewer joints": (2, ("errors", "test", 4), [1.0], "should have 40 images with 3 joints"),
     "no figure": (2, ("errors", "test"), [[None] * 3] * 40, "errors.test has no number"),
     "no radius": (2, ("metrics", "test", "pck"), {"8": 0.5}, r"metrics.test.pck.4 is missing"),
     "no part": (2, ("curve",), {}, "curve.train is missing"),
-    "not timed": (2, ("rate",), 0.25, "no step times of none 0.25 came before"),
+    "not timed": (2, ("rate",), 0.25, "no timing of none 0.25 precedes it"),
 }
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mapdrop.localize.data import DataError, KeypointData, Request, load
+from mapdrop.localize.data import DataError, KeypointData, LoadOptions, load
 from mapdrop.localize.kinds import KINDS
 from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.train import Recipe
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
-from mapdrop.study.runner import Inputs, Settings, build, guess, run, shown
+from mapdrop.study.runner import Inputs, Settings, baseline, build, example_indices, run
 from mapdrop.study.timing import WARM_UP, step_times, steps_timed
 from mapdrop.torch.compact import Costs, lowering
 
@@ -25,13 +25,13 @@ CONDITIONS = [Condition(drop, kind.rate or 0.0, 3) for drop, kind in KINDS.items
 
 @pytest.fixture(scope="module")
 def data() -> KeypointData:
-    return load("scenes", Request(train_size=4, validation_size=2, test_size=5))
+    return load("scenes", LoadOptions(train_size=4, validation_size=2, test_size=5))
 
 
 def watched(
     condition: Condition, seed: int, data: KeypointData, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[dict[str, Tensor], list[Tensor], Any]:
-    """A run's start weights, the batches it saw in training, and its outcome."""
+    """A run's start weights, the batches it saw in training, and its result."""
     start: dict[str, Tensor] = {}
     seen: list[Tensor] = []
 
@@ -43,13 +43,13 @@ def watched(
 
     hook = nn.modules.module.register_module_forward_pre_hook(watch)
     try:
-        outcome = run(Cell(condition, 4, seed), data, Inputs.of(data), SETTINGS)
+        result = run(Cell(condition, 4, seed), data, Inputs.of(data), SETTINGS)
     finally:
         hook.remove()
-    return start, seen, outcome
+    return start, seen, result
 
 
-def test_conditions_share_start_weights_and_batches_but_not_results(
+def test_conditions_share_initial_weights_and_batches_but_not_results(
     data: KeypointData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = [watched(condition, 7, data, monkeypatch) for condition in CONDITIONS]
@@ -61,7 +61,7 @@ def test_conditions_share_start_weights_and_batches_but_not_results(
             torch.testing.assert_close(other_weights[name], weight, rtol=0, atol=0)
         for batch, other in zip(batches, other_batches, strict=True):
             torch.testing.assert_close(other, batch, rtol=0, atol=0)
-    losses = [outcome.row["final_loss"] for _, _, outcome in runs]
+    losses = [result.row["final_loss"] for _, _, result in runs]
     assert len(set(losses)) == len(CONDITIONS)
 
 
@@ -89,18 +89,18 @@ def test_the_same_cell_gives_the_same_figures_whatever_the_global_generator(
 
 def test_masks_are_seeded() -> None:
     x = torch.randn(2, 3, 32, 32)
-    heats = [build(CONDITIONS[2], 3, seed, SETTINGS).train()(x) for seed in (5, 5)]
-    torch.testing.assert_close(heats[0], heats[1], rtol=0, atol=0)
+    heat_maps = [build(CONDITIONS[2], 3, seed, SETTINGS).train()(x) for seed in (5, 5)]
+    torch.testing.assert_close(heat_maps[0], heat_maps[1], rtol=0, atol=0)
     net = build(CONDITIONS[2], 3, 5, SETTINGS).train()
     assert not torch.equal(net(x), net(x))
 
 
 def test_a_row_holds_what_the_report_needs(data: KeypointData) -> None:
     steps: list[None] = []
-    outcome = run(
+    result = run(
         Cell(CONDITIONS[3], 4, 0), data, Inputs.of(data), SETTINGS, lambda: steps.append(None)
     )
-    row = outcome.row
+    row = result.row
     assert len(steps) == 4
     assert (row["kind"], row["drop"], row["rate"], row["seed"]) == ("run", "block", 0.2, 0)
     assert row["train_size"] == 4
@@ -118,29 +118,29 @@ def test_a_row_holds_what_the_report_needs(data: KeypointData) -> None:
         # Both are counted from the same distances: the curve passes through the figures.
         assert curve["pck"][10] == row["metrics"][part]["pck"]["4"]
         assert curve["pck"] == sorted(curve["pck"])
-    assert outcome.heats.shape == (3, 3, 12, 12)
-    assert outcome.found.shape == (3, 3, 2)
+    assert result.heat_maps.shape == (3, 3, 12, 12)
+    assert result.points.shape == (3, 3, 2)
 
 
 def test_the_images_shown_are_spread_over_the_test_images(data: KeypointData) -> None:
-    assert shown(data).tolist() == [0, 2, 4]
+    assert example_indices(data).tolist() == [0, 2, 4]
     one = KeypointData(**{**vars(data), "test": data.test[:1]})
-    assert shown(one).tolist() == [0]
+    assert example_indices(one).tolist() == [0]
 
 
 def test_errors_are_in_original_pixels(data: KeypointData) -> None:
     def mean_error(scale: float) -> float:
         scaled = KeypointData(**{**vars(data), "scale": np.full(len(data.images), scale)})
-        return float(guess(scaled)["mean_error"])
+        return float(baseline(scaled)["mean_error"])
 
     assert mean_error(4) == pytest.approx(4 * mean_error(1))
 
 
-def test_the_guess_is_the_mean_place_in_training(data: KeypointData) -> None:
+def test_the_baseline_is_the_mean_position_in_training(data: KeypointData) -> None:
     mean = data.points[data.train].mean(axis=0)
     far = np.linalg.norm(data.points[data.test] - mean, axis=-1)
-    assert guess(data)["mean_error"] == pytest.approx(far.mean())
-    assert guess(data)["pck"]["8"] == (far <= 8).mean()
+    assert baseline(data)["mean_error"] == pytest.approx(far.mean())
+    assert baseline(data)["pck"]["8"] == (far <= 8).mean()
 
 
 def test_a_smaller_training_set_is_the_beginning_of_the_larger(data: KeypointData) -> None:
@@ -148,13 +148,13 @@ def test_a_smaller_training_set_is_the_beginning_of_the_larger(data: KeypointDat
         run(Cell(CONDITIONS[0], size, 0), data, Inputs.of(data), SETTINGS) for size in (2, 4)
     ]
     assert outcomes[0].row["metrics"]["test"] != outcomes[1].row["metrics"]["test"]
-    few = KeypointData(**{**vars(data), "train": data.smaller(2)})
+    few = KeypointData(**{**vars(data), "train": data.training_subset(2)})
     same = run(Cell(CONDITIONS[0], 2, 0), few, Inputs.of(few), SETTINGS)
     assert same.row["errors"] == outcomes[0].row["errors"]
-    assert data.smaller(2).tolist() == data.train[:2].tolist()
+    assert data.training_subset(2).tolist() == data.train[:2].tolist()
     for size in (0, 5):
-        with pytest.raises(DataError, match=f"has 4 training images, asked for {size}"):
-            data.smaller(size)
+        with pytest.raises(DataError, match=f"has 4 training images, not {size}"):
+            data.training_subset(size)
 
 
 def test_a_missing_joint_has_no_error(data: KeypointData) -> None:
@@ -166,7 +166,7 @@ def test_a_missing_joint_has_no_error(data: KeypointData) -> None:
     assert np.argwhere(missing).tolist() == [[1, 2]]
 
 
-def test_step_times_are_against_none_even_when_none_was_not_asked_for(data: KeypointData) -> None:
+def test_step_times_are_relative_to_none_even_if_none_is_not_compared(data: KeypointData) -> None:
     steps: list[None] = []
     rows = step_times(
         CONDITIONS[2:], data, Inputs.of(data), SETTINGS, 2, lambda: steps.append(None)
@@ -197,10 +197,10 @@ def test_a_compact_condition_is_trained_and_timed_compact(
     step_times([plain], data, inputs, SETTINGS, 2)
     assert calls == []
     compact = Condition("share=2+balanced+compact", 0.5)
-    outcome = run(Cell(compact, 4, 3), data, inputs, SETTINGS)
+    result = run(Cell(compact, 4, 3), data, inputs, SETTINGS)
     assert calls == 4 * [True] + 3 * [False]
-    assert outcome.row["drop"] == "share=2+balanced+compact"
-    assert outcome.row["metrics"] == expected.row["metrics"]
+    assert result.row["drop"] == "share=2+balanced+compact"
+    assert result.row["metrics"] == expected.row["metrics"]
     calls.clear()
     step_times([compact], data, inputs, SETTINGS, 2)
     assert set(calls) == {True}
@@ -209,7 +209,7 @@ def test_a_compact_condition_is_trained_and_timed_compact(
 
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine's on which skipping pays; this one may be busy while it is measured."""
+    """Set the costs of a machine on which skipping pays; this one may be busy."""
     monkeypatch.setattr(lowering, "calibrate", lambda: Costs(own=1e12, least=0.0))
 
 
@@ -220,12 +220,12 @@ def test_compact_differs_by_rounding_only(drop: str, data: KeypointData) -> None
     settings = Settings(recipe=Recipe(steps=4, batch=8))
     inputs = Inputs.of(data)
 
-    def heats(drop: str, seed: int = 3) -> Any:
-        return run(Cell(Condition(drop, 0.5), 4, seed), data, inputs, settings).heats
+    def heat_maps(drop: str, seed: int = 3) -> Any:
+        return run(Cell(Condition(drop, 0.5), 4, seed), data, inputs, settings).heat_maps
 
-    plain = heats(drop)
-    np.testing.assert_allclose(heats(f"{drop}+compact"), plain, rtol=0, atol=1e-5)
-    assert np.abs(heats("share=2") - plain).max() > 1e-4  # Other masks show in so few steps.
+    plain = heat_maps(drop)
+    np.testing.assert_allclose(heat_maps(f"{drop}+compact"), plain, rtol=0, atol=1e-5)
+    assert np.abs(heat_maps("share=2") - plain).max() > 1e-4  # Other masks show in so few steps.
 
 
 @pytest.mark.usefixtures("costs")
@@ -241,10 +241,10 @@ def test_a_run_is_decided_by_the_study_s_costs(
 ) -> None:
     """Measured anew in each process they would differ, and with them what is left out."""
 
-    def measured() -> Costs:
-        raise AssertionError("measured by itself")
+    def calibrate() -> Costs:
+        raise AssertionError("a process calibrated its own costs")
 
-    monkeypatch.setattr(lowering, "calibrate", measured)
+    monkeypatch.setattr(lowering, "calibrate", calibrate)
     savings = []
     for costs in (Costs(own=1e12, least=0.0), Costs(own=1e3, flops=1e15)):
         settings = Settings(costs=costs)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from mapdrop.localize.data import KeypointData, Request, load
+from mapdrop.localize.data import KeypointData, LoadOptions, load
 from mapdrop.localize.train import Recipe
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
 from mapdrop.study.rows import Row
-from mapdrop.study.runner import Inputs, Outcome, Settings, run
+from mapdrop.study.runner import Inputs, RunResult, Settings, run
 from mapdrop.study.workers import Finished, Steps, processes
 from tests import process
 
@@ -30,17 +30,17 @@ BROKEN = Cell(Condition("none", 0.0), 99, 1)
 
 @pytest.fixture(scope="module")
 def data() -> KeypointData:
-    return load("scenes", Request(train_size=4, validation_size=2, test_size=3))
+    return load("scenes", LoadOptions(train_size=4, validation_size=2, test_size=3))
 
 
-def finished(events: Generator[Steps | Finished]) -> dict[Cell, Outcome | str]:
+def finished(events: Generator[Steps | Finished]) -> dict[Cell, RunResult | str]:
     with closing(events):
-        return {event.cell: event.outcome for event in events if isinstance(event, Finished)}
+        return {event.cell: event.result for event in events if isinstance(event, Finished)}
 
 
-def without_time(outcome: Outcome | str) -> Row:
-    assert isinstance(outcome, Outcome), outcome
-    return {name: value for name, value in outcome.row.items() if name != "seconds"}
+def without_time(result: RunResult | str) -> Row:
+    assert isinstance(result, RunResult), result
+    return {name: value for name, value in result.row.items() if name != "seconds"}
 
 
 def test_a_cell_is_the_same_in_whatever_process_it_runs(data: KeypointData) -> None:
@@ -49,13 +49,13 @@ def test_a_cell_is_the_same_in_whatever_process_it_runs(data: KeypointData) -> N
     for cell in CELLS:
         here = run(cell, data, Inputs.of(data), SETTINGS)
         assert without_time(found[cell]) == without_time(here)
-        np.testing.assert_array_equal(found[cell].heats, here.heats)  # type: ignore[union-attr]
+        np.testing.assert_array_equal(found[cell].heat_maps, here.heat_maps)  # type: ignore[union-attr]
     # A cell that fails says why, and the others go on.
-    assert found[BROKEN] == "DataError: scenes has 4 training images, asked for 99"
+    assert found[BROKEN] == "DataError: scenes has 4 training images, not 99"
     assert len({str(without_time(found[cell])["errors"]) for cell in CELLS}) == len(CELLS)
 
 
-def test_steps_are_told_as_they_are_made(data: KeypointData) -> None:
+def test_steps_are_reported_as_they_are_made(data: KeypointData) -> None:
     told = []
     with closing(processes(CELLS[:1], data, SETTINGS, 2)) as events:
         told = [event for event in events if isinstance(event, Steps)]
@@ -72,7 +72,7 @@ def test_a_process_that_dies_takes_its_cell_and_nothing_else(data: KeypointData)
         rest = [event for event in events if isinstance(event, Finished)]
     assert rest[0] == Finished(CELLS[0], "its process ended with exit code -9")
     assert rest[1].cell == BROKEN
-    assert "asked for 99" in str(rest[1].outcome)
+    assert "not 99" in str(rest[1].result)
 
 
 def test_processes_end_with_the_study(data: KeypointData) -> None:

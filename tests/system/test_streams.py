@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mapdrop.system.streams import any_code_page
-from tests.study.written import study
+from tests.study.example_rows import study
 
 SHAPES = [sys.executable, "-m", "mapdrop", "bench", "--shapes"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -1,7 +1,7 @@
-"""What the localizer's commands tell instead of a traceback."""
+"""Errors that the localizer's commands report without a traceback."""
 
 from __future__ import annotations
 
 
 class LocalizeError(Exception):
-    """Something of the user's can't be used as it is. The message names it and the remedy."""
+    """Raised for an input that can't be used. The message names the input and the remedy."""

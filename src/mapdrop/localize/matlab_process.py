@@ -1,7 +1,8 @@
-"""SciPy's reader of MATLAB files, in a process of its own.
+"""Run SciPy's reader of MATLAB files in a separate process.
 
-The reader is compiled code. Some damaged files crash it, and the interpreter with it, and others
-keep it busy until memory is full: here that ends a child, and the file is told to be damaged.
+The reader is compiled code. Some damaged files crash it and the interpreter, others keep it busy
+until memory is full. In a child process this ends only the child, and the file is reported as
+damaged.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from typing import Any, NamedTuple
 
 SECONDS, SECONDS_PER_MB = 60.0, 60.0
 MEMORY, MEMORY_PER_BYTE = 1 << 30, 500
-"""What an answer may take. The lists of a compressed file are far larger than the file, so MPII's
-12 MB may take 13 minutes and 7 GB. Of 17 kB, one wrong byte has taken 71 seconds and 9.6 GB."""
+"""Limits of a request. A compressed file's lists are far larger than the file: MPII's 12 MB may
+take 13 minutes and 7 GB. One wrong byte in a file of 17 kB took 71 seconds and 9.6 GB."""
 
 
 class UnreadableError(Exception):
-    """SciPy can't read the file."""
+    """Raised when SciPy can't read the file."""
 
 
 class VersionError(UnreadableError):
-    """The file is of version 7.3, which is HDF5."""
+    """Raised for a file of version 7.3, which is HDF5."""
 
 
-class Answer(NamedTuple):
-    """What the child found, or what kept it from that."""
+class Response(NamedTuple):
+    """The child's response: a value, or the problem."""
 
     value: Any = None
     problem: str | None = None
@@ -46,7 +47,7 @@ def names(path: Path) -> tuple[str, ...]:
     Raises:
         UnreadableError: when it is damaged.
     """
-    found: tuple[str, ...] = _READER.ask(path, None)
+    found: tuple[str, ...] = _READER.read(path, None)
     return found
 
 
@@ -56,26 +57,26 @@ def load(path: Path, variable: str) -> Any:
     Raises:
         UnreadableError: when the file is damaged.
     """
-    return _READER.ask(path, variable)
+    return _READER.read(path, variable)
 
 
 class _Reader:
-    """The child, which is started when it is needed, and again after it was lost."""
+    """The child process, started on demand and restarted after a crash."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = Lock()
 
-    def ask(self, path: Path, variable: str | None) -> Any:
+    def read(self, path: Path, variable: str | None) -> Any:
         with self._lock:
-            answer = self._answer(os.path.abspath(path), variable)
-        if answer.problem is None:
-            return answer.value
-        raise (VersionError if answer.is_hdf5 else UnreadableError)(answer.problem)
+            response = self._exchange(os.path.abspath(path), variable)
+        if response.problem is None:
+            return response.value
+        raise (VersionError if response.is_hdf5 else UnreadableError)(response.problem)
 
-    def _answer(self, path: str, variable: str | None) -> Answer:
+    def _exchange(self, path: str, variable: str | None) -> Response:
         if self._process is None:
-            self._process = _started()
+            self._process = _start()
         megabytes = os.path.getsize(path) / 1e6
         timer = Timer(SECONDS + SECONDS_PER_MB * megabytes, self._process.kill)
         timer.start()
@@ -84,10 +85,10 @@ class _Reader:
             assert self._process.stdout is not None
             pickle.dump((path, variable), self._process.stdin)
             self._process.stdin.flush()
-            return Answer(*pickle.load(self._process.stdout))
+            return Response(*pickle.load(self._process.stdout))
         except (EOFError, OSError, pickle.UnpicklingError):
             self.close()
-            return Answer(problem="it crashed the reader, or kept it busy for too long")
+            return Response(problem="it crashed the reader, or took too long to read")
         finally:
             timer.cancel()
 
@@ -95,7 +96,7 @@ class _Reader:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            with suppress(BrokenPipeError), process:  # Closes the pipes, and waits.
+            with suppress(BrokenPipeError), process:  # Close the pipes and wait.
                 pass
 
 
@@ -103,17 +104,17 @@ _READER = _Reader()
 atexit.register(_READER.close)
 
 
-def _started() -> subprocess.Popen[bytes]:
-    """A child that imports what this process does, but nothing from the working folder."""
-    # The threads of linear algebra, which nobody needs here, reserve memory.
+def _start() -> subprocess.Popen[bytes]:
+    """Start a child with this process's import path, except for the working folder."""
+    # Threads of linear algebra would reserve memory, and are not needed.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     code = (
         "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
         f"from {__name__} import serve; serve()"
     )
-    places = json.dumps([place for place in sys.path if place])
+    paths = json.dumps([path for path in sys.path if path])
     return subprocess.Popen(
-        [sys.executable, "-I", "-c", code, places],
+        [sys.executable, "-I", "-c", code, paths],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -122,37 +123,37 @@ def _started() -> subprocess.Popen[bytes]:
 
 
 def serve() -> None:
-    """Answer, in the child, until nobody asks any more."""
+    """Serve requests in the child until the parent closes the pipe."""
     warnings.simplefilter("ignore")
-    # The parent reads answers: whatever a library prints goes elsewhere.
-    answers = os.fdopen(os.dup(1), "wb")
+    # The parent reads responses from stdout, so whatever a library prints goes to stderr.
+    responses = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     while True:
         try:
             path, variable = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        pickle.dump(tuple(_read(path, variable)), answers)
-        answers.flush()
+        pickle.dump(tuple(_read(path, variable)), responses)
+        responses.flush()
 
 
-def _read(path: str, variable: str | None) -> Answer:
-    """SciPy meets a damaged file with almost any exception, so all are taken for that."""
+def _read(path: str, variable: str | None) -> Response:
+    """Read in the child. SciPy raises almost any exception for a damaged file, so catch all."""
     from scipy.io import loadmat, whosmat
 
     try:
         _limit_memory(MEMORY + MEMORY_PER_BYTE * os.path.getsize(path))
         if variable is None:
-            return Answer(tuple(name for name, _, _ in whosmat(path)))
-        return Answer(loadmat(path, variable_names=[variable], simplify_cells=True)[variable])
+            return Response(tuple(name for name, _, _ in whosmat(path)))
+        return Response(loadmat(path, variable_names=[variable], simplify_cells=True)[variable])
     except Exception as error:
-        return Answer(None, str(error) or repr(error), isinstance(error, NotImplementedError))
+        return Response(None, str(error) or repr(error), isinstance(error, NotImplementedError))
 
 
-def _limit_memory(most: int) -> None:
+def _limit_memory(limit: int) -> None:
     if sys.platform != "win32":
         import resource
 
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        within = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (within, hard))
+        soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -1,8 +1,8 @@
-"""How far predictions are from the truth: PCK, PCKh, PDJ and the error in pixels.
+"""Compare predictions with the truth: PCK, PCKh, PDJ and the error in pixels.
 
-The rules are the same everywhere. A joint with a NaN in the truth is missing, and counts nowhere.
-A NaN in the prediction of a joint that is there is a miss at every threshold. A joint exactly as
-far off as the threshold is found, as in MPII's evaluation: ``distance / head_size <= threshold``.
+All metrics follow the same rules. A joint with a NaN in the truth is missing and never counts. A
+NaN in the prediction of an annotated joint is a miss at every threshold. A distance equal to the
+threshold is a hit, as in MPII's evaluation: ``distance / head_size <= threshold``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mapdrop.localize.scores import Array, distinct, place_of
+from mapdrop.localize.scores import Array, index_of, unique_names
 from mapdrop.localize.scores import PixelErrors as PixelErrors
 from mapdrop.localize.scores import Scores as Scores
 
@@ -24,20 +24,20 @@ def pck(
     thresholds: npt.ArrayLike,
     lengths: npt.ArrayLike | None = None,
 ) -> Scores:
-    """Percentage of correct key points: which are no further off than a share of a length.
+    """Return the percentage of correct key points (PCK): those within a fraction of a length.
 
-    Sapp & Taskar (CVPR 2013) take the torso for the length: `length` measures it in the truth, or
-    that between any other two joints.
+    Sapp & Taskar (CVPR 2013) use the torso's length; `length` computes it, or the distance between
+    any other two joints, from the truth.
 
     Args:
-        predicted, truth: (N, K, 2) in pixels; see the module for what NaN means.
+        predicted, truth: (N, K, 2) in pixels; the module's docstring defines NaN.
         joints: K different names.
         thresholds: one or more, from 0, as multiples of the lengths.
-        lengths: (N,) in pixels. A frame whose length is NaN or 0 is left out, and counted in
-            `left_out`. None: the thresholds are in pixels.
+        lengths: (N,) in pixels. A frame whose length is NaN or 0 is left out and counted in
+            `left_out`. None means that thresholds are in pixels.
 
     Raises:
-        ValueError: when shapes, names, thresholds or lengths don't fit, or no joint is left.
+        ValueError: when shapes, names, thresholds or lengths don't match, or no joint is left.
 
     >>> truth = [[[0, 0], [0, 10]], [[5, 5], [np.nan, np.nan]]]
     >>> predicted = [[[3, 4], [0, 10]], [[5, 7], [1, 1]]]
@@ -56,7 +56,7 @@ def pck(
         units = _lengths(lengths, frames)
         usable = units > 0
         left_out = frames - int(usable.sum())
-        # Tiny lengths make infinite distances, which are misses as they should be.
+        # Tiny lengths give infinite distances, which are rightly misses.
         with np.errstate(over="ignore"):
             far = far[usable] / units[usable, None]
         if np.isnan(far).all():
@@ -75,14 +75,14 @@ def pckh(
     head_sizes: npt.ArrayLike,
     thresholds: npt.ArrayLike = 0.5,
 ) -> Scores:
-    """PCK whose length is the size of the head (Andriluka et al., CVPR 2014).
+    """Return PCKh: PCK relative to the size of the head (Andriluka et al., CVPR 2014).
 
-    MPII's size is 0.6 times the diagonal of the head's box. Its evaluation leaves out the pelvis
-    and the thorax: `Scores.only` does. Its figure for a pair, left and right, is the mean of both.
+    MPII's head size is 0.6 times the diagonal of the head's box. Its evaluation excludes the pelvis
+    and the thorax, as `Scores.only` can, and reports the mean of a left and right pair.
 
     Args:
-        head_sizes: (N,) in pixels, as the lengths of `pck`, whose other arguments and errors these
-            are.
+        head_sizes: (N,) in pixels, like the lengths of `pck`. The other arguments and the errors
+            are those of `pck`.
 
     >>> scores = pckh([[[3, 4], [9, 9]]], [[[0, 0], [9, 8]]], ["neck", "wrist"], head_sizes=[8])
     >>> scores.at(0.5)
@@ -98,12 +98,12 @@ def pdj(
     torso: tuple[str, str],
     thresholds: npt.ArrayLike = 0.2,
 ) -> Scores:
-    """Percentage of detected joints (Toshev & Szegedy, CVPR 2014): PCK by the torso's diagonal.
+    """Return the percentage of detected joints (PDJ): PCK relative to the torso's diagonal.
+
+    Defined by Toshev & Szegedy (CVPR 2014). The other arguments and the errors are those of `pck`.
 
     Args:
-        torso: the joints at its ends, one shoulder and the hip of the other side.
-
-    The other arguments and the errors are those of `pck`.
+        torso: the joints at the diagonal's ends, a shoulder and the hip of the other side.
 
     >>> truth = [[[0, 0], [30, 40]]]
     >>> pdj([[[0, 10], [30, 51]]], truth, ["shoulder", "hip"], ("shoulder", "hip")).at(0.2)
@@ -115,7 +115,7 @@ def pdj(
 def pixel_errors(
     predicted: npt.ArrayLike, truth: npt.ArrayLike, joints: Sequence[str]
 ) -> PixelErrors:
-    """How far off each joint is, in pixels; the arguments and errors are those of `pck`.
+    """Return each joint's error in pixels; the arguments and errors are those of `pck`.
 
     >>> errors = pixel_errors([[[3, 4], [9, 9]]], [[[0, 0], [9, 8]]], ["neck", "wrist"])
     >>> errors.mean()
@@ -126,18 +126,18 @@ def pixel_errors(
 
 
 def length(truth: npt.ArrayLike, joints: Sequence[str], one: str, other: str) -> Array:
-    """How far two joints are apart in each frame: a normaliser for `pck`.
+    """Return the distance between two joints in each frame, a normaliser for `pck`.
 
     Args:
         truth: (N, K, 2) in pixels, NaN where missing.
         joints: K different names.
-        one, other: two of them.
+        one, other: two of the names.
 
     Returns:
         (N,) in pixels, NaN where either joint is missing.
 
     Raises:
-        ValueError: when shape and names don't fit, `one` is `other`, or a coordinate is infinite.
+        ValueError: when shape and names don't match, `one` is `other`, or a coordinate is infinite.
 
     >>> length([[[0, 0], [3, 4]], [[0, 0], [np.nan, 4]]], ["shoulder", "hip"], "shoulder", "hip")
     array([ 5., nan])
@@ -145,18 +145,18 @@ def length(truth: npt.ArrayLike, joints: Sequence[str], one: str, other: str) ->
     true, names = _true(truth), _names(joints, truth)
     if one == other:
         raise ValueError(f"a length needs two different joints, got {one!r} twice")
-    return _apart(true[:, place_of(one, names)], true[:, place_of(other, names)])
+    return _euclidean(true[:, index_of(one, names)], true[:, index_of(other, names)])
 
 
 def distances(predicted: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
-    """Euclidean distance of every joint from the truth.
+    """Return the Euclidean distance of each joint from the truth.
 
     Args:
         predicted, truth: (N, K, 2) in pixels.
 
     Returns:
         (N, K): NaN where the joint is missing in the truth (one NaN coordinate is enough), infinity
-        where it is there and its prediction has a NaN.
+        where it is annotated and its prediction has a NaN.
 
     Raises:
         ValueError: when the shapes differ, a true coordinate is infinite, or no joint is annotated.
@@ -172,12 +172,12 @@ def distances(predicted: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
     missing = np.isnan(true).any(axis=-1)
     if missing.all():
         raise ValueError("no joint is annotated, so there is nothing to measure: all truth is NaN")
-    far = _apart(guess, true)
+    far = _euclidean(guess, true)
     return np.where(missing, np.nan, np.where(np.isnan(far), np.inf, far))
 
 
-def _apart(a: Array, b: Array) -> Array:
-    # A prediction may be so wild that its distance overflows: infinity is what is meant.
+def _euclidean(a: Array, b: Array) -> Array:
+    # The distance of an absurd prediction may overflow to infinity, a miss.
     with np.errstate(over="ignore"):
         x, y = np.moveaxis(a - b, -1, 0)
         return np.asarray(np.hypot(x, y), np.float64)
@@ -200,7 +200,7 @@ def _true(values: npt.ArrayLike) -> Array:
 
 
 def _names(joints: Sequence[str], truth: npt.ArrayLike) -> tuple[str, ...]:
-    names, count = distinct(joints), np.shape(truth)[1]
+    names, count = unique_names(joints), np.shape(truth)[1]
     if len(names) != count:
         raise ValueError(f"name each of the {count} joints, got {len(names)}: {', '.join(names)}")
     return names
@@ -208,7 +208,7 @@ def _names(joints: Sequence[str], truth: npt.ArrayLike) -> tuple[str, ...]:
 
 def _thresholds(values: npt.ArrayLike) -> Array:
     limits = np.atleast_1d(np.asarray(values, np.float64))
-    # An infinite threshold would find what was not predicted.
+    # An infinite threshold would count missing predictions as hits.
     if limits.ndim != 1 or not limits.size or not (np.isfinite(limits) & (limits >= 0)).all():
         raise ValueError(f"thresholds are one or more finite numbers from 0, got {values!r}")
     return limits

@@ -1,4 +1,4 @@
-"""Local contrast normalisation: what the network sees of a photograph."""
+"""Local contrast normalisation, the network's preprocessing."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ WINDOW = 6.0
 
 
 def local_contrast(images: Tensor, sigma: float = WINDOW) -> Tensor:
-    """Each pixel less the mean around it, divided by the standard deviation around it.
+    """Subtract the mean around each pixel and divide by the standard deviation around it.
 
-    As in Jarrett et al. (ICCV 2009), which Tompson et al. (2015) use. The divisor is never smaller
-    than its own mean over the image, so that flat regions aren't blown up into noise. At the border
-    the window sees the outermost pixels repeated.
+    As in Jarrett et al. (ICCV 2009), which Tompson et al. (2015) use. The divisor is at least its
+    mean over the image, so that noise in flat regions isn't amplified. At the border the window
+    repeats the outermost pixels.
 
     Args:
         images: (N, 3, H, W), floating, 0 to 255.
@@ -35,16 +35,18 @@ def local_contrast(images: Tensor, sigma: float = WINDOW) -> Tensor:
 
 
 def _blurred(images: Tensor, sigma: float) -> Tensor:
-    """Two products with matrices, which takes a tenth of the time of convolving."""
+    """Blur by two matrix products, in a tenth of the time of a convolution."""
     height, width = images.shape[-2:]
     return _window(height, sigma, images) @ images @ _window(width, sigma, images).mT
 
 
 def _window(size: int, sigma: float, like: Tensor) -> Tensor:
-    """(size, size): each row weighs a line's pixels as the Gaussian around one of them does."""
-    radius = int(4 * sigma + 0.5)  # Beyond it a Gaussian is below one thousandth.
+    """Return (size, size) weights: row i is the Gaussian window around pixel i of a line."""
+    radius = int(4 * sigma + 0.5)  # Beyond it the Gaussian is below 1/1000.
     offsets = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    seen = (torch.arange(size)[:, None] + offsets).clamp(0, size - 1)
-    rows = torch.zeros(size, size).scatter_add_(1, seen, (weights / weights.sum()).expand_as(seen))
+    sources = (torch.arange(size)[:, None] + offsets).clamp(0, size - 1)
+    rows = torch.zeros(size, size).scatter_add_(
+        1, sources, (weights / weights.sum()).expand_as(sources)
+    )
     return rows.to(like)

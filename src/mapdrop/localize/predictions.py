@@ -1,4 +1,4 @@
-"""Found joints as a table that DeepLabCut's users know.
+"""Write predictions as a table in DeepLabCut's layout.
 
 scorer,mapdrop,mapdrop,mapdrop
 bodyparts,snout,snout,snout
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mapdrop.localize.data import pictures
-from mapdrop.localize.readout import Found
-from mapdrop.localize.results import Results
+from mapdrop.localize.data import image_files
+from mapdrop.localize.readout import Detections
+from mapdrop.localize.results import ResultFolder
 from mapdrop.system.files import write_all
 
 SCORER = "mapdrop"
@@ -28,11 +28,11 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was found in N pictures.
+    """The joints found in N images.
 
     Attributes:
         joints: K names.
-        names: N, of the pictures or frames.
+        names: N names of images or frames.
         points: (N, K, 2) as (x, y) in original pixels.
         likelihood: (N, K), 0 to 1.
     """
@@ -44,18 +44,18 @@ class Predictions:
 
     @classmethod
     def of(
-        cls, joints: tuple[str, ...], names: Sequence[str], found: Found, scale: Array
+        cls, joints: tuple[str, ...], names: Sequence[str], found: Detections, scale: Array
     ) -> Predictions:
-        """From working pixels, of which one is `scale` (N,) original ones."""
-        points = pictures.original(found.points.double().cpu().numpy(), scale[:, None, None])
+        """Convert detections to original pixels; `scale` (N,) is their number per working pixel."""
+        points = image_files.to_original(found.points.double().cpu().numpy(), scale[:, None, None])
         return cls(joints, tuple(names), points, found.likelihood.double().cpu().numpy())
 
     def table(self) -> bytes:
-        """Return them all as CSV."""
+        """Return the complete table as CSV."""
         return header(self.joints) + self.rows()
 
     def rows(self) -> bytes:
-        """Return a line for each picture."""
+        """Return a line for each image."""
         values = np.concatenate([self.points, self.likelihood[..., None]], axis=-1)
         return _csv(
             [name, *(f"{value:.4f}" for value in row)]
@@ -78,43 +78,43 @@ def header(joints: Sequence[str]) -> bytes:
 def _csv(rows: Iterable[Sequence[str]]) -> bytes:
     file = io.StringIO(newline="")
     csv.writer(file, lineterminator="\n").writerows(rows)
-    # A file's name need not be text: bytes that aren't UTF-8 are written out, as \\udce9.
+    # A file's name need not be valid text: bytes that aren't UTF-8 are escaped, as \\udce9.
     return file.getvalue().encode(errors="backslashreplace")
 
 
-def unfinished(name: str) -> str:
-    """Return what a table is called while rows are still added to it."""
+def partial_name(name: str) -> str:
+    """Return the name of a table to which rows are still added."""
     return f"{name}.part"
 
 
-class Table:
-    """A table that grows while pictures are looked at. What is in it survives whatever comes.
+class TableWriter:
+    """Writes a table row by row; rows already written survive any failure.
 
-    It gets its name when it is left: by the last picture, by Ctrl-C, or because the disk is full.
-    Of a process that was killed the rows are in the file of the `unfinished` name.
+    The file gets its name when the context exits, after the last image or an error. If the process
+    is killed, the rows are in the file called `partial_name`.
 
     Args:
         results: the folder.
-        name: the table's, in it.
+        name: the table's name in it.
         joints: K names.
     """
 
-    def __init__(self, results: Results, name: str, joints: Sequence[str]) -> None:
-        self.path, self.unfinished = (results.folder / n for n in (name, unfinished(name)))
-        self.rows = self._whole = 0
-        self._file = results.created(unfinished(name))
+    def __init__(self, results: ResultFolder, name: str, joints: Sequence[str]) -> None:
+        self.path, self.partial_path = (results.folder / n for n in (name, partial_name(name)))
+        self.rows = self._size = 0
+        self._file = results.create(partial_name(name))
         self._append(header(joints))
 
-    def __enter__(self) -> Table:
+    def __enter__(self) -> TableWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._file as file:
             os.fsync(file.fileno())
-        os.replace(self.unfinished, self.path)
+        os.replace(self.partial_path, self.path)
 
     def add(self, found: Predictions) -> None:
-        """Add a row for each picture.
+        """Add a row for each image.
 
         Raises:
             OSError: when the disk is full; the rows before are kept.
@@ -126,6 +126,6 @@ class Table:
         try:
             write_all(self._file, lines)
         except BaseException:
-            self._file.truncate(self._whole)  # No half line is left.
+            self._file.truncate(self._size)  # Leave no incomplete line.
             raise
-        self._whole += len(lines)
+        self._size += len(lines)

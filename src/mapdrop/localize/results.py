@@ -1,4 +1,4 @@
-"""Where results go: files that nothing else has the name of, in a folder that the user named."""
+"""Write result files without overwriting anything else."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mapdrop.localize.run.folder import RunError
 from mapdrop.system.files import write
 
 SHOWN = 5
-"""Names in a message."""
+"""Number of names in a message."""
 
 
 @dataclass(frozen=True)
-class Results:
+class ResultFolder:
     """A folder for results.
 
     Attributes:
-        folder: where they go.
-        within: what the user named, the folder or the run that has it. Links that lead out of it
-            are not followed: the user doesn't know of them.
-        overwrite: whether files of the results' names may be replaced.
+        folder: where results are written.
+        within: the folder that the user named, or the run that contains it. Links that lead out of
+            it are not followed, as the user may not know of them.
+        overwrite: whether existing results may be replaced.
     """
 
     folder: Path
@@ -31,35 +31,35 @@ class Results:
     overwrite: bool = False
 
     @classmethod
-    def of(cls, run: Path, name: str, out: Path | None, overwrite: bool) -> Results:
-        """Return the folder `out`, or, if that is None, the run's own of that name."""
+    def of(cls, run: Path, name: str, out: Path | None, overwrite: bool) -> ResultFolder:
+        """Return the folder `out`, or if that is None, the folder `name` of the run."""
         return cls(out or run / name, out or run, overwrite)
 
-    def claim(self, names: Sequence[str], inputs: Iterable[Path] = ()) -> None:
-        """Check that results of these names can be written, and that nothing is lost by it.
+    def check_names(self, names: Sequence[str], inputs: Iterable[Path] = ()) -> None:
+        """Check that results of these names can be written without losing anything.
 
         Args:
-            names: paths below the folder, with `/`.
-            inputs: files that the results are made from.
+            names: paths relative to the folder, with `/`.
+            inputs: files that the results are computed from.
 
         Raises:
-            RunError: when two results have one name, one is there already, or a link leads out.
+            RunError: when two results have the same name, one exists, or a link leads outside.
         """
         self._check_different(names)
         self._check_inside(names)
-        taken = {os.path.realpath(path) for path in inputs}
+        input_paths = {os.path.realpath(path) for path in inputs}
         paths = [self.folder / name for name in names]
-        _refuse([path for path in paths if os.path.realpath(path) in taken], "are the inputs")
+        _refuse([path for path in paths if os.path.realpath(path) in input_paths], "are the inputs")
         if not self.overwrite:
-            there = [path for path in paths if os.path.lexists(path)]
-            _refuse(there, "exist already", ", or pass --overwrite to replace them")
+            existing = [path for path in paths if os.path.lexists(path)]
+            _refuse(existing, "exist already", ", or pass --overwrite to replace them")
 
-    def created(self, name: str) -> BinaryIO:
-        """Open a new file of the results, unbuffered.
+    def create(self, name: str) -> BinaryIO:
+        """Create a result file and open it, unbuffered.
 
         Raises:
-            OSError: when it is there, as by another command at the same time, and `overwrite` is
-                not asked for; or the folder can't be written.
+            OSError: when the folder can't be written, or the file exists and `overwrite` is false;
+                another command may have created it since the check.
         """
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ class Results:
         return path.open("xb", buffering=0)
 
     def write(self, name: str, content: bytes) -> Path:
-        """Write one of the results, whole or not at all, and return its path."""
+        """Write one of the results atomically, and return its path."""
         write(self.folder / name, content)
         return self.folder / name
 
@@ -92,8 +92,8 @@ class Results:
             real = os.path.realpath(parent)
             if not Path(real).is_relative_to(root):
                 raise RunError(
-                    f"{parent} is a link that leads out of {self.within}, to {real}; take it away, "
-                    "or say where the results shall be by --out"
+                    f"{parent} is a link that leads out of {self.within}, to {real}; remove it, "
+                    "or choose another --out"
                 )
 
 

@@ -1,4 +1,4 @@
-"""What the metrics return: tables of a figure for each joint and one for all, `total`."""
+"""The metrics' results: a value for each joint, and one for all of them, `total`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ Array = npt.NDArray[np.float64]
 TOTAL = "total"
 
 
-def place_of(joint: str, joints: Sequence[str]) -> int:
-    """The index of a joint by its name.
+def index_of(joint: str, joints: Sequence[str]) -> int:
+    """Return the index of a joint.
 
     Raises:
-        ValueError: when there is none of this name.
+        ValueError: when no joint has this name.
     """
     if joint not in joints:
         raise ValueError(f"no joint is called {joint!r}; there are {', '.join(joints)}")
     return list(joints).index(joint)
 
 
-def distinct(joints: Iterable[str]) -> tuple[str, ...]:
-    """The joints' names, fit to be the lines of a table.
+def unique_names(joints: Iterable[str]) -> tuple[str, ...]:
+    """Return the joints' names as a tuple.
 
     Raises:
-        ValueError: when two are the same, or one is that of the total.
+        ValueError: when a name occurs twice or is reserved for the total.
     """
     names = tuple(joints)
     if len(set(names)) != len(names) or TOTAL in names:
@@ -39,18 +39,18 @@ def distinct(joints: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """How many joints were found at each of T thresholds. Printed, it is a table in percent.
+    """Numbers of joints found at each of T thresholds; prints as a table in percent.
 
-    Counts are kept, not shares: the total weighs every annotated joint alike (as the evaluation of
-    MPII does), so a joint that is seldom annotated counts for little in it.
+    It holds counts, not fractions: the total weighs every annotation equally, as MPII's evaluation
+    does, so a rarely annotated joint has little weight in it.
 
     Attributes:
         joints: K names.
-        thresholds: (T,), in units of the normaliser; in pixels where there is none.
-        found: (T, K), how many joints are no further off than the threshold.
-        annotated: (K,), of how many: the joints that the truth has, in frames not left out.
-        frames: how many frames were given.
-        left_out: how many of them count nowhere, as their normaliser is NaN or zero.
+        thresholds: (T,), in units of the normaliser, or in pixels without one.
+        found: (T, K), numbers of joints within the threshold.
+        annotated: (K,), numbers of joints that the truth has, in the frames that count.
+        frames: number of frames.
+        left_out: number of frames that don't count, because their normaliser is NaN or zero.
     """
 
     joints: tuple[str, ...]
@@ -62,32 +62,34 @@ class Scores:
 
     @property
     def per_joint(self) -> Array:
-        """(T, K) shares, 0 to 1; NaN for a joint that is never annotated."""
-        return _share(self.found, self.annotated)
+        """Return (T, K) fractions, 0 to 1; NaN for a joint that is never annotated."""
+        return _fraction(self.found, self.annotated)
 
     @property
     def total(self) -> Array:
-        """(T,) shares of all annotated joints, 0 to 1; NaN when there are none."""
-        return _share(self.found.sum(axis=1), self.annotated.sum())
+        """Return (T,) fractions of all annotated joints, 0 to 1; NaN when there are none."""
+        return _fraction(self.found.sum(axis=1), self.annotated.sum())
 
     def at(self, threshold: float) -> dict[str, float]:
-        """The share of each joint, and of all, at one of the thresholds.
+        """Return the fraction of each joint, and of all, at one of the thresholds.
 
         Raises:
-            ValueError: when it is none of them.
+            ValueError: when the threshold is none of them.
         """
         nearest = int(np.argmin(abs(self.thresholds - threshold)))
         # Close is enough: np.linspace(0, 0.5, 51) holds 0.35000000000000003.
         if not np.isclose(self.thresholds[nearest], threshold, rtol=1e-9, atol=0):
             known = ", ".join(f"{known:g}" for known in self.thresholds)
-            raise ValueError(f"nothing was counted at {threshold:g}, but at {known}; ask for it")
+            raise ValueError(
+                f"there is no threshold {threshold:g}, only {known}; pass it to the metric"
+            )
         return _row(self.joints, self.per_joint[nearest], self.total[nearest])
 
     def auc(self) -> dict[str, float]:
-        """The area under each joint's curve, and under the total's: 0 to 1.
+        """Return the area under the curve of each joint and of the total, 0 to 1.
 
-        By trapezoids, divided by the largest threshold: 1 is reached when every joint is exact.
-        MPII's is that of PCKh at ``np.linspace(0, 0.5, 51)``.
+        The trapezoidal rule, divided by the largest threshold: 1 when every joint is exact. MPII's
+        is the area of PCKh at ``np.linspace(0, 0.5, 51)``.
 
         Raises:
             ValueError: unless the thresholds rise from 0.
@@ -103,25 +105,25 @@ class Scores:
         return _row(self.joints, areas[:-1], areas[-1])
 
     def only(self, joints: Iterable[str]) -> Scores:
-        """The same for some of the joints; the total is of these.
+        """Return the scores of some of the joints, with their total.
 
         Raises:
-            ValueError: when there is no such joint, or one is asked for twice.
+            ValueError: when there is no such joint, or one occurs twice.
         """
-        names = distinct(joints)
-        places = [place_of(joint, self.joints) for joint in names]
+        names = unique_names(joints)
+        indices = [index_of(joint, self.joints) for joint in names]
         return replace(
-            self, joints=names, found=self.found[:, places], annotated=self.annotated[places]
+            self, joints=names, found=self.found[:, indices], annotated=self.annotated[indices]
         )
 
     def __str__(self) -> str:
-        """A line for each joint: percent at each threshold, and of how many."""
+        """Return a line for each joint: the percentage at each threshold, and the count."""
         names = (*self.joints, TOTAL)
         width = max(map(len, names))
         counts = [*self.annotated, self.annotated.sum()]
-        shares = 100 * np.column_stack([self.per_joint, self.total]).T
+        percent = 100 * np.column_stack([self.per_joint, self.total]).T
         lines = [" " * width + "".join(f"{f'{t:g}':>8}" for t in self.thresholds) + "      of"]
-        for name, row, count in zip(names, shares, counts, strict=True):
+        for name, row, count in zip(names, percent, counts, strict=True):
             lines.append(f"{name:<{width}}" + "".join(f"{s:8.1f}" for s in row) + f"{count:8}")
         if self.left_out:
             lines.append(f"without a normaliser: {self.left_out} of {self.frames} frames, left out")
@@ -130,42 +132,42 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class PixelErrors:
-    """How far predictions are off.
+    """The errors of predictions.
 
     Attributes:
         joints: K names.
         distances: (N, K) in pixels: NaN where the joint is missing in the truth, infinity where it
-            is there and was not predicted.
+            is annotated and was not predicted.
     """
 
     joints: tuple[str, ...]
     distances: Array
 
     def mean(self) -> dict[str, float]:
-        """Of each joint, and of all, in pixels: infinite as soon as one was not predicted.
+        """Return the mean error in pixels of each joint and of all.
 
-        NaN for a joint that is never annotated.
+        It is infinite if any joint was not predicted, NaN for a joint that is never annotated.
         """
-        return self._of_each(np.mean)
+        return self._reduce(np.mean)
 
     def median(self) -> dict[str, float]:
-        """Of each joint, and of all, in pixels: a few that were not predicted hardly move it.
+        """Return the median error in pixels of each joint and of all.
 
-        NaN for a joint that is never annotated.
+        A few joints that were not predicted hardly change it. NaN for one never annotated.
         """
-        return self._of_each(np.median)
+        return self._reduce(np.median)
 
-    def _of_each(self, figure: Callable[[Array], np.floating]) -> dict[str, float]:
+    def _reduce(self, reduce: Callable[[Array], np.floating]) -> dict[str, float]:
         columns = [*self.distances.T, self.distances.ravel()]
         annotated = [column[~np.isnan(column)] for column in columns]
-        figures = [float(figure(far)) if far.size else np.nan for far in annotated]
-        return _row(self.joints, figures[:-1], figures[-1])
+        values = [float(reduce(values)) if values.size else np.nan for values in annotated]
+        return _row(self.joints, values[:-1], values[-1])
 
 
-def _share(found: npt.ArrayLike, annotated: npt.ArrayLike) -> Array:
+def _fraction(found: npt.ArrayLike, annotated: npt.ArrayLike) -> Array:
     count = np.asarray(annotated, np.float64)
     return np.asarray(found) / np.where(count > 0, count, np.nan)
 
 
-def _row(joints: Sequence[str], figures: Iterable[float], total: float) -> dict[str, float]:
-    return {**dict(zip(joints, map(float, figures), strict=True)), TOTAL: float(total)}
+def _row(joints: Sequence[str], values: Iterable[float], total: float) -> dict[str, float]:
+    return {**dict(zip(joints, map(float, values), strict=True)), TOTAL: float(total)}

@@ -1,4 +1,4 @@
-"""What `predict` looks at, and the names of its results."""
+"""The inputs of `predict`, and the names of its results."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mapdrop.localize import video
-from mapdrop.localize.data import DataError, ImagesError, pictures
-from mapdrop.localize.predictions import unfinished
+from mapdrop.localize.data import DataError, ImagesError, image_files
+from mapdrop.localize.predictions import partial_name
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 TABLE = "predictions.csv"
-"""Of all the pictures."""
+"""The table of all images."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Pictures and videos, each once, and what their results are called.
+    """The images and videos to read, without duplicates, and the names of their results.
 
-    A name is the path below the folder that all pictures, or all videos, have in common, with the
-    whole file name. Results add an ending to it, so that no two are called alike.
+    A name is the file's path relative to the common folder of all images, or of all videos, with
+    its suffix. Results append an ending to it, so that their names differ.
 
     Attributes:
-        pictures, videos: the names, with `/`, by the path as the user gave it.
+        images, videos: names, with `/`, by the path that the user gave.
     """
 
-    pictures: dict[Path, str]
+    images: dict[Path, str]
     videos: dict[Path, str]
 
     @classmethod
     def of(cls, paths: Sequence[Path]) -> Sources:
-        """Return the pictures and videos among `paths`; of folders, the pictures in them.
+        """Collect the images and videos among `paths`, and the images in folders among them.
 
         Raises:
-            ImagesError: with all that can't be read, before anything is done.
+            ImagesError: with all files that can't be read, before any result is written.
         """
         found: dict[str, Path] = {}
         problems = []
@@ -44,53 +44,53 @@ class Sources:
             if path.is_dir():
                 inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
                 if not inside:
-                    problems.append(f"{path}: there is no picture in this folder")
+                    problems.append(f"{path}: the folder has no images")
             for file in inside:
                 found.setdefault(os.path.abspath(file), file)
         for path in found.values():
             try:
-                _looked_at(path)
+                _check_readable(path)
             except DataError as error:
                 problems.append(str(error))
         if problems:
             raise ImagesError(problems, len(found))
-        films = [path for path in found.values() if _is_video(path)]
-        return cls(_names([path for path in found.values() if not _is_video(path)]), _names(films))
+        videos = [path for path in found.values() if _is_video(path)]
+        return cls(_names([path for path in found.values() if not _is_video(path)]), _names(videos))
 
-    def overlay(self, picture: Path) -> str:
-        """Return the name of a picture with joints drawn on it."""
-        return f"overlays/{self.pictures[picture]}.png"
+    def overlay(self, path: Path) -> str:
+        """Return the name of an image with joints drawn on it."""
+        return f"overlays/{self.images[path]}.png"
 
-    def table(self, film: Path) -> str:
+    def table(self, path: Path) -> str:
         """Return the name of a video's table."""
-        return f"{self.videos[film]}.csv"
+        return f"{self.videos[path]}.csv"
 
-    def drawn(self, film: Path) -> str:
+    def video_overlay(self, path: Path) -> str:
         """Return the name of a video with joints drawn on it."""
-        return f"{self.videos[film]}-joints.mp4"
+        return f"{self.videos[path]}-joints.mp4"
 
-    def results(self, overlays: bool) -> list[str]:
-        """Return the names of all that is written."""
-        tables = [TABLE] if self.pictures else []
-        tables += [self.table(film) for film in self.videos]
-        names = [*tables, *map(unfinished, tables)]
+    def output_names(self, overlays: bool) -> list[str]:
+        """Return the names of all results."""
+        tables = [TABLE] if self.images else []
+        tables += [self.table(path) for path in self.videos]
+        names = [*tables, *map(partial_name, tables)]
         if overlays:
-            names += [self.overlay(picture) for picture in self.pictures]
-            names += [self.drawn(film) for film in self.videos]
+            names += [self.overlay(path) for path in self.images]
+            names += [self.video_overlay(path) for path in self.videos]
         return names
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
     if not paths:
         return {}
-    places = [os.path.abspath(path) for path in paths]
+    absolute = [os.path.abspath(path) for path in paths]
     try:
-        root = os.path.commonpath([os.path.dirname(place) for place in places])
+        root = os.path.commonpath([os.path.dirname(file) for file in absolute])
     except ValueError as error:
         raise DataError("the files are on several drives; predict one at a time") from error
     return {
-        path: Path(os.path.relpath(place, root)).as_posix()
-        for path, place in zip(paths, places, strict=True)
+        path: Path(os.path.relpath(file, root)).as_posix()
+        for path, file in zip(paths, absolute, strict=True)
     }
 
 
@@ -98,8 +98,8 @@ def _is_video(path: Path) -> bool:
     return path.suffix.lower() in video.KINDS
 
 
-def _looked_at(path: Path) -> None:
+def _check_readable(path: Path) -> None:
     if _is_video(path):
         video.count(path)
     else:
-        pictures.header(path, "predict")
+        image_files.read_size(path, "predict")

@@ -1,4 +1,4 @@
-"""What the network shall learn: a Gaussian at each joint, and a loss that skips missing joints."""
+"""Training targets, a Gaussian at each joint, and a loss that skips missing joints."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ SIGMA = 1.5
 """Standard deviation of the target in heat-map pixels (Tompson et al. 2015)."""
 
 
-def to_heat(points: Tensor, pooling: int) -> Tensor:
-    """Image coordinates to heat-map coordinates (pixel centres at integers in both)."""
+def to_heat_map(points: Tensor, pooling: int) -> Tensor:
+    """Convert image coordinates to heat-map coordinates; both have pixel centres at integers."""
     return (points + 0.5) / pooling - 0.5
 
 
 def to_image(points: Tensor, pooling: int) -> Tensor:
-    """Heat-map coordinates to image coordinates; the inverse of `to_heat`."""
+    """Convert heat-map coordinates to image coordinates; the inverse of `to_heat_map`."""
     return (points + 0.5) * pooling - 0.5
 
 
 def gaussian_targets(points: Tensor, size: tuple[int, int], sigma: float = SIGMA) -> Tensor:
-    """Heat maps with a Gaussian of height 1 at every point, not rounded to a pixel.
+    """Return heat maps with a Gaussian of height 1 at each point, not rounded to a pixel.
 
     Args:
         points: (N, K, 2) as (x, y) in heat-map pixels; NaN where a joint is missing.
@@ -28,7 +28,7 @@ def gaussian_targets(points: Tensor, size: tuple[int, int], sigma: float = SIGMA
         sigma: standard deviation in heat-map pixels.
 
     Returns:
-        (N, K, rows, columns), in the dtype of `points`; NaN throughout where a joint is missing.
+        (N, K, rows, columns), in the dtype of `points`; a missing joint's map is NaN.
     """
     x, y = points[..., None].unbind(dim=-2)
     columns = torch.arange(size[1], dtype=points.dtype, device=points.device)
@@ -38,21 +38,23 @@ def gaussian_targets(points: Tensor, size: tuple[int, int], sigma: float = SIGMA
     return down[..., :, None] * across[..., None, :]
 
 
-def heat_map_loss(heats: Tensor, targets: Tensor, labelled: Tensor | None = None) -> Tensor:
-    """Squared error summed over the pixels of a map, averaged over the joints that are labelled.
+def heat_map_loss(heat_maps: Tensor, targets: Tensor, labelled: Tensor | None = None) -> Tensor:
+    """Return the squared error, summed over a map's pixels and averaged over labelled joints.
 
-    Summed, because most of a target is zero: a mean over pixels makes the gradient vanish as maps
-    grow. Maps whose target is NaN (a missing joint) add nothing to the loss nor to its gradient.
+    It is summed because most of a target is zero: with a mean over pixels the gradient would vanish
+    as maps grow. A map whose target is NaN (a missing joint) adds nothing to loss or gradient.
 
     Args:
-        heats, targets: (N, K, rows, columns).
-        labelled: number of labelled joints that the sum is divided by: of a whole batch, where
-            these heat maps are a part of one. None counts them here.
+        heat_maps, targets: (N, K, rows, columns).
+        labelled: number of labelled joints to divide by: that of the full batch, where these heat
+            maps are a shard of one. None counts those of `targets`.
 
     Returns:
         a scalar; 0 when no joint is labelled.
     """
-    there = ~targets.isnan().any(dim=(-1, -2), keepdim=True)
-    # where() before the difference: NaN times zero would still be NaN in the gradient.
-    error = torch.where(there, heats, 0.0) - torch.where(there, targets, 0.0)
-    return error.square().sum() / (there.sum() if labelled is None else labelled).clamp(min=1)
+    labelled_maps = ~targets.isnan().any(dim=(-1, -2), keepdim=True)
+    # where() comes before the difference: NaN times zero would be NaN in the gradient.
+    error = torch.where(labelled_maps, heat_maps, 0.0) - torch.where(labelled_maps, targets, 0.0)
+    return error.square().sum() / (labelled_maps.sum() if labelled is None else labelled).clamp(
+        min=1
+    )

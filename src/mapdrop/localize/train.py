@@ -1,4 +1,4 @@
-"""Training by gradient descent: the same run, to the bit, for the same seed."""
+"""Gradient descent; the same seed gives the same run, bit for bit."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from torch import Tensor, nn
 
 from mapdrop.localize.augment import Augment
 from mapdrop.localize.batches import Batch, Batches
+from mapdrop.localize.cascade import Cascade
 from mapdrop.localize.errors import LocalizeError
 from mapdrop.localize.network import CoarseNet
-from mapdrop.localize.readout import Found
+from mapdrop.localize.readout import Detections
 from mapdrop.localize.stages import CoarseStage
 
 
 class TrainingDivergedError(LocalizeError):
-    """The loss is no longer a finite number."""
+    """Raised when the loss is no longer finite."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train.
+    """The hyperparameters of a training stage.
 
-    AdamW instead of the paper's SGD (momentum 0.9, weight decay 5e-4): in the few hundred steps of
-    a study, and without normalisation layers, SGD diverged unless its gradients were clipped, and
-    with clipping left the networks with dropout half trained.
+    AdamW replaces the paper's SGD (momentum 0.9, weight decay 5e-4). In the few hundred steps of a
+    study, and without normalisation layers, SGD diverged unless gradients were clipped; with
+    clipping, it left networks with dropout half trained.
 
     Attributes:
         steps: number of gradient steps, at least 1.
         batch: images in each, at least 1.
-        learning_rate: at its highest, after 15 % of the steps; it starts and ends near 0.
+        learning_rate: the peak, after 15 % of the steps; the rate starts and ends near 0.
         weight_decay: as in torch.optim.AdamW.
         clip: largest norm of the gradient.
-        augment: how much the training images are changed.
+        augment: limits of the training images' transforms.
     """
 
     steps: int = 300
@@ -58,17 +59,17 @@ class Recipe:
 
 
 class Trainer:
-    """One stage with its optimiser and schedule; a call makes one step.
+    """The optimiser and schedule of one stage; a call makes one step.
 
     Args:
-        stage: turns a `Batch` into a loss. Its parameters that require a gradient are trained.
-        recipe: how.
-        ranks: how many processes share a batch; their gradients are averaged
-            (DistributedDataParallel), where the sum is wanted.
+        stage: maps a `Batch` to a loss. Its parameters that require a gradient are trained.
+        recipe: the hyperparameters.
+        world_size: number of processes that share a batch. DistributedDataParallel averages their
+            gradients, where the sum is needed.
     """
 
-    def __init__(self, stage: nn.Module, recipe: Recipe, ranks: int = 1) -> None:
-        self.stage, self.clip, self.ranks = stage.train(), recipe.clip, ranks
+    def __init__(self, stage: nn.Module, recipe: Recipe, world_size: int = 1) -> None:
+        self.stage, self.clip, self.world_size = stage.train(), recipe.clip, world_size
         self.parameters = [p for p in stage.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters, weight_decay=recipe.weight_decay, betas=(0.9, 0.99)
@@ -76,14 +77,14 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
             recipe.learning_rate,
-            # One more: the schedule refuses to be asked for fewer than two.
+            # One more, because the schedule needs at least two.
             total_steps=recipe.steps + 1,
             pct_start=0.15,
             cycle_momentum=False,
         )
 
     def __call__(self, batch: Batch) -> float:
-        """One step; the loss before it.
+        """Make one step; return the loss before it.
 
         Raises:
             TrainingDivergedError: when the loss is not finite.
@@ -94,18 +95,18 @@ class Trainer:
                 f"the loss became {loss.item()}; use a smaller learning rate"
             )
         self.optimiser.zero_grad()
-        (self.ranks * loss).backward()
+        (self.world_size * loss).backward()
         nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimiser.step()
         self.schedule.step()
         return loss.item()
 
     def state_dict(self) -> dict[str, Any]:
-        """What another trainer of the same stage needs to go on, but for the parameters."""
+        """Return the optimiser's and the schedule's state; parameters are not included."""
         return {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where the trainer was whose `state_dict` this is."""
+        """Restore a state that `state_dict` returned."""
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
 
@@ -118,13 +119,13 @@ def train(
     seed: int,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[float]:
-    """Trains `model` in place and leaves it in evaluation mode.
+    """Train `model` in place and leave it in evaluation mode.
 
     Args:
         images: (N, 3, H, W), 0 to 255.
         points: (N, K, 2) in image pixels, NaN where missing.
-        seed: decides the order of the images and their changes.
-        on_step: is called after every step.
+        seed: determines the order of the images and their transforms.
+        on_step: called after each step.
 
     Returns:
         the loss at every step.
@@ -140,10 +141,10 @@ def train(
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Tensor, batch: int = 32) -> Found:
-    """What a `CoarseNet` or a `Cascade` finds in normalised images (N, 3, H, W).
+def predict(model: CoarseNet | Cascade, images: Tensor, batch: int = 32) -> Detections:
+    """Find the joints in normalised images (N, 3, H, W), in the model's present mode.
 
-    The model is used as it is: call `model.eval()` first.
+    Call `model.eval()` first.
     """
-    parts = [model.locate(part) for part in images.split(batch)]  # type: ignore[operator]
-    return Found(*map(torch.cat, zip(*parts, strict=True)))
+    parts = [model.locate(part) for part in images.split(batch)]
+    return Detections(*map(torch.cat, zip(*parts, strict=True)))

@@ -1,1 +1,1 @@
-"""Which dropout does this task want, and what does it cost? Train, compare, report."""
+"""Compare kinds of dropout on a key-point task: train with each, and report accuracy and cost."""

@@ -1,8 +1,8 @@
-"""How sure a difference is: a bootstrap over seeds and images.
+"""Estimate confidence intervals by a bootstrap over seeds and images.
 
-Two things are chance in a study: the seed (start weights, order, masks) and which images happen to
-be in the test set. Both are drawn again with replacement, independently of each other, which is
-Owen's pigeonhole bootstrap (Annals of Applied Statistics 1, 2007) for crossed factors.
+Two things in a study are random: the seed (initial weights, order, masks) and the choice of test
+images. Both are resampled with replacement, independently of each other: Owen's pigeonhole
+bootstrap (Annals of Applied Statistics 1, 2007) for crossed factors.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and where it would lie with other seeds and images.
+    """An estimate and its confidence interval.
 
     Attributes:
-        value: as measured.
-        low, high: the middle 95 % of the figures of the draws.
-        seeds: how many there were to draw from.
+        value: the estimate.
+        low, high: the middle 95 % of the resampled values.
+        seeds: number of seeds to resample.
     """
 
     value: float
@@ -35,26 +35,26 @@ class Interval:
     seeds: int
 
     @property
-    def settled(self) -> bool:
-        """Whether it is other than 0 for chance to explain, with more seeds than one."""
+    def significant(self) -> bool:
+        """Return whether the interval excludes 0, with at least two seeds."""
         return self.seeds > 1 and (self.low > 0 or self.high < 0)
 
 
 def hits(rows: Sequence[Row], radius: float) -> npt.NDArray[np.float64]:
-    """(seeds, images, joints) of the test part: 1 within `radius`, 0 beyond, NaN where missing."""
-    far = np.array([row["errors"]["test"] for row in rows], np.float64)
-    return np.where(np.isnan(far), np.nan, far <= radius)
+    """Return hits on the test images, (seeds, images, joints): 1, 0, or NaN where missing."""
+    errors = np.array([row["errors"]["test"] for row in rows], np.float64)
+    return np.where(np.isnan(errors), np.nan, errors <= radius)
 
 
 def pck(rows: Sequence[Row], radius: float) -> Interval:
-    """PCK on the test images in percent."""
+    """Return the PCK on the test images in percent."""
     return _interval(hits(rows, radius))
 
 
 def difference(rows: Sequence[Row], base: Sequence[Row], radius: float) -> Interval:
-    """PCK of `rows` less that of `base` in points, both of the same seeds and images.
+    """Return the PCK of `rows` minus that of `base` in points, for the same seeds and images.
 
-    What both owe to their common start and to easy images cancels out.
+    The effects of the common initial weights and of easy images cancel out.
 
     >>> rows = [{"errors": {"test": [[1.0, 9.0], [2.0, None]]}}]
     >>> base = [{"errors": {"test": [[1.0, 9.0], [8.0, None]]}}]
@@ -65,19 +65,19 @@ def difference(rows: Sequence[Row], base: Sequence[Row], radius: float) -> Inter
 
 
 def _interval(values: npt.NDArray[np.float64]) -> Interval:
-    """Of the mean in percent of (seeds, images, joints), NaN where nothing is to be counted."""
-    there = ~np.isnan(values)
-    sums = np.where(there, values, 0.0).sum(axis=2)
-    counts = there.sum(axis=2)
+    """Return the mean of (seeds, images, joints) in percent and its interval; NaN doesn't count."""
+    annotated = ~np.isnan(values)
+    sums = np.where(annotated, values, 0.0).sum(axis=2)
+    counts = annotated.sum(axis=2)
     seeds, images = sums.shape
     rng = np.random.default_rng(0)
-    # How often each seed and each image is drawn.
-    of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS)
-    of_images = rng.multinomial(images, np.full(images, 1 / images), DRAWS)
-    drawn, counted = (
-        np.einsum("ds,si,di->d", of_seeds, table, of_images, optimize=True)
+    # The number of times that each seed and each image is hit_sums.
+    seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS)
+    image_weights = rng.multinomial(images, np.full(images, 1 / images), DRAWS)
+    hit_sums, totals = (
+        np.einsum("ds,si,di->d", seed_weights, table, image_weights, optimize=True)
         for table in (sums, counts)
     )
-    figures = 100 * drawn[counted > 0] / counted[counted > 0]
-    low, high = np.quantile(figures, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    resampled = 100 * hit_sums[totals > 0] / totals[totals > 0]
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(100 * sums.sum() / counts.sum()), float(low), float(high), seeds)

@@ -1,15 +1,21 @@
-"""`mapdrop study`: the command line of a study. Nothing heavy is imported until it runs."""
+"""`mapdrop study`: the command line of a study. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from mapdrop.localize.command.parsing import (
+    parse_counts,
+    parse_names,
+    parse_numbers,
+    parse_size,
+)
 from mapdrop.localize.errors import LocalizeError
 from mapdrop.study import options as o
 from mapdrop.system.printable import plain, stop
@@ -21,9 +27,9 @@ if TYPE_CHECKING:
 
 
 class _Group(TyperGroup):
-    """`mapdrop study DATA` runs a study; only `mapdrop study report` is something else."""
+    """Insert the command "run" unless another one is named: `mapdrop study DATA` runs a study."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or args[0] not in self.commands:
             args = ["run", *args]
         return super().parse_args(ctx, args)
@@ -32,7 +38,7 @@ class _Group(TyperGroup):
 app = typer.Typer(cls=_Group, help="Which dropout does this task want, and what does it cost?")
 
 
-@app.command(epilog="mapdrop study report RUN makes the report of a study again, also as HTML.")
+@app.command(epilog="mapdrop study report RUN writes the report of a study again, also as HTML.")
 def run(
     data: o.Data = "scenes",
     drops: o.Drops = "none,element,spatial,block",
@@ -59,38 +65,38 @@ def run(
     """Which dropout does this task want, and what does it cost?
 
     Trains the coarse heat-map network of Tompson et al. (CVPR 2015) with each
-    dropout, from the same start and on the same data. Validation images choose
-    each dropout's rate, test images are reported, whichever wins. Leaves a
-    report (text, HTML, a picture) and one row for each run. Stopped at any
-    moment, the same command with the same --out goes on.
+    dropout, from the same initial weights and on the same data. Validation
+    images choose each dropout's rate; results are those of the test images.
+    Writes a report (text, HTML, a plot) and one row for each run. After an
+    interruption, the same command with the same --out continues.
     """
     with user_errors(others=(LocalizeError, OSError)):
         from rich.console import Console
 
         from mapdrop.localize.augment import Augment
-        from mapdrop.localize.data import Request, load
+        from mapdrop.localize.data import LoadOptions, load
+        from mapdrop.localize.run.folder import new_folder
         from mapdrop.localize.train import Recipe
         from mapdrop.study.cluster import check_reachable
         from mapdrop.study.grid import conditions, grid
-        from mapdrop.study.page import write_report
-        from mapdrop.study.rows import fresh_folder
+        from mapdrop.study.html_report import write_report
         from mapdrop.study.runner import Settings
         from mapdrop.study.study import Study
 
-        sizes = o.counts(train_size, "--train-size") if train_size else None
-        request = Request(
+        sizes = parse_counts(train_size, "--train-size") if train_size else None
+        options = LoadOptions(
             train_size=max(sizes) if sizes else None,
             validation_size=validation_size,
             test_size=test_size,
-            bodyparts=o.words(bodyparts) if bodyparts is not None else None,
-            size=o.pixels(size, "--size") if size else None,
+            bodyparts=parse_names(bodyparts) if bodyparts is not None else None,
+            size=parse_size(size, "--size") if size else None,
             seed=data_seed,
         )
         if ray is not None:
-            o.ray_address(ray)
+            o.check_ray_address(ray)
         try:
             chosen = conditions(
-                o.words(drops), o.numbers(rates, "--rates") if rates else None, block_size
+                parse_names(drops), parse_numbers(rates, "--rates") if rates else None, block_size
             )
             recipe = Recipe(
                 steps=steps, batch=batch, learning_rate=learning_rate, augment=Augment(shift=shift)
@@ -105,13 +111,13 @@ def run(
             with console.status("reading the labels") as status:
                 loaded = load(
                     data,
-                    request,
-                    lambda what, done, of: status.update(plain(f"{what} {done}/{of}")),
+                    options,
+                    lambda task, done, total: status.update(plain(f"{task} {done}/{total}")),
                 )
             cells = grid(chosen, sizes or [len(set(loaded.groups[loaded.train]))], seeds)
-            folder = out or fresh_folder(Path("mapdrop-study"), loaded.name)
+            folder = out or new_folder(Path("mapdrop-study"), loaded.name)
             executor = _executor(loaded, jobs, ray)
-            rows = Study(loaded, cells, settings, folder, executor, retry).perform(console)
+            rows = Study(loaded, cells, settings, folder, executor, retry).execute(console)
             write_report(folder, rows, console)
 
 
@@ -119,11 +125,11 @@ def run(
 def report(
     run: Annotated[Path, typer.Argument(help="The folder of a study.", show_default=False)],
 ) -> None:
-    """Make the report of a study, finished or not: text here, and one HTML page in its folder."""
+    """Print the report of a study, finished or not, and write it to its folder, also as HTML."""
     with user_errors(others=(LocalizeError, OSError)):
         from rich.console import Console
 
-        from mapdrop.study.page import write_report
+        from mapdrop.study.html_report import write_report
         from mapdrop.study.rows import NAME, read_rows
 
         if not (run / NAME).exists():
@@ -137,7 +143,7 @@ def _stopped() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        stop("stopped; the same command with the same --out goes on", 130)
+        stop("stopped; to continue, use the same command with the same --out", 130)
     except RuntimeError as error:
         if "allocate memory" not in str(error):  # So PyTorch says it.
             raise

@@ -1,9 +1,10 @@
-"""What a study compares: a kind of dropout at a rate."""
+"""The conditions that a study compares: kinds of dropout at a rate."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -18,8 +19,8 @@ class Condition:
     """A kind of dropout at a rate.
 
     Attributes:
-        drop: what `kind` reads: "none", "block", "share=4+balanced+compact".
-        rate: the mean share of values dropped; 0 for "none".
+        drop: a name for `kind`: "none", "block", "share=4+balanced+compact".
+        rate: the mean fraction of values dropped; 0 for "none".
         block_size: side of a block in heat-map pixels, for "block".
     """
 
@@ -27,31 +28,38 @@ class Condition:
     rate: float
     block_size: int = HEAT_MAP_BLOCK
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Condition:
+        """Return the condition that a row is about."""
+        return cls(**{field.name: row[field.name] for field in fields(cls)})
+
     @property
     def label(self) -> str:
-        """For people: "none", "spatial 0.5", "share 4, balanced 0.5"."""
+        """Return a readable name: "none", "spatial 0.5", "share 4, balanced 0.5"."""
         name = self.drop.replace("=", " ").replace("+", ", ")
         return name if self.drop == "none" else f"{name} {self.rate:g}"
 
     @property
     def plain(self) -> Condition:
-        """The same masks computed the ordinary way: "spatial" for "spatial+compact"."""
+        """Return the same condition without "+compact": the same masks, computed densely."""
         return replace(self, drop=self.drop.removesuffix("+compact"))
 
     def layer(self) -> nn.Module:
-        """A fresh layer."""
+        """Return a new layer."""
         return kind(self.drop).layer(self.rate, self.block_size)
 
     @property
     def compact(self) -> bool:
-        """Whether dropped maps are not computed."""
+        """Return whether computing dropped maps is skipped."""
         return kind(self.drop).compact
 
-    def ready(self, model: Model, costs: Costs | None) -> Model:
-        """`model`, which holds the layer, as it is trained and timed; its parameters are shared.
+    def prepare(self, model: Model, costs: Costs | None) -> Model:
+        """Return a view of `model`, which holds the layer, as it is trained and timed.
 
-        `costs` decide what a compact model skips, and with it how its results are rounded; None
-        leaves them to be measured.
+        Args:
+            model: shares its parameters with the result.
+            costs: constants by which a compact model decides what to skip, which affects rounding;
+                None means that they are calibrated.
         """
         if not self.compact:
             return model

@@ -1,4 +1,4 @@
-"""What a few networks made of a few test images, kept for the pictures."""
+"""Store some networks' detections on some test images, to show them in reports."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from mapdrop.localize.network import POOLINGS
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
 from mapdrop.study.rows import Row
-from mapdrop.study.runner import Outcome, shown
+from mapdrop.study.runner import RunResult, example_indices
 from mapdrop.system.files import opened, write
 from mapdrop.system.npz import Npz
 
-_PICTURES = Path("examples", "pictures.npz")
-_MOST = 1 << 28  # Bytes of an array: a few images, and their heat maps.
+_IMAGES_FILE = Path("examples", "pictures.npz")
+_MAX_BYTES = 1 << 28  # Largest array in bytes: a few images or their heat maps.
 SEED = 0
-"""The seed whose networks are kept."""
+"""The seed whose detections are stored."""
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The test images that are shown.
+class ExampleImages:
+    """The test images that reports show.
 
     Attributes:
         images: (n, H, W, 3), 0 to 255.
@@ -39,90 +39,92 @@ class Pictures:
     points: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, data: KeypointData) -> Pictures:
-        """Those that `shown` chooses."""
-        few = data.test[shown(data)]
-        return cls(data.images[few], data.points[few])
+    def select(cls, data: KeypointData) -> ExampleImages:
+        """Select the images of `example_indices`."""
+        indices = data.test[example_indices(data)]
+        return cls(data.images[indices], data.points[indices])
 
     @classmethod
-    def kept(cls, folder: Path, data: Row) -> Pictures:
-        """Those of a study of these data in `folder`.
+    def load(cls, folder: Path, data: Row) -> ExampleImages:
+        """Load the images of a study in `folder`, whose first row describes `data`.
 
         Raises:
-            OSError, ValueError: where they are missing, or damaged.
+            OSError, ValueError: when they are missing or damaged.
         """
         width, height = data["working_size"]
-        with _arrays(folder / _PICTURES) as arrays:
-            images = arrays.read("images", "|u1", (None, height, width, 3), most=_MOST)
+        with _arrays(folder / _IMAGES_FILE) as arrays:
+            images = arrays.read("images", "|u1", (None, height, width, 3), most=_MAX_BYTES)
             points = arrays.read("points", "<f8", (len(images), len(data["joints"]), 2))
             if np.isinf(points).any():
                 raise ValueError("a point is infinite")
             return cls(images, points)
 
     @classmethod
-    def none(cls, data: Row) -> Pictures:
-        """Not one, of these data."""
+    def empty(cls, data: Row) -> ExampleImages:
+        """Return zero images."""
         width, height = data["working_size"]
         return cls(np.empty((0, height, width, 3), np.uint8), np.empty((0, len(data["joints"]), 2)))
 
-    def keep(self, folder: Path) -> None:
-        """For the reports to come, which then need no data."""
+    def save(self, folder: Path) -> None:
+        """Save the images, so that later reports need no data set."""
         content = BytesIO()
         np.savez_compressed(content, images=self.images, points=self.points)
-        write(folder / _PICTURES, content.getvalue())
+        write(folder / _IMAGES_FILE, content.getvalue())
 
 
 @dataclass(frozen=True)
 class Example:
-    """One network's heat maps.
+    """One network's detections on the test images of `runner.example_indices`.
 
     Attributes:
-        condition: which dropout trained it.
-        heats: (n, K, rows, columns), of the test images that `runner.shown` chooses.
-        found: (n, K, 2), the points read from them in working pixels.
+        condition: the dropout that it was trained with.
+        heat_maps: (n, K, rows, columns).
+        points: (n, K, 2), read from the heat maps, in working pixels.
     """
 
     condition: Condition
-    heats: npt.NDArray[np.float32]
-    found: npt.NDArray[np.float32]
+    heat_maps: npt.NDArray[np.float32]
+    points: npt.NDArray[np.float32]
 
 
-def keep(folder: Path, cell: Cell, outcome: Outcome) -> None:
-    """Writes what an outcome shows, if its seed is the one whose networks are kept."""
+def save_example(folder: Path, cell: Cell, result: RunResult) -> None:
+    """Save a result's detections if its cell has the seed that reports show."""
     if cell.seed == SEED:
         content = BytesIO()
-        np.savez_compressed(content, heats=outcome.heats.astype(np.float16), found=outcome.found)
-        write(_place(folder, cell), content.getvalue())
+        np.savez_compressed(content, heats=result.heat_maps.astype(np.float16), found=result.points)
+        write(_path(folder, cell), content.getvalue())
 
 
-def kept(folder: Path, condition: Condition, train_size: int, pictures: Pictures) -> Example:
-    """What this condition's network made of the pictures.
+def load_example(
+    folder: Path, condition: Condition, train_size: int, shown: ExampleImages
+) -> Example:
+    """Load the detections of this condition's network on the images.
 
     Raises:
-        OSError, ValueError: where it is missing, or damaged.
+        OSError, ValueError: when they are missing or damaged.
     """
-    number, joints, _ = pictures.points.shape
-    height, width = pictures.images.shape[1:3]
+    number, joints, _ = shown.points.shape
+    height, width = shown.images.shape[1:3]
     sizes = [(number, joints, -(-height // side), -(-width // side)) for side in POOLINGS]
-    with _arrays(_place(folder, Cell(condition, train_size, SEED))) as arrays:
-        heats = arrays.read("heats", "<f2", *sizes, most=_MOST)
-        found = arrays.read("found", "<f4", (number, joints, 2))
-        if not (np.isfinite(heats).all() and np.isfinite(found).all()):
+    with _arrays(_path(folder, Cell(condition, train_size, SEED))) as arrays:
+        heat_maps = arrays.read("heats", "<f2", *sizes, most=_MAX_BYTES)
+        points = arrays.read("found", "<f4", (number, joints, 2))
+        if not (np.isfinite(heat_maps).all() and np.isfinite(points).all()):
             raise ValueError("a value is not finite")
-        return Example(condition, heats.astype(np.float32), found)
+        return Example(condition, heat_maps.astype(np.float32), points)
 
 
 @contextmanager
 def _arrays(path: Path) -> Iterator[Npz]:
-    """The arrays of a file. Raises OSError, or ValueError for whatever is wrong with it."""
+    """Open the arrays of a file. Raise OSError, or ValueError when the file is damaged."""
     with opened(path) as file:
         try:
             yield Npz(file)
-        except Exception as problem:  # Foreign bytes break the readers in every way there is.
+        except Exception as problem:  # A reader may raise any exception for damaged bytes.
             raise ValueError(f"{path} is damaged: {problem}") from problem
 
 
-def _place(folder: Path, cell: Cell) -> Path:
+def _path(folder: Path, cell: Cell) -> Path:
     condition = cell.condition
     name = f"{condition.drop}-{condition.rate:g}-{condition.block_size}-{cell.train_size}.npz"
     return folder / "examples" / name

@@ -1,97 +1,76 @@
-"""The options of `mapdrop study`, with their help, and how their texts are read."""
+"""The options of `mapdrop study`, with their help."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from mapdrop.localize.command.texts import counts as counts
-from mapdrop.localize.command.texts import numbers as numbers
-from mapdrop.localize.command.texts import pixels as pixels
-from mapdrop.localize.command.texts import words as words
+from mapdrop.localize.command.options import DATA, TRAINING, option
+from mapdrop.localize.command.options import Banks as Banks
+from mapdrop.localize.command.options import BlockSize as BlockSize
+from mapdrop.localize.command.options import Bodyparts as Bodyparts
+from mapdrop.localize.command.options import Data as Data
+from mapdrop.localize.command.options import LearningRate as LearningRate
+from mapdrop.localize.command.options import Size as Size
+from mapdrop.localize.command.options import Width as Width
 
-
-def _about(panel: str | None, text: str, **rules: Any) -> Any:
-    return typer.Option(help=text, rich_help_panel=panel, show_default=True, **rules)
-
-
-_DATA, _TRAINING = "Data", "Training"
-
-Data = Annotated[
-    str,
-    typer.Argument(
-        help="'scenes', or what was labelled: the folder of a DeepLabCut project, FLIC or MPII, a "
-        "COCO key point file, or a CSV file with the columns image,joint,x,y."
-    ),
-]
 Drops = Annotated[
     str,
-    _about(
+    option(
         None,
-        "What to compare; the first is what others are held against. share=N is spatial with one "
-        "mask for N samples; both may end in +balanced, +compact: share=4+balanced+compact.",
+        "Kinds to compare, the others with the first. share=N is spatial with one mask for N "
+        "samples; both may end in +balanced, +compact: share=4+balanced+compact.",
     ),
 ]
 Rates = Annotated[
-    str | None, _about(None, "Rates for every dropout: 0.1,0.3. Default: 0.5, and 0.2 for block.")
+    str | None, option(None, "Rates for every dropout: 0.1,0.3. Default: 0.5, and 0.2 for block.")
 ]
-Seeds = Annotated[int, _about(None, "Runs of each, to see the spread.", min=1)]
+Seeds = Annotated[int, option(None, "Runs of each, to estimate the spread.", min=1)]
 Out = Annotated[
-    Path | None, _about(None, "Folder for the results. Default: a new one in mapdrop-study.")
+    Path | None, option(None, "Folder for the results. Default: a new one in mapdrop-study.")
 ]
 
 Jobs = Annotated[
-    int | None, _about(None, "Runs at a time, one thread each. Default: one for each core.", min=1)
+    int | None, option(None, "Parallel runs, one thread each. Default: one for each core.", min=1)
 ]
 Ray = Annotated[
-    str | None, _about(None, "Run on a Ray cluster instead: auto, ray://HOST:PORT, or local.")
+    str | None, option(None, "Run on a Ray cluster instead: auto, ray://HOST:PORT, or local.")
 ]
-Retry = Annotated[bool, _about(None, "Try runs that failed earlier again.")]
+Retry = Annotated[bool, option(None, "Repeat runs that failed earlier.")]
 
 TrainSize = Annotated[
     str | None,
-    _about(_DATA, "Training images, or several numbers: 10,20,40. Default: 32 scenes, else 40."),
+    option(DATA, "Training images, or several numbers: 10,20,40. Default: 32 scenes, else 40."),
 ]
 ValidationSize = Annotated[
     int | None,
-    _about(
-        _DATA,
-        "Images that choose each dropout's rate. Default: 64 scenes, else a quarter of what does "
-        "not train.",
+    option(
+        DATA,
+        "Images that choose each dropout's rate. Default: 64 scenes, else a quarter of those that "
+        "don't train.",
         min=1,
     ),
 ]
 TestSize = Annotated[
-    int | None, _about(_DATA, "Test images. Default: 128 scenes, else up to 1000 others.", min=1)
+    int | None, option(DATA, "Test images. Default: 128 scenes, else up to 1000 others.", min=1)
 ]
-Bodyparts = Annotated[str | None, _about(_DATA, "Only these: snout,tailbase. Default: all.")]
-Size = Annotated[
-    str | None,
-    _about(
-        _DATA,
-        "Images are fitted into it. Default: scenes 96x96, people of COCO and MPII 128x128, else "
-        "160x120.",
-    ),
+DataSeed = Annotated[
+    int, option(DATA, "Determines the split, and the content of the scenes.", min=0)
 ]
-DataSeed = Annotated[int, _about(_DATA, "Decides the split, and what the scenes show.", min=0)]
 
-Width = Annotated[int, _about(_TRAINING, "Maps of the first convolutions (paper: 128).", min=1)]
-Banks = Annotated[int, _about(_TRAINING, "Resolutions the network looks at.", min=1, max=5)]
-BlockSize = Annotated[int, _about(_TRAINING, "Side of a block, in heat-map pixels.", min=1)]
-Steps = Annotated[int, _about(_TRAINING, "Gradient steps.", min=1)]
-Batch = Annotated[int, _about(_TRAINING, "Images in a step.", min=1)]
-LearningRate = Annotated[float, _about(_TRAINING, "At its highest (AdamW, one cycle).")]
-Shift = Annotated[int, _about(_TRAINING, "Images are moved by up to so many pixels.", min=0)]
+Steps = Annotated[int, option(TRAINING, "Gradient steps.", min=1)]
+Batch = Annotated[int, option(TRAINING, "Images in a step.", min=1)]
+Shift = Annotated[int, option(TRAINING, "Largest shift of an image, in pixels.", min=0)]
 
 
 _ADDRESS = re.compile(r"auto|local|(ray://)?([\w.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 
 
-def ray_address(text: str) -> str:
-    """The address, of the form that Ray reads. Raises typer.BadParameter for another."""
+def check_ray_address(text: str) -> None:
+    """Raise typer.BadParameter unless Ray can parse the address."""
     found = _ADDRESS.fullmatch(text)
     if not found or not 0 < int(found[3] or 1) < 1 << 16:
         raise typer.BadParameter(
@@ -99,4 +78,3 @@ def ray_address(text: str) -> str:
             f"got {text!r}",
             param_hint="'--ray'",
         )
-    return text

@@ -1,4 +1,4 @@
-"""The raw results: one JSON object a line, each on disk before it counts as done."""
+"""Store raw results as JSON lines, each on disk before it counts as done."""
 
 from __future__ import annotations
 
@@ -11,41 +11,33 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mapdrop.localize.errors import LocalizeError
-from mapdrop.study.fields import check_row, check_rows
+from mapdrop.study.row_schema import check_row, check_rows
 from mapdrop.system.files import opened, write
 from mapdrop.system.printable import printable
 
 Row = dict[str, Any]
 NAME = "rows.jsonl"
 OUTPUTS = ("report.txt", "report.html", "study.png", "examples")
-"""What else a study leaves in its folder."""
+"""The other outputs of a study in its folder."""
 
 
 class OutputExistsError(LocalizeError):
-    """The output folder can't be used for this study."""
-
-
-def fresh_folder(parent: Path, name: str) -> Path:
-    """The first of name-1, name-2, ... below `parent` that isn't there yet; it isn't made."""
-    number = 1
-    while (folder := parent / f"{name}-{number}").exists():
-        number += 1
-    return folder
+    """Raised when the output folder can't be used for this study."""
 
 
 class RowFile:
-    """The rows of a study in `folder`, which is made if need be; nobody else may write meanwhile.
+    """The rows of a study in `folder`, locked for writing. The folder is created if needed.
 
-    A row that a kill cut in the middle is taken away when the file is opened again: whatever it
-    was about has not been done. Nothing is changed in a folder with files of another origin.
+    A row that an interruption cut short is removed when the file is opened again; its work has not
+    been done. A folder with other files is left unchanged.
 
     Attributes:
         path: the file.
-        rows: all of them, in order.
+        rows: all rows, in order.
 
     Raises:
-        OutputExistsError: when another process has it, when it is no study's, or when a line that
-            isn't the last is damaged.
+        OutputExistsError: when another process has locked the folder, the file isn't a study's, or
+            a line before the last one is damaged.
         OSError: when the folder can't be written.
     """
 
@@ -62,10 +54,10 @@ class RowFile:
                 "--out"
             ) from None
         try:
-            content = _content(self.path) if self.path.exists() else b""
-            self.rows, whole = _parsed(self.path, content) if content else ([], 0)
-            if whole < len(content):
-                os.truncate(self.path, whole)
+            content = _read(self.path) if self.path.exists() else b""
+            self.rows, end = _parse(self.path, content) if content else ([], 0)
+            if end < len(content):
+                os.truncate(self.path, end)
         except BaseException:
             self._lock.release()
             raise
@@ -82,11 +74,11 @@ class RowFile:
         self._lock.release()
 
     def append(self, row: Row) -> None:
-        """Add a row and wait until it is on disk. Raises ValueError for no row of a study."""
+        """Add a row, and return when it is on disk. Raise ValueError for an invalid row."""
         check_row(row)
         line = (json.dumps(row, allow_nan=False) + "\n").encode()
         if not self.rows:
-            write(self.path, line)  # Whole or not at all: it is what tells a study from others.
+            write(self.path, line)  # Atomically, because the first row identifies a study.
         else:
             with self.path.open("ab") as file:
                 file.write(line)
@@ -96,28 +88,28 @@ class RowFile:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a finished, running or interrupted study.
+    """Read the rows of a finished, running or interrupted study.
 
     Raises:
-        OutputExistsError: when they are no study's, or a line that isn't the last is damaged.
+        OutputExistsError: when the file isn't a study's, or a line before the last is damaged.
         OSError: when there is no such file.
     """
-    return _parsed(path, _content(path))[0]
+    return _parse(path, _read(path))[0]
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise OutputExistsError where a new study would write over what is there."""
+    """Raise OutputExistsError if a new study would overwrite existing files."""
     if (folder / NAME).exists():
         return
     for name in OUTPUTS:
         if (folder / name).exists():
             raise OutputExistsError(
-                f"{folder / name} is there already, and no study's: there is no {NAME} beside it; "
+                f"{folder / name} exists, but is not a study's: there is no {NAME} beside it; "
                 "move it, or choose another --out"
             )
 
 
-def _content(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
         with opened(path) as file:
             return file.read()
@@ -125,28 +117,28 @@ def _content(path: Path) -> bytes:
         raise OutputExistsError(f"{error}; choose another --out") from error
 
 
-def _parsed(path: Path, content: bytes) -> tuple[list[Row], int]:
-    """The rows of the whole lines, and where the last of these ends."""
-    whole = 1 + max(content.rfind(end) for end in (b"\n", b"\r"))
-    if not whole:
+def _parse(path: Path, content: bytes) -> tuple[list[Row], int]:
+    """Return the rows of all complete lines, and the end of the last one."""
+    end = 1 + max(content.rfind(newline) for newline in (b"\n", b"\r"))
+    if not end:
         raise OutputExistsError(
-            f"{path} is no study's: it has no whole line; move it, or choose another --out"
+            f"{path} is not a study's: it has no complete line; move it, or choose another --out"
         )
     rows: list[Row] = []
-    for number, line in enumerate(content[:whole].splitlines(), start=1):
+    for number, line in enumerate(content[:end].splitlines(), start=1):
         try:
             row = json.loads(line)
             check_row(row)
         except (ValueError, RecursionError) as error:
             raise OutputExistsError(
-                f"{path}, line {number} is no row of a study: {printable(error)}; restore it, or "
-                f"{'take it out' if rows else 'choose another --out'}"
+                f"{path}, line {number} is not a row of a study: {printable(error)}; restore it, "
+                f"or {'delete the line' if rows else 'choose another --out'}"
             ) from error
         rows.append(row)
     try:
         check_rows(rows)
     except ValueError as error:
         raise OutputExistsError(
-            f"{path} is no study's: {error}; restore it, or choose another --out"
+            f"{path} is not a study's: {error}; restore it, or choose another --out"
         ) from error
-    return rows, whole
+    return rows, end

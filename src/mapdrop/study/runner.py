@@ -1,4 +1,4 @@
-"""Runs one cell of a study: the same data, and for each seed the same start, in all conditions."""
+"""Run one cell of a study; all conditions share the data and, per seed, the initial weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mapdrop.localize import metrics
 from mapdrop.localize.data import KeypointData
-from mapdrop.localize.network import CoarseNet
+from mapdrop.localize.network import CoarseNet, channels_last
 from mapdrop.localize.normalise import local_contrast
 from mapdrop.localize.train import Recipe, predict, train
 from mapdrop.study.conditions import Condition
@@ -30,12 +30,13 @@ Points = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same in every run of a study.
+    """The settings that all cells of a study share.
 
     Attributes:
-        width, banks: of CoarseNet.
-        recipe: how each network is trained.
-        costs: of compact steps, measured once for all processes and kept in a row; None before.
+        width, banks: as in `CoarseNet`.
+        recipe: the hyperparameters of training.
+        costs: constants for compact models, calibrated once for all processes and stored in a row;
+            None before that.
     """
 
     width: int = 16
@@ -44,10 +45,8 @@ class Settings:
     costs: Costs | None = None
 
     def to_row(self) -> Row:
-        """What was asked for; costs are what was found."""
-        asked = asdict(self)
-        del asked["costs"]
-        return asked
+        """Return the settings that the user chose, so without costs."""
+        return {name: value for name, value in asdict(self).items() if name != "costs"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Inputs:
 
     Attributes:
         images: (N, 3, H, W), 0 to 255.
-        normalised: the same as the network sees them.
+        normalised: the same images, normalised.
         points: (N, K, 2) in working pixels.
     """
 
@@ -66,35 +65,34 @@ class Inputs:
 
     @classmethod
     def of(cls, data: KeypointData) -> Inputs:
-        """Once for all runs."""
-        # Channels last in memory, with which the CPU's convolutions are about a sixth faster.
+        """Convert the data, once for all runs."""
+        # Channels last in memory makes CPU convolutions about a sixth faster.
         images = torch.from_numpy(data.images).permute(0, 3, 1, 2)
         points = torch.from_numpy(data.points).float()
         return cls(images, local_contrast(images.float()), points)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One finished run.
+class RunResult:
+    """The result of a finished run.
 
     Attributes:
-        row: what is saved of it.
-        heats: heat maps (n, K, rows, columns) of the test images that `shown` chooses.
-        found: (n, K, 2), the points read from them in working pixels.
+        row: the metrics to save.
+        heat_maps: (n, K, rows, columns), of the test images of `example_indices`.
+        points: (n, K, 2), read from the heat maps, in working pixels.
     """
 
     row: Row
-    heats: npt.NDArray[np.float32]
-    found: npt.NDArray[np.float32]
+    heat_maps: npt.NDArray[np.float32]
+    points: npt.NDArray[np.float32]
 
 
 def build(condition: Condition, joints: int, seed: int, settings: Settings) -> CoarseNet:
-    """A network whose start weights depend on `seed` only, and whose masks are seeded by it."""
+    """Build a network whose initial weights and masks depend on `seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = CoarseNet(joints, width=settings.width, banks=settings.banks, drop=condition.layer)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return condition.ready(seeded(model, seed), settings.costs)
+    return condition.prepare(seeded(channels_last(model), seed), settings.costs)
 
 
 def run(
@@ -103,8 +101,8 @@ def run(
     inputs: Inputs,
     settings: Settings,
     on_step: Callable[[], None] = lambda: None,
-) -> Outcome:
-    """Trains one network and measures it on the training, validation and test images.
+) -> RunResult:
+    """Train one network and evaluate it on the training, validation and test images.
 
     Raises:
         TrainingDivergedError: when the loss is no longer finite.
@@ -112,64 +110,71 @@ def run(
     started = time.perf_counter()
     model = build(cell.condition, len(data.joints), cell.seed, settings)
     parts = {
-        "train": data.smaller(cell.train_size),
+        "train": data.training_subset(cell.train_size),
         "validation": data.validation,
         "test": data.test,
     }
     images, truth = inputs.images[parts["train"]], inputs.points[parts["train"]]
-    with torch.random.fork_rng(devices=[]):  # Seeded layers draw from it, for recomputations.
+    with torch.random.fork_rng(devices=[]):  # Seeded layers draw from it, for recomputation.
         losses = train(model, images, truth, settings.recipe, cell.seed, on_step)
-    found = {part: predict(model, inputs.normalised[of]) for part, of in parts.items() if len(of)}
-    points = {part: in_original(data, parts[part], of.points.numpy()) for part, of in found.items()}
+    detections = {
+        part: predict(model, inputs.normalised[indices])
+        for part, indices in parts.items()
+        if len(indices)
+    }
+    points = {
+        part: to_original_pixels(data, parts[part], found.points.numpy())
+        for part, found in detections.items()
+    }
     row = {
         "kind": "run",
         **cell.to_row(),
-        "metrics": {part: measured(of, data) for part, of in points.items()},
-        "curve": {part: curve(of, data) for part, of in points.items()},
-        "errors": {part: errors(of, data) for part, of in points.items() if part != "train"},
+        "metrics": {part: summary_metrics(pair, data) for part, pair in points.items()},
+        "curve": {part: curve(pair, data) for part, pair in points.items()},
+        "errors": {part: errors(pair, data) for part, pair in points.items() if part != "train"},
         "final_loss": float(np.mean(losses[-10:])),
         "seconds": time.perf_counter() - started,
     }
-    few, test = shown(data), found["test"]
-    return Outcome(row, test.heats[few].numpy(), test.points[few].numpy())
+    shown, test = example_indices(data), detections["test"]
+    return RunResult(row, test.heat_maps[shown].numpy(), test.points[shown].numpy())
 
 
-def shown(data: KeypointData) -> npt.NDArray[np.intp]:
-    """Positions in `data.test` of a few images for the picture.
+def example_indices(data: KeypointData) -> npt.NDArray[np.intp]:
+    """Return the positions in `data.test` of the images that reports show.
 
-    Spread out, because the frames of a video that follow each other look alike.
+    They are spread out, because successive frames of a video look alike.
     """
     last = len(data.test) - 1
     return np.unique(np.linspace(0, last, EXAMPLES).round().astype(np.intp))
 
 
-def in_original(
-    data: KeypointData, chosen: npt.NDArray[np.intp], found: npt.NDArray[np.floating]
+def to_original_pixels(
+    data: KeypointData, indices: npt.NDArray[np.intp], points: npt.NDArray[np.floating]
 ) -> Points:
-    """`found` (in working pixels) and the truth, both in original pixels."""
-    scale = data.scale[chosen, None, None]
-    return found * scale, data.points[chosen] * scale
+    """Return `points` (in working pixels) and the truth, both in original pixels."""
+    scale = data.scale[indices, None, None]
+    return points * scale, data.points[indices] * scale
 
 
-def measured(points: Points, data: KeypointData) -> Row:
-    """What is reported of a set of images."""
+def summary_metrics(points: Points, data: KeypointData) -> Row:
+    """Return the metrics of a set of images."""
     scores = metrics.pck(*points, data.joints, data.radii)
-    far = metrics.pixel_errors(*points, data.joints)
+    errors = metrics.pixel_errors(*points, data.joints)
     return {
         "pck": {f"{radius:g}": scores.at(radius)["total"] for radius in data.radii},
-        "mean_error": far.mean()["total"],
-        "median_error": far.median()["total"],
+        "mean_error": errors.mean()["total"],
+        "median_error": errors.median()["total"],
     }
 
 
 def errors(points: Points, data: KeypointData) -> list[list[float | None]]:
-    """How far off each joint of each image is, in original pixels; None where it is missing."""
-    far = metrics.pixel_errors(*points, data.joints).distances
-    return [[None if np.isnan(d) else round(float(d), 2) for d in image] for image in far]
+    """Return the error of each joint of each image in original pixels; None if it is missing."""
+    distances = metrics.pixel_errors(*points, data.joints).distances
+    return [[None if np.isnan(d) else round(float(d), 2) for d in image] for image in distances]
 
 
 def curve(points: Points, data: KeypointData) -> Row:
-    """PCK from 0 to twice the larger radius."""
+    """Return the PCK at radii from 0 to twice the larger radius."""
     radii = np.linspace(0, 2 * data.radii[1], CURVE_POINTS)
     return {
         "radii": radii.tolist(),
@@ -177,8 +182,8 @@ def curve(points: Points, data: KeypointData) -> Row:
     }
 
 
-def guess(data: KeypointData) -> Row:
-    """What is reached without looking: each joint's mean place in the training images."""
+def baseline(data: KeypointData) -> Row:
+    """Return the metrics of a constant prediction: each joint's mean position in training."""
     mean = np.nanmean(data.points[data.train], axis=0)
-    found = np.broadcast_to(mean, (len(data.test), *mean.shape))
-    return measured(in_original(data, data.test, found), data)
+    points = np.broadcast_to(mean, (len(data.test), *mean.shape))
+    return summary_metrics(to_original_pixels(data, data.test, points), data)

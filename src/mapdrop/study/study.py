@@ -1,4 +1,4 @@
-"""A whole study: time the steps, run the grid, save every row; or go on where it was stopped."""
+"""Run a study: time the steps, run the grid, save every row; or resume an interrupted study."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from mapdrop.localize.data import DataError, KeypointData
 from mapdrop.localize.machine import machine, versions
 from mapdrop.study.conditions import Condition
-from mapdrop.study.examples import Pictures, keep
+from mapdrop.study.examples import ExampleImages, save_example
 from mapdrop.study.grid import Cell
 from mapdrop.study.rows import OutputExistsError, Row, RowFile
-from mapdrop.study.runner import Inputs, Settings, guess
+from mapdrop.study.runner import Inputs, Settings, baseline
 from mapdrop.study.summary import costs, failures, pck_at, timings
 from mapdrop.study.timing import step_times, steps_timed
 from mapdrop.study.workers import Finished, Steps
@@ -29,20 +29,20 @@ from mapdrop.system.printable import plain
 from mapdrop.torch.compact import Costs, calibrate
 
 Executor = Callable[[Sequence[Cell], Settings], Generator[Steps | Finished]]
-"""Runs cells, wherever, and tells how far it is and what came out."""
+"""Runs cells, and yields their progress and results."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What to run.
+    """A study to run.
 
     Attributes:
-        data: what it runs on; all training sizes are in it.
-        cells: every run; a folder that has some of them already goes on with the rest.
-        settings: what is the same in all of them.
-        folder: where rows.jsonl and the examples go.
+        data: the data set, which contains all training sizes.
+        cells: all runs; those that the folder already has are not repeated.
+        settings: shared by all cells.
+        folder: holds rows.jsonl and the examples.
         executor: runs the cells.
-        retry: whether cells that failed earlier are tried again.
+        retry: whether to repeat cells that failed earlier.
     """
 
     data: KeypointData
@@ -54,60 +54,60 @@ class Study:
 
     @property
     def conditions(self) -> list[Condition]:
-        """Each once, in the order of the cells."""
+        """Return the conditions, without duplicates, in the order of the cells."""
         return list(dict.fromkeys(cell.condition for cell in self.cells))
 
-    def perform(self, console: Console) -> list[Row]:
-        """Runs what is not there yet; all rows, the first of kind "study".
+    def execute(self, console: Console) -> list[Row]:
+        """Run the missing cells; return all rows, the first of kind "study".
 
         Raises:
-            DataError: when there is no validation image, and rates to choose from.
-            OutputExistsError: when the folder holds another study, or somebody is running this one.
+            DataError: when several rates need validation images to choose from, and there are none.
+            OutputExistsError: when the folder holds another study, or another process runs it.
         """
         drops = {condition.drop for condition in self.conditions}
         if len(drops) < len(self.conditions) and not len(self.data.validation):
             raise DataError(
-                f"{self.data.name} has no images left to validate on, which choose among rates; "
-                "ask for one rate, or label more images"
+                f"{self.data.name} has no images left to validate on, so rates can't be compared; "
+                "pass one rate, or label more images"
             )
         with RowFile(self.folder) as file:
             console.print(plain(f"rows: {file.path}"), highlight=False, soft_wrap=True)
             self._begin(file)
             with _progress(console) as progress:
-                self._run(file, self._measured(file), console, progress)
+                self._run(file, self._with_costs(file), console, progress)
             return file.rows
 
     def _begin(self, file: RowFile) -> None:
-        asked = {"data": self._about(), "settings": self.settings.to_row()}
+        identity = {"data": self._describe_data(), "settings": self.settings.to_row()}
         if not file.rows:
-            about = {"guess": guess(self.data), "machine": machine(), **self._common()}
-            file.append({"kind": "study", **asked, **about})
-        for part, value in asked.items():
-            there = file.rows[0].get(part)
-            if there != _as_read(value):
+            about = {"guess": baseline(self.data), "machine": machine(), **self._common()}
+            file.append({"kind": "study", **identity, **about})
+        for part, value in identity.items():
+            stored = file.rows[0].get(part)
+            if stored != _as_json(value):
                 raise OutputExistsError(
                     f"{file.path} is of a study with other {part}: "
-                    f"{_first_difference(there, value)}; ask for the same, or choose another --out"
+                    f"{_first_difference(stored, value)}; use the same, or choose another --out"
                 )
-        Pictures.of(self.data).keep(self.folder)
+        ExampleImages.select(self.data).save(self.folder)
 
-    def _measured(self, file: RowFile) -> Settings:
-        """The settings with the study's own costs where a condition needs them.
+    def _with_costs(self, file: RowFile) -> Settings:
+        """Return the settings, with the study's costs if a condition needs them.
 
-        They decide what compact steps skip: measured by each process they would not be the same
-        in all of them, nor after a restart.
+        Costs decide what compact models skip. If each process calibrated its own, they would differ
+        between processes and after a restart.
         """
         if not any(condition.compact for condition in self.conditions):
             return self.settings
-        found = costs(file.rows)
-        if found is None:
-            found = _of_one_thread()
-            file.append({"kind": "costs", "costs": asdict(found), **self._common()})
-        return replace(self.settings, costs=found)
+        stored = costs(file.rows)
+        if stored is None:
+            stored = _calibrate_one_thread()
+            file.append({"kind": "costs", "costs": asdict(stored), **self._common()})
+        return replace(self.settings, costs=stored)
 
     def _run(self, file: RowFile, settings: Settings, console: Console, progress: Progress) -> None:
-        """Step times, then every cell that has no row."""
-        done = {Cell.of(row) for row in file.rows if row["kind"] == "run"}
+        """Time the steps, then run every cell that has no row."""
+        done = {Cell.from_row(row) for row in file.rows if row["kind"] == "run"}
         failed = {} if self.retry else failures(file.rows)
         waiting = [cell for cell in self.cells if cell not in done and cell not in failed]
         untimed = [c for c in self.conditions if c not in timings(file.rows)]
@@ -121,39 +121,39 @@ class Study:
                 file.append({**row, **self._common()})
         progress.update(task, description=f"{len(done)} of {len(self.cells)} runs done")
         longest = max(len(cell.condition.label) for cell in self.cells)
-        told: dict[Cell, int] = {}
+        steps_done: dict[Cell, int] = {}
         with closing(self.executor(waiting, settings)) as events:
             for event in events:
                 if isinstance(event, Steps):
-                    told[event.cell] = told.get(event.cell, 0) + event.number
+                    steps_done[event.cell] = steps_done.get(event.cell, 0) + event.number
                     progress.advance(task, event.number)
                     continue
                 event = self._save(file, event)
                 done.add(event.cell)
-                progress.advance(task, steps - told.get(event.cell, 0))
+                progress.advance(task, steps - steps_done.get(event.cell, 0))
                 progress.update(task, description=f"{len(done)} of {len(self.cells)} runs done")
                 console.print(plain(self._line(event, longest)), highlight=False)
 
     def _save(self, file: RowFile, event: Finished) -> Finished:
-        """The event as it was saved: a run whose figures are none has failed."""
-        cell, outcome = event
-        if not isinstance(outcome, str):
-            # First, so that a row means that all of its cell is there.
-            keep(self.folder, cell, outcome)
+        """Save an event and return it; a run with invalid metrics becomes a failure."""
+        cell, result = event
+        if not isinstance(result, str):
+            # Save the example first, so that a row implies that its cell is complete.
+            save_example(self.folder, cell, result)
             try:
-                file.append({**outcome.row, **self._common()})
+                file.append({**result.row, **self._common()})
                 return event
-            except ValueError as error:  # One that is not finite, for instance.
-                outcome = str(error)
-        file.append({"kind": "failed", **cell.to_row(), "error": outcome, **self._common()})
-        return Finished(cell, outcome)
+            except ValueError as error:  # A value that isn't finite, for instance.
+                result = str(error)
+        file.append({"kind": "failed", **cell.to_row(), "error": result, **self._common()})
+        return Finished(cell, result)
 
     def _common(self) -> Row:
-        """What every row carries."""
+        """Return the fields that every row has."""
         written = datetime.now(timezone.utc).isoformat(timespec="seconds")
         return {"versions": versions(), "written": written}
 
-    def _about(self) -> Row:
+    def _describe_data(self) -> Row:
         data = self.data
         digest = blake2b(digest_size=16)
         for array in (data.images, data.points, data.train, data.validation, data.test):
@@ -172,17 +172,17 @@ class Study:
         }
 
     def _line(self, event: Finished, longest: int) -> str:
-        cell, outcome = event.cell, event.outcome
+        cell, result = event.cell, event.result
         start = f"{cell.condition.label:<{longest}}  {cell.train_size:4} images  seed {cell.seed}  "
-        if isinstance(outcome, str):
-            return f"{start}failed: {outcome}"
+        if isinstance(result, str):
+            return f"{start}failed: {result}"
         radius = self.data.radii[0]
-        share, seconds = pck_at(outcome.row, "test", radius), outcome.row["seconds"]
+        share, seconds = pck_at(result.row, "test", radius), result.row["seconds"]
         return f"{start}test {share:5.1f} % within {radius:g} px  {seconds:5.1f} s"
 
 
-def _of_one_thread() -> Costs:
-    """This machine's constants for a run, which has one thread wherever it is."""
+def _calibrate_one_thread() -> Costs:
+    """Calibrate compact's constants with one thread, as in every run."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -191,18 +191,18 @@ def _of_one_thread() -> Costs:
         torch.set_num_threads(threads)
 
 
-def _as_read(value: Row) -> Row:
-    """As JSON gives it back."""
-    found: Row = json.loads(json.dumps(value))
-    return found
+def _as_json(value: Row) -> Row:
+    """Return a value after encoding and decoding as JSON."""
+    decoded: Row = json.loads(json.dumps(value))
+    return decoded
 
 
-def _first_difference(there: Row | None, asked: Row) -> str:
-    for name, value in _as_read(asked).items():
-        found = (there or {}).get(name)
-        if found != value:
-            return f"{name} {found} instead of {value}"
-    return "something that this version does not know"
+def _first_difference(stored: Row | None, requested: Row) -> str:
+    for name, value in _as_json(requested).items():
+        other = (stored or {}).get(name)
+        if other != value:
+            return f"{name} {other} instead of {value}"
+    return "a value that this version does not know"
 
 
 def _progress(console: Console) -> Progress:
@@ -216,6 +216,6 @@ def _progress(console: Console) -> Progress:
         console=console,
         expand=True,
         transient=True,
-        # Steps differ in cost from one dropout to the next, so look further back than usual.
+        # Step times differ between kinds of dropout, so average over a longer time.
         speed_estimate_period=60,
     )

@@ -1,4 +1,4 @@
-"""What a study says, in sentences: the outcome, and what it cannot tell."""
+"""State a study's findings in sentences, and what it cannot tell."""
 
 from __future__ import annotations
 
@@ -13,38 +13,42 @@ from mapdrop.study.summary import chosen, failures, runs, timings, train_sizes
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found with one number of training images.
+    """The findings for one number of training images.
 
     Attributes:
-        train_size: how many.
+        train_size: the number.
         runs: the rows of each condition.
         best: each dropout at the rate that validation chose; the first is the base.
-        gaps: PCK on test at the smaller radius less the base's, for the others of `best`.
+        differences: test PCK at the smaller radius minus the base's, for the others of `best`.
     """
 
     train_size: int
     runs: dict[Condition, list[Row]]
     best: list[Condition]
-    gaps: dict[Condition, Interval]
+    differences: dict[Condition, Interval]
 
     @property
     def base(self) -> Condition:
-        """What the others are held against."""
+        """Return the condition that the others are compared with."""
         return self.best[0]
 
     @property
-    def settled(self) -> dict[Condition, Interval]:
-        """The gaps that are differences."""
-        return {condition: gap for condition, gap in self.gaps.items() if gap.settled}
+    def significant(self) -> dict[Condition, Interval]:
+        """Return the differences whose intervals exclude 0."""
+        return {
+            condition: difference
+            for condition, difference in self.differences.items()
+            if difference.significant
+        }
 
     @property
     def seeds(self) -> int:
-        """How many there are of every condition."""
+        """Return the number of seeds of each condition."""
         return len(self.runs[self.base])
 
 
 def findings(rows: Sequence[Row]) -> list[Findings]:
-    """For each number of training images, rising; none for those without a complete seed.
+    """Return the findings for each number of training images with a complete seed, ascending.
 
     Args:
         rows: of a study, the first of kind "study".
@@ -52,82 +56,86 @@ def findings(rows: Sequence[Row]) -> list[Findings]:
     radius = rows[0]["data"]["radii"][0]
     found = []
     for size in train_sizes(rows):
-        of = runs(rows, size)
-        if not all(of.values()):
+        finished = runs(rows, size)
+        if not all(finished.values()):
             continue
-        best = chosen(of, radius)
-        gaps = {c: difference(of[c], of[best[0]], radius) for c in best[1:]}
-        found.append(Findings(size, of, best, gaps))
+        best = chosen(finished, radius)
+        differences = {
+            condition: difference(finished[condition], finished[best[0]], radius)
+            for condition in best[1:]
+        }
+        found.append(Findings(size, finished, best, differences))
     return found
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """The outcome with the most training images in a sentence, and with fewer in another."""
+    """State the finding with the most training images, and those with fewer."""
     found = findings(rows)
     if not found:
         return "No seed has run in every condition yet, so there is nothing to compare."
-    return " ".join([_most(rows, found[-1]), *_fewer(found[:-1])])
+    return " ".join([_with_most_images(rows, found[-1]), *_with_fewer_images(found[:-1])])
 
 
-def _most(rows: Sequence[Row], last: Findings) -> str:
+def _with_most_images(rows: Sequence[Row], last: Findings) -> str:
     radius = rows[0]["data"]["radii"][0]
     where = f"On {rows[0]['data']['name']} with {last.train_size} training images"
-    if not last.gaps:
+    if not last.differences:
         return f"{where} only {last.base.label} was run, so there is nothing to compare."
-    settled = last.settled
-    condition, gap = max((settled or last.gaps).items(), key=lambda item: item[1].value)
-    if not settled:
+    significant = last.significant
+    candidates = significant or last.differences
+    condition, interval = max(candidates.items(), key=lambda item: item[1].value)
+    if not significant:
         return (
             f"{where} no dropout is shown to differ from {last.base.label}: the highest, "
-            f"{condition.label}, is {_points(gap, radius)}."
+            f"{condition.label}, is {_points(interval, radius)}."
         )
-    if gap.value > 0:
-        return f"{where} the highest is {condition.label}: {_points(gap, radius)}."
+    if interval.value > 0:
+        return f"{where} the highest is {condition.label}: {_points(interval, radius)}."
     return (
-        f"{where} no dropout is shown to help, and {len(settled)} of {len(last.gaps)} to harm; the "
-        f"least harmful of these, {condition.label}, is {_points(gap, radius)}."
+        f"{where} no dropout is shown to help, and {len(significant)} of {len(last.differences)} "
+        f"to harm; the least harmful of these, {condition.label}, is {_points(interval, radius)}."
     )
 
 
-def _fewer(found: Sequence[Findings]) -> list[str]:
-    if not any(of.gaps for of in found):
+def _with_fewer_images(found: Sequence[Findings]) -> list[str]:
+    if not any(of.differences for of in found):
         return []
     parts = []
-    for of in (of for of in found if of.settled):
-        condition, gap = max(of.settled.items(), key=lambda item: item[1].value)
-        parts.append(f"{condition.label}, {gap.value:+.1f} with {of.train_size}")
+    for of in (of for of in found if of.significant):
+        condition, interval = max(of.significant.items(), key=lambda item: item[1].value)
+        parts.append(f"{condition.label}, {interval.value:+.1f} with {of.train_size}")
     if not parts:
         return ["With fewer images no difference is shown."]
     return [f"With fewer images the highest that is shown to differ: {'; '.join(parts)}."]
 
 
-def _points(gap: Interval, radius: float) -> str:
+def _points(interval: Interval, radius: float) -> str:
     return (
-        f"{gap.value:+.1f} points of joints within {radius:g} px "
-        f"({interval(gap)}, {count(gap.seeds, 'seed')})"
+        f"{interval.value:+.1f} points of joints within {radius:g} px "
+        f"({format_interval(interval)}, {count(interval.seeds, 'seed')})"
     )
 
 
-def interval(gap: Interval) -> str:
-    """Where a figure lies with 95 %."""
-    return f"95 %: {gap.low:+.1f} to {gap.high:+.1f}"
+def format_interval(interval: Interval) -> str:
+    """Format a 95 % interval."""
+    return f"95 %: {interval.low:+.1f} to {interval.high:+.1f}"
 
 
-def worth(gap: Interval) -> str:
-    """What an interval says of a difference."""
-    if gap.seeds == 1:
+def describe_difference(interval: Interval) -> str:
+    """Say whether an interval shows a difference."""
+    if interval.seeds == 1:
         return "one seed: no difference is shown"
-    return "a difference" if gap.settled else "within what chance does"
+    return "a difference" if interval.significant else "within what chance does"
 
 
 def limits(rows: Sequence[Row]) -> list[str]:
-    """What the figures don't cover."""
+    """List what the results don't cover."""
     study, found = rows[0], findings(rows)
     data, settings = study["data"], study["settings"]
     lines = []
     if found and found[-1].seeds < 5:
         lines.append(
-            f"{count(found[-1].seeds, 'seed')} can't show a small difference, and an interval from "
+            f"{count(found[-1].seeds, 'seed')} can't show a small interval, and an interval from "
             "so few is too narrow rather than too wide; more can (--seeds)."
         )
     lines += [
@@ -149,10 +157,10 @@ def limits(rows: Sequence[Row]) -> list[str]:
         )
     else:
         lines.append("Each dropout ran at one rate; another may suit this task better (--rates).")
-    if found and len(found[-1].gaps) > 1:
+    if found and len(found[-1].differences) > 1:
         lines.append(
-            f"{len(found[-1].gaps)} intervals at 95 % for each number of images: one in twenty "
-            "leaves out 0 by chance."
+            f"{len(found[-1].differences)} intervals at 95 % for each number of images: one in "
+            "twenty leaves out 0 by chance."
         )
     if failed := failures(rows):
         lines.append(
@@ -168,5 +176,5 @@ def limits(rows: Sequence[Row]) -> list[str]:
 
 
 def count(number: int, noun: str) -> str:
-    """ "1 seed", "3 seeds"."""
+    """Format a number and a noun: "1 seed", "3 seeds"."""
     return f"{number} {noun}" + "s" * (number != 1)

@@ -1,6 +1,6 @@
-"""Cells run in processes of their own, each with one thread, so that any machine gives the same.
+"""Run cells in separate processes, each with one thread, so that results don't depend on cores.
 
-A process that dies (killed by the system, out of memory) takes its cell with it and nothing else.
+When a process dies (killed by the system, out of memory), only its cell fails.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ import torch
 
 from mapdrop.localize.data import KeypointData
 from mapdrop.study.grid import Cell
-from mapdrop.study.runner import Inputs, Outcome, Settings, run
+from mapdrop.study.runner import Inputs, RunResult, Settings, run
 
-REPORTED = 10
-"""A process tells after so many steps how far it is."""
+REPORT_EVERY = 10
+"""Number of steps after which a process reports its progress."""
 
 
 class Steps(NamedTuple):
-    """Some steps more of a cell were made."""
+    """An event: a cell has made some more steps."""
 
     cell: Cell
     number: int
 
 
 class Finished(NamedTuple):
-    """A cell was run, or failed: then `outcome` says how."""
+    """An event: a cell has finished, or failed with the error `result`."""
 
     cell: Cell
-    outcome: Outcome | str
+    result: RunResult | str
 
 
 @dataclass
 class Worker:
-    """A process, how to talk to it, and what it is doing."""
+    """A process, the connection to it, and its present cell."""
 
     process: Any
     connection: Connection
@@ -51,51 +51,49 @@ class Worker:
 def processes(
     cells: Sequence[Cell], data: KeypointData, settings: Settings, jobs: int
 ) -> Generator[Steps | Finished]:
-    """Runs all cells, `jobs` at a time, and tells of each as it is finished.
+    """Run all cells, `jobs` at a time, and yield their events.
 
-    Cells are started in their order. When the iterator is closed the processes are stopped.
+    Cells start in order. Closing the iterator stops the processes.
     """
-    waiting, workers = (
-        deque(cells),
-        [_started(data, settings) for _ in range(min(jobs, len(cells)))],
-    )
+    waiting = deque(cells)
+    workers = [_start(data, settings) for _ in range(min(jobs, len(cells)))]
     try:
         for worker in workers:
-            _next(worker, waiting)
+            _send_next(worker, waiting)
         while busy := [worker for worker in workers if worker.cell is not None]:
             for ready in wait([worker.connection for worker in busy]):
                 worker = next(worker for worker in busy if worker.connection is ready)
                 try:
-                    said = worker.connection.recv()
+                    event = worker.connection.recv()
                 except (EOFError, ConnectionError):
-                    said = _died(worker)
-                    workers[workers.index(worker)] = worker = _started(data, settings)
-                if isinstance(said, Finished):
-                    _next(worker, waiting)
-                yield said
+                    event = _failure(worker)
+                    workers[workers.index(worker)] = worker = _start(data, settings)
+                if isinstance(event, Finished):
+                    _send_next(worker, waiting)
+                yield event
     finally:
         for worker in workers:
             worker.process.terminate()
             worker.process.join()
 
 
-def _started(data: KeypointData, settings: Settings) -> Worker:
+def _start(data: KeypointData, settings: Settings) -> Worker:
     context = multiprocessing.get_context("spawn")  # A fork of a process with threads may hang.
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, data, settings), daemon=True)
+    connection, remote = context.Pipe()
+    process = context.Process(target=_work, args=(remote, data, settings), daemon=True)
     process.start()
-    theirs.close()  # Now only the process has it, and its death is an end of file.
-    return Worker(process, ours)
+    remote.close()  # Only the process holds it now, so its death closes the pipe.
+    return Worker(process, connection)
 
 
-def _next(worker: Worker, waiting: deque[Cell]) -> None:
+def _send_next(worker: Worker, waiting: deque[Cell]) -> None:
     worker.cell = waiting.popleft() if waiting else None
     if worker.cell is not None:
-        with suppress(ConnectionError):  # It has died: reading from it will tell.
+        with suppress(ConnectionError):  # The process has died; reading from it will show that.
             worker.connection.send(worker.cell)
 
 
-def _died(worker: Worker) -> Finished:
+def _failure(worker: Worker) -> Finished:
     worker.process.join()
     cell = worker.cell
     assert cell is not None
@@ -103,31 +101,31 @@ def _died(worker: Worker) -> Finished:
 
 
 def _work(connection: Connection, data: KeypointData, settings: Settings) -> None:
-    """The process's life: a cell comes in, steps and an outcome go out."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The study stops its processes itself.
+    """Run in the process: receive cells, send their events."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The study itself stops its processes.
     with suppress(EOFError, ConnectionError):  # The study has ended.
         while True:
             cell = connection.recv()
             steps = count(1)
 
             def on_step(cell: Cell = cell, steps: Iterator[int] = steps) -> None:
-                if next(steps) % REPORTED == 0:
-                    connection.send(Steps(cell, REPORTED))
+                if next(steps) % REPORT_EVERY == 0:
+                    connection.send(Steps(cell, REPORT_EVERY))
 
-            connection.send(attempt(cell, data, settings, on_step))
+            connection.send(run_cell(cell, data, settings, on_step))
 
 
-def attempt(
+def run_cell(
     cell: Cell,
     data: KeypointData,
     settings: Settings,
     on_step: Callable[[], None] = lambda: None,
 ) -> Finished:
-    """One cell in one thread, or what went wrong with it."""
+    """Run one cell in one thread; return its result or its error."""
     torch.set_num_threads(1)
     try:
         return Finished(cell, run(cell, data, Inputs.of(data), settings, on_step))
     except ConnectionError:
         raise
-    except Exception as error:  # Whatever it is, the other cells go on.
+    except Exception as error:  # Whatever the error is, the other cells continue.
         return Finished(cell, f"{type(error).__name__}: {error}")

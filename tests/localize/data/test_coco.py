@@ -1,4 +1,4 @@
-"""COCO key points: people cut out, and every way in which a file can be broken."""
+"""COCO key points: crops of people, and everything that can be wrong with a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mapdrop.localize.data import DataError, Request, load, read
+from mapdrop.localize.data import DataError, LoadOptions, load, read
 from tests.localize.data.writers import coco_document, save_images, truth
 
 JOINTS = ("left_ear", "right_ear", "nose", "tail")
@@ -45,10 +45,10 @@ def test_each_person_is_a_sample_cut_to_its_widened_box(tmp_path: Path) -> None:
     content["annotations"] = [first, second]
     data = read(written(tmp_path, content))
     image = truth().images[0]
-    # Each box grows by an eighth of its size to each side, to whole pixels inside the picture.
+    # Each box grows by an eighth of its size on each side, to whole pixels inside the image.
     picture, points = data[0]
     np.testing.assert_array_equal(np.asarray(picture), image[15:25, 18:38])
-    # A joint that the box cuts off stays where it is, so that it counts as missed.
+    # A joint that the box cuts off keeps its position, and so counts as a miss.
     np.testing.assert_array_equal(points[:2], [[25 - 18, 20 - 15], [50 - 18, 40 - 15]])
     picture, points = data[1]
     np.testing.assert_array_equal(np.asarray(picture), image[25:48, 0:19])
@@ -63,9 +63,9 @@ def test_people_in_one_image_stay_on_one_side_of_the_split(tmp_path: Path) -> No
         content["annotations"].append(annotation | {"id": 50 + number, "bbox": [1, 1, 30, 30]})
     sides = set()
     for seed in range(5):
-        request = Request(train_size=3, test_size=4, size=(64, 64), seed=seed)
+        request = LoadOptions(train_size=3, test_size=4, size=(64, 64), seed=seed)
         data = load(str(written(tmp_path, content)), request)
-        assert (len(data.train), len(data.test)) == (6, 8)  # Two people an image.
+        assert (len(data.train), len(data.test)) == (6, 8)  # Two people in each image.
         images = [data.points[index][3] - data.points[index][2] for index in data.train]
         sides.add(tuple(data.train.tolist()))
         # Two people of one image have the same points, up to their scale.
@@ -96,7 +96,7 @@ def test_a_training_and_a_validation_file_are_the_split(tmp_path: Path) -> None:
     assert (len(data.train), len(data.test)) == (5, 3)
     assert sorted(data.train) == [0, 1, 2, 3, 4]
     with pytest.raises(DataError, match="has 5 training and 3 test images, not enough for 6 to"):
-        load(str(tmp_path), Request(train_size=6))
+        load(str(tmp_path), LoadOptions(train_size=6))
     val["annotations"].append(deepcopy(train["annotations"][1]))
     written(tmp_path / "annotations", val, "person_keypoints_val2017.json")
     with pytest.raises(DataError, match=r"001\.png is both a training and a test image"):
@@ -120,15 +120,20 @@ def test_a_box_is_needed_where_several_are_labelled(tmp_path: Path) -> None:
     del content["annotations"][0]["bbox"]
     assert read(written(tmp_path, content)).samples[0].box is None
     content["annotations"].append(content["annotations"][0] | {"id": 99})
-    with pytest.raises(DataError, match=r"annotation 99: several are .* \(see .* annotation 0\)"):
+    with pytest.raises(
+        DataError, match=r"annotation 99: several people are .* \(see .* annotation 0\)"
+    ):
         read(written(tmp_path, content))
 
 
 FILES = {
     "nothing": ("", r"val\.json is empty; copy or export it again"),
-    "cut short": (json.dumps(document())[:900], r"val\.json is not whole JSON: .*copy or export"),
-    "deep": ("[" * 200_000, r"val\.json is not whole JSON"),
-    "detections": ("[]", r"val\.json: expected COCO key points .*, found a bare list; pass"),
+    "cut short": (
+        json.dumps(document())[:900],
+        r"val\.json is not complete JSON: .*copy or export",
+    ),
+    "deep": ("[" * 200_000, r"val\.json is not complete JSON"),
+    "detections": ("[]", r"val\.json: expected COCO key points .*, found a list; pass"),
     "other": ('{"info": 1, "images": []}', r"val\.json: expected .*, found info, images; pass"),
     "odd lists": (
         '{"images": [], "annotations": [1], "categories": []}',
@@ -203,7 +208,10 @@ PARTS = {
     "outside": (image(file_name="../../a.png"), r"annotation 2: .*a\.png lies outside the data"),
     "absolute": (image(file_name="/etc/a.png"), r"annotation 2: .*a\.png lies outside the data"),
     "zero byte": (image(file_name="a\0.png"), r"annotation 2: .* is not a path: .*; correct it"),
-    "other joints": (category(keypoints=["a"]), r"category 2 has other key points than those"),
+    "other joints": (
+        category(keypoints=["a"]),
+        r"category 2 has other key points than the categories",
+    ),
     "odd joints": (category(keypoints=[1]), r"category 2: keypoints should be a list of names"),
 }
 
@@ -234,7 +242,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize(("spoil", "message"), PICTURES.values(), ids=PICTURES)
-def test_labels_that_do_not_fit_their_picture_are_errors(
+def test_labels_that_do_not_fit_their_image_are_errors(
     tmp_path: Path, spoil: Callable[[Document], None], message: str
 ) -> None:
     save_images(tmp_path, truth())

@@ -1,4 +1,4 @@
-"""Whatever happened to a file, what comes is data or a message, never another exception."""
+"""Reading a damaged file gives data or a message, never another exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Left and right, by name."""
+"""Pairs of left and right joints, found by name."""
 
 from __future__ import annotations
 
@@ -33,13 +33,15 @@ def test_a_name_without_a_side_is_its_own_mirror_image(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["leftear", "ear_left", "l_ear", "ear.R", "RWrist", "earL"])
 def test_a_side_without_its_opposite_is_an_error(name: str) -> None:
-    with pytest.raises(DataError, match=r"has a side, but there is no .*; label that too"):
+    with pytest.raises(
+        DataError, match=r"has a side, but its opposite .* is not among .*; label that too"
+    ):
         swaps(["nose", name])
     np.testing.assert_array_equal(swaps(["nose", name], {}), [0, 1])
 
 
 def test_flics_pairs_are_the_authors() -> None:
-    """KEYPOINT_FLIPMAP of their lookupPart.m; they leave the middles, which are their own."""
+    """Compare with KEYPOINT_FLIPMAP of their lookupPart.m, which omits joints without a side."""
     places = swaps(FLIC)
     pairs = {(FLIC[i], FLIC[j]) for i, j in enumerate(places) if i < j}
     sides = ("sho", "elb", "wri", "hip", "kne", "ank", "eye", "ear")
@@ -59,7 +61,7 @@ def test_pairs_can_be_given_instead() -> None:
     joints = ["leftear", "rightear", "a", "b"]
     np.testing.assert_array_equal(swaps(joints, {"b": "a"}), [0, 1, 3, 2])
     np.testing.assert_array_equal(swaps(joints, {"a": "b", "b": "a"}), [0, 1, 3, 2])
-    with pytest.raises(DataError, match="'c' is none of"):
+    with pytest.raises(DataError, match="'c' is not in"):
         swaps(joints, {"a": "c"})
     with pytest.raises(DataError, match="'a' is paired with 'b' and with 'leftear'"):
         swaps(joints, {"a": "b", "leftear": "a"})

@@ -1,4 +1,4 @@
-"""The same data set in every format, by one body."""
+"""The same tests on the same data set in every format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mapdrop.localize.data import DataError, ImagesError, Request, load, read, recognise, swaps
+from mapdrop.localize.data import DataError, ImagesError, LoadOptions, load, read, recognise, swaps
 from tests.localize.data.writers import FORMATS, structs, truth
 
 EVERY = pytest.mark.parametrize("name", FORMATS)
@@ -47,7 +47,7 @@ def test_without_a_choice_the_joints_are_the_data_sets_own(name: str, tmp_path: 
 
 
 @EVERY
-def test_joints_come_in_the_order_asked_and_their_pairs_are_known(
+def test_joints_are_in_the_selected_order_and_their_pairs_are_known(
     name: str, tmp_path: Path
 ) -> None:
     joints = written(name, tmp_path)
@@ -59,35 +59,33 @@ def test_joints_come_in_the_order_asked_and_their_pairs_are_known(
 
 
 @EVERY
-def test_an_image_without_the_joints_asked_for_is_left_out(name: str, tmp_path: Path) -> None:
+def test_an_image_without_the_selected_joints_is_left_out(name: str, tmp_path: Path) -> None:
     joints = written(name, tmp_path)
     dataset = read(tmp_path, joints[:1])
     assert [sample.image.name for sample in dataset.samples] == truth().files[1::2]
 
 
 @EVERY
-def test_reading_opens_no_picture(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_opens_no_image(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(name, tmp_path)
 
     def opened(*_: object, **__: object) -> None:
-        raise AssertionError("a picture was opened")
+        raise AssertionError("an image was opened")
 
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", opened)
         dataset = read(tmp_path)
     assert len(dataset) == 8
-    # The guard's twin: opening one is noticed.
+    # The guard fails when an image is opened.
     monkeypatch.setattr(Image, "open", opened)
-    with pytest.raises((AssertionError, DataError), match="a picture was opened"):
+    with pytest.raises((AssertionError, DataError), match="an image was opened"):
         dataset[0]
 
 
 @EVERY
 def test_load_splits_and_fits(name: str, tmp_path: Path) -> None:
     joints, original = written(name, tmp_path), truth()
-    request = Request(train_size=5, test_size=2, size=(32, 32), bodyparts=joints, seed=1)
+    request = LoadOptions(train_size=5, test_size=2, size=(32, 32), bodyparts=joints, seed=1)
     data = load(str(tmp_path), request)
     assert data.images.shape == (7, 32, 32, 3)
     assert (len(data.train), len(data.test)) == (5, 2)
@@ -101,7 +99,7 @@ def test_load_splits_and_fits(name: str, tmp_path: Path) -> None:
 @EVERY
 def test_a_file_stands_for_its_folder(name: str, tmp_path: Path) -> None:
     joints, file = written(name, tmp_path), FORMATS[name][2]
-    if name == "mpii":  # Its pictures lie beside the file's folder, so move the file there.
+    if name == "mpii":  # Its images lie beside the file's folder, so move the file there.
         file = "mpii.mat"
         (tmp_path / "mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat").rename(tmp_path / file)
     assert recognise(tmp_path / file) is recognise(tmp_path)
@@ -120,24 +118,24 @@ def test_an_unknown_joint_is_an_error_with_the_likeliest(name: str, tmp_path: Pa
     ) as error:
         read(tmp_path, (wrong,))
     assert repr(joints[0]) in str(error.value)
-    with pytest.raises(DataError, match=r"the joint '.*' is asked for twice; .* --bodyparts"):
+    with pytest.raises(DataError, match=r"the joint '.*' is selected twice; .* --bodyparts"):
         read(tmp_path, (joints[0], joints[1], joints[0]))
 
 
 @EVERY
-def test_all_unusable_pictures_are_told_at_once(name: str, tmp_path: Path) -> None:
+def test_all_unusable_images_are_reported_at_once(name: str, tmp_path: Path) -> None:
     joints = written(name, tmp_path)
     images = [sample.image for sample in read(tmp_path).samples]
     images[1].unlink()
-    images[4].write_bytes(b"not a picture")
+    images[4].write_bytes(b"not an image")
     Image.fromarray(np.zeros((60, 40), np.uint16)).save(images[5])
-    request = Request(train_size=6, test_size=2, bodyparts=joints)
+    request = LoadOptions(train_size=6, test_size=2, bodyparts=joints)
     with pytest.raises(ImagesError, match=r"^3 problems with 8 images:\n") as error:
         load(str(tmp_path), request)
     lines = str(error.value).splitlines()
     assert len(lines) == 4
     assert f"there is no image {images[1]}; restore it" in lines[1]
-    assert f"{images[4]} can't be read as a picture" in lines[2]
+    assert f"{images[4]} can't be read as an image" in lines[2]
     assert f"{images[5]} has more than 8 bits" in lines[3]
 
 
@@ -154,14 +152,14 @@ def test_a_name_that_leads_out_of_the_folder_is_an_error(name: str, tmp_path: Pa
     with pytest.raises(DataError, match=r": .* lies outside the data folder .*; move it there"):
         read(root)
     victim.unlink()
-    victim.symlink_to(victim.with_name("000.png"))  # A link that stays inside is no harm.
-    if name not in ("deeplabcut", "table"):  # To these it's the same image, labelled twice.
+    victim.symlink_to(victim.with_name("000.png"))  # A link that stays inside is harmless.
+    if name not in ("deeplabcut", "table"):  # For these it is the same image, labelled twice.
         assert read(root).samples[2].image.name == "000.png"
 
 
 def test_a_folder_of_no_known_kind_lists_what_is_known_and_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"no data that I know: it is empty\. DATA can be: scenes; "
+        DataError, match=r"has no known format: it is empty\. DATA can be: scenes; "
     ):
         read(tmp_path)
     (tmp_path / "notes").mkdir()
@@ -174,14 +172,14 @@ def test_a_folder_of_no_known_kind_lists_what_is_known_and_what_is_there(tmp_pat
     assert "image,joint,x,y" in str(error.value)
 
 
-def test_a_full_folder_is_not_listed_whole(tmp_path: Path) -> None:
+def test_a_full_folder_is_not_listed_completely(tmp_path: Path) -> None:
     for index in range(30):
         (tmp_path / f"{index:02}.txt").write_text("")
     with pytest.raises(DataError, match=r"10\.txt, 11\.txt and 18 more\."):
         read(tmp_path)
 
 
-def test_a_file_of_no_known_kind_is_told_apart_from_a_missing_one(tmp_path: Path) -> None:
+def test_an_unknown_file_and_a_missing_one_have_different_messages(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(DataError, match=r"ends in none of \.json, \.mat, \.csv"):
         read(tmp_path / "a.txt")
@@ -208,6 +206,8 @@ def test_a_matlab_file_of_something_else_names_its_variables(tmp_path: Path) -> 
 def test_two_kinds_in_one_folder_are_not_guessed_between(tmp_path: Path) -> None:
     written("table", tmp_path)
     written("flic", tmp_path)
-    with pytest.raises(DataError, match=r"several kinds, FLIC's .* and a table .*; pass the file"):
+    with pytest.raises(
+        DataError, match=r"several formats, FLIC's .* and a table .*; pass the file"
+    ):
         read(tmp_path)
     assert len(read(tmp_path / "points.csv").joints) == 4

@@ -1,4 +1,4 @@
-"""FLIC's and MPII's MATLAB files. What is written here has the published files' structure."""
+"""FLIC's and MPII's MATLAB files, written with the published files' structure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from mapdrop.localize.data import DataError, Request, load, read
+from mapdrop.localize.data import DataError, LoadOptions, load, read
 from mapdrop.localize.data.flic import JOINTS as FLIC
-from mapdrop.localize.data.matlab_sums import check_sums
+from mapdrop.localize.data.matlab_checksums import verify_checksums
 from mapdrop.localize.data.mpii import JOINTS as MPII
 from tests.conftest import DATA, framework, missing
 from tests.localize.data.writers import (
@@ -40,22 +40,22 @@ def test_flics_own_split_is_kept_and_what_is_in_neither_part_is_left_out(tmp_pat
     save_images(tmp_path / "images", truth())
     rows = flic_rows(truth(), NAMED)
     rows[2]["istrain"] = np.bool_(False)
-    data = load(str(flic(tmp_path, rows)), Request(size=(64, 64)))
+    data = load(str(flic(tmp_path, rows)), LoadOptions(size=(64, 64)))
     assert sorted(data.train) == [0, 1, 2, 3, 4]
     assert data.test.tolist() == [5, 6]
-    request = Request(train_size=2, test_size=1, bodyparts=NAMED[1:])
+    request = LoadOptions(train_size=2, test_size=1, bodyparts=NAMED[1:])
     some = load(str(tmp_path), request)
     assert (len(some.train), len(some.test)) == (2, 1)
 
 
 def test_flics_joints_are_in_the_authors_columns() -> None:
-    """Their numbers count from 1: lookupPart('rhip') is 10, 'leye' 13, 'nose' 17."""
+    """Their numbers start at 1: lookupPart('rhip') is 10, 'leye' 13, 'nose' 17."""
     assert len(FLIC) == 29
     columns = {"lsho": 1, "rwri": 6, "lhip": 7, "rhip": 10, "leye": 13, "reye": 14, "nose": 17}
     assert {name: FLIC.index(name) + 1 for name in columns} == columns
 
 
-def test_a_joint_outside_a_published_picture_is_missing(tmp_path: Path) -> None:
+def test_a_joint_outside_a_published_image_is_missing(tmp_path: Path) -> None:
     save_images(tmp_path / "images", truth())
     rows = flic_rows(truth(), NAMED)
     rows[1]["coords"][:, 0] = [-3, 5]
@@ -120,7 +120,7 @@ def test_a_variable_that_is_no_struct_array_is_an_error(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_a_picture_of_another_size_than_flic_says_is_an_error(tmp_path: Path) -> None:
+def test_a_image_of_another_size_than_flic_says_is_an_error(tmp_path: Path) -> None:
     save_images(tmp_path / "images", truth())
     Image.new("RGB", (6, 5)).save(tmp_path / "images" / "000.png")
     flic(tmp_path, flic_rows(truth(), NAMED))
@@ -155,7 +155,7 @@ def test_each_person_of_an_mpii_image_is_a_sample(tmp_path: Path) -> None:
     ]
     assert data.joints == MPII
     assert data.limits.endswith("2 people without a scale or a centre are left out.")
-    # A square of 25 pixels around (20, 30), moved down by 1.5 and widened to whole pixels.
+    # A square of 25 pixels around (20, 30), shifted down by 1.5 and widened to whole pixels.
     picture, points = data[0]
     np.testing.assert_array_equal(np.asarray(picture), truth().images[1][19:44, 7:33])
     np.testing.assert_allclose(points[list(IDS)], POINTS - (7, 19))
@@ -213,7 +213,7 @@ def test_a_broken_mpii_image_is_named(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_a_box_beside_the_picture_is_an_error(tmp_path: Path) -> None:
+def test_a_box_beside_the_image_is_an_error(tmp_path: Path) -> None:
     save_images(tmp_path / "images", truth())
     mpii(tmp_path, mpii_person(POINTS, IDS, objpos={"x": 900.0, "y": 5.0}))
     with pytest.raises(DataError, match=r"annorect\(1\): the box .* lies outside 001\.png, which"):
@@ -221,7 +221,7 @@ def test_a_box_beside_the_picture_is_an_error(tmp_path: Path) -> None:
 
 
 def test_mpiis_real_validation_people_come_back(tmp_path: Path) -> None:
-    """Real points, scales and centres: the published structure written around them, and read."""
+    """Write real points, scales and centres in the published structure, and read them."""
     if not DATA.exists():
         missing(str(DATA))
     with framework("h5py").File(DATA / "mpii-validation" / "valid.h5") as file:
@@ -249,25 +249,25 @@ def test_a_file_cut_short_is_an_error(tmp_path: Path, compressed: bool, share: f
     savemat(path, rows, do_compression=compressed)
     assert len(read(path)) == 8
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(DataError, match=r"examples\.mat can't be read .*: it was cut short; copy"):
+    with pytest.raises(DataError, match=r"examples\.mat can't be read .*: it is truncated; copy"):
         read(path)
 
 
 def test_any_changed_byte_of_a_compressed_file_is_noticed(tmp_path: Path) -> None:
-    """SciPy itself would read on, and has crashed."""
+    """SciPy alone would continue, and has crashed."""
     path = tmp_path / "examples.mat"
     savemat(path, {"examples": structs(flic_rows(truth(), NAMED))}, do_compression=True)
-    check_sums(path)
+    verify_checksums(path)
     whole = path.read_bytes()
     harmless = 0
     for place in range(136, len(whole)):
         changed = whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :]
         path.write_bytes(changed)
         try:
-            check_sums(path)
+            verify_checksums(path)
         except (ValueError, zlib.error):
             continue
-        # A few bits of the format mean nothing: what they pack is the same.
+        # A few bits of the format have no effect on the unpacked data.
         assert zlib.decompress(changed[136:]) == zlib.decompress(whole[136:])
         harmless += 1
     assert harmless <= 2

@@ -1,4 +1,4 @@
-"""A damaged MATLAB file can crash SciPy's reader, but not whoever asked for it."""
+"""A damaged MATLAB file may crash SciPy's reader, but not the process that reads it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def child() -> int:
 def test_a_damaged_uncompressed_file_is_data_or_a_message(
     contents: Callable[[], dict[str, Any]], times: int, tmp_path: Path
 ) -> None:
-    """Of 400 like FLIC's eight crashed SciPy 1.17, and with it whoever read them themselves."""
+    """Of 400 files like FLIC's, eight crashed SciPy 1.17 and the interpreter."""
     path = tmp_path / "labels.mat"
     savemat(path, contents())
     whole, expected = path.read_bytes(), [sample.points for sample in read(path).samples]
@@ -57,7 +57,7 @@ def test_a_damaged_uncompressed_file_is_data_or_a_message(
     np.testing.assert_array_equal([sample.points for sample in read(path).samples], expected)
 
 
-def test_a_crash_is_told_and_the_next_file_is_read(tmp_path: Path) -> None:
+def test_a_crash_is_reported_and_the_next_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.mat"
     savemat(path, {"x": np.arange(3.0)})
     np.testing.assert_array_equal(matlab_process.load(path, "x"), [0, 1, 2])
@@ -77,7 +77,7 @@ def test_a_reader_that_does_not_answer_is_ended(
     assert matlab_process.names(path) == ("x",)
     os.kill(child(), signal.SIGSTOP)
     monkeypatch.setattr(matlab_process, "SECONDS", 0.1)
-    with pytest.raises(matlab_process.UnreadableError, match="for too long"):
+    with pytest.raises(matlab_process.UnreadableError, match="took too long"):
         matlab_process.names(path)
 
 
@@ -92,7 +92,7 @@ def test_nothing_is_imported_from_the_working_folder(
     assert matlab_process.names(Path("a.mat")) == ("x",)
 
 
-def test_a_file_of_version_7_3_is_told(tmp_path: Path) -> None:
+def test_a_file_of_version_7_3_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.mat"
     savemat(path, {"examples": 1.0})
     whole = bytearray(path.read_bytes())

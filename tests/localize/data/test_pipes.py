@@ -1,4 +1,4 @@
-"""A FIFO instead of a file is refused: whoever opened it would wait for a writer, for ever."""
+"""A FIFO instead of a file is refused: opening it would wait for a writer for ever."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_labels_in_a_pipe_are_refused(name: str, place: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_pictures_in_pipes_are_refused(name: str, tmp_path: Path) -> None:
+def test_images_in_pipes_are_refused(name: str, tmp_path: Path) -> None:
     write, joints, _ = FORMATS[name]
     write(tmp_path, truth(), joints)
     for picture in tmp_path.rglob("*.png"):

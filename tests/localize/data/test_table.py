@@ -53,7 +53,7 @@ BROKEN = {
     "word": (HEADER + ROWS + "b.png,tail,x,1\n", r"t\.csv:5: 'x' is not a number; correct it"),
     "infinite": (HEADER + "a.png,nose,1,inf\n", r"t\.csv:2: 'inf' is not a number"),
     "half": (HEADER + "a.png,nose,,2\n", r"t\.csv:2: one of x='', y='2' is missing; fill both"),
-    "twice": (HEADER + ROWS + "./a.png,nose,9,9\n", r"t\.csv:5: 'nose' of ./a\.png stands in an"),
+    "twice": (HEADER + ROWS + "./a.png,nose,9,9\n", r"t\.csv:5: 'nose' of ./a\.png is also in an"),
     "no joint": (HEADER + "a.png,,1,2\n", r"t\.csv:2: the joint's name is empty"),
     "no image": (HEADER + " ,nose,1,2\n", r"t\.csv:2: the image's name is empty"),
     "outside": (HEADER + ROWS + "../a.png,n,1,2\n", r"t\.csv:5: .*\.\./a\.png lies outside the"),
@@ -78,7 +78,7 @@ def test_of_several_tables_one_must_be_named(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("week,sales\n1,2\n")
     assert len(read(tmp_path)) == 2
     (tmp_path / "second.csv").write_text(HEADER + ROWS)
-    with pytest.raises(DataError, match="has 2 tables of points; pass the one you mean"):
+    with pytest.raises(DataError, match="has 2 tables of points; pass one of them"):
         read(tmp_path)
 
 

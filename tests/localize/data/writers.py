@@ -1,4 +1,4 @@
-"""One small data set, written in every format."""
+"""Write one small data set in every format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EMPTY = np.zeros((0, 0))
 
 @dataclass(frozen=True)
 class Truth:
-    """What every reader should find: names, images (H, W, 3) and points (N, 4, 2)."""
+    """The contents that every reader should find: names, images (H, W, 3) and points (N, 4, 2)."""
 
     files: list[str]
     images: list[npt.NDArray[np.uint8]]
@@ -31,7 +31,7 @@ class Truth:
 
 
 def truth() -> Truth:
-    """Eight images of two shapes. The first joint is missing in every other, no image is empty."""
+    """Make eight images of two shapes; the first joint is missing in every other image."""
     rng = np.random.default_rng(7)
     shapes = [(48, 64), (60, 40)] * 4
     images = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
@@ -47,7 +47,7 @@ def save_images(folder: Path, data: Truth) -> None:
 
 
 def structs(rows: Sequence[dict[str, Any]]) -> npt.NDArray[Any]:
-    """A MATLAB struct array, 1 x N; savemat makes a cell array of a plain list."""
+    """Make a MATLAB struct array, 1 x N; savemat would make a cell array of a plain list."""
     array = np.empty((1, len(rows)), [(name, object) for name in rows[0]])
     for place, row in enumerate(rows):
         for name, value in row.items():
@@ -79,7 +79,7 @@ def table(root: Path, data: Truth, joints: Sequence[str]) -> None:
 
 
 def coco_document(data: Truth, joints: Sequence[str]) -> dict[str, Any]:
-    """Visible and hidden joints in turn; boxes that are the whole image."""
+    """Write visible and hidden joints alternately, with boxes of the full image."""
     document: dict[str, Any] = {"info": {}, "images": [], "annotations": []}
     document["categories"] = [{"id": 1, "name": "person", "keypoints": list(joints)}]
     for number, name in enumerate(data.files):
@@ -111,7 +111,7 @@ def coco(root: Path, data: Truth, joints: Sequence[str]) -> None:
 
 
 def flic_rows(data: Truth, joints: Sequence[str]) -> list[dict[str, Any]]:
-    """All for training but the last two; fields in the published order."""
+    """Write all but the last two for training, with fields in the published order."""
     rows = []
     for number, name in enumerate(data.files):
         coords = np.full((2, 29), np.nan)
@@ -139,7 +139,7 @@ def flic(root: Path, data: Truth, joints: Sequence[str]) -> None:
 
 
 def mpii_person(points: npt.NDArray[np.float64], ids: Sequence[int], **fields: Any) -> Any:
-    """One annorect: the points that aren't NaN, a square that holds any of the images."""
+    """Make one annorect: the points that aren't NaN, and a square larger than all images."""
     visible = ["1", np.uint8(0), EMPTY]
     rows = [
         {"x": x + 1, "y": y + 1, "id": float(i), "is_visible": visible[i % 3]}
@@ -152,7 +152,7 @@ def mpii_person(points: npt.NDArray[np.float64], ids: Sequence[int], **fields: A
 
 
 def mpii_release(images: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """RELEASE of (file name, annorect) pairs, and one test image more, which has no points."""
+    """Make RELEASE of (file name, annorect) pairs, and a test image without points."""
     annolist = [
         {"image": {"name": name}, "annorect": people, "frame_sec": EMPTY, "vidx": EMPTY}
         for name, people in (*images, ("test.jpg", {"scale": 2.0, "objpos": {"x": 5.0, "y": 5.0}}))
@@ -186,4 +186,4 @@ FORMATS: dict[str, tuple[Writer, tuple[str, ...], str]] = {
     "mpii": (mpii, ("l hip", "r hip", "pelvis", "head top"), ""),
     "table": (table, ("left, ear", "right, ear", 'the "nose"', "queue é"), "points.csv"),
 }
-"""How it is written, its names of the four joints, and the file that may stand for the folder."""
+"""Each format's writer, names of the four joints, and the file accepted for the folder."""

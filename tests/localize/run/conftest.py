@@ -1,4 +1,4 @@
-"""Settings of these tests."""
+"""Fixtures of these tests."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.localize import pictured
+from tests.localize import spots
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pictures with two joints."""
-    return pictured.write(tmp_path_factory.mktemp("spots"))
+    """Write twelve images with two joints."""
+    return spots.write(tmp_path_factory.mktemp("spots"))

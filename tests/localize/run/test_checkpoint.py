@@ -1,4 +1,4 @@
-"""Checkpoints, records and settings: what is written is what is read, and damage is told."""
+"""Checkpoints, records and settings: reading gives what was written, and damage is reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mapdrop.localize.run.settings import (
     Settings,
     TrainingSettings,
 )
-from mapdrop.localize.run.trained import Trained
+from mapdrop.localize.run.trained import TrainedModel
 from mapdrop.localize.train import Recipe, Trainer
 from mapdrop.system.files import write
 
@@ -49,12 +49,12 @@ def stepped(steps: int) -> tuple[Squares, Trainer]:
     return stage, trainer
 
 
-def test_a_trainer_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_trainer_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     stage, trainer = stepped(3)
     Checkpoint.of(stage, trainer, {"note": 1.25}).write(tmp_path / "a.safetensors")
     again, other = stepped(0)
     saved = Checkpoint.read(tmp_path / "a.safetensors")
-    assert saved.about["note"] == 1.25
+    assert saved.metadata["note"] == 1.25
     saved.restore(again, other)
     assert again.layer.weight.is_contiguous(memory_format=torch.channels_last)
     for _ in range(4):
@@ -72,19 +72,19 @@ def test_the_weights_can_be_read_without_mapdrop(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100, None], ids=["empty", "noise", "missing"])
-def test_what_is_no_checkpoint_is_told(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_reported(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "a.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(RunError, match=r"a\.safetensors is (no checkpoint|missing)"):
+    with pytest.raises(RunError, match=r"a\.safetensors is (not a checkpoint|missing)"):
         Checkpoint.read(path)
 
 
-def test_a_cut_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_cut_checkpoint_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     Checkpoint.of(stepped(1)[0], None, {}).write(path)
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(RunError, match="no checkpoint of mapdrop's"):
+    with pytest.raises(RunError, match="not a checkpoint of mapdrop"):
         Checkpoint.read(path)
 
 
@@ -100,29 +100,29 @@ def test_any_flipped_bit_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
             found = Checkpoint.read(path)
         except RunError:
             continue
-        # All that can't be noticed is a damaged name of the digest: what it guards is whole.
-        assert found.about.pop("digest", None) is None
-        assert {k: v for k, v in found.about.items() if len(k) != 6} == saved.about
+        # Only a damaged name of the digest goes unnoticed, as the guarded data is intact.
+        assert found.metadata.pop("digest", None) is None
+        assert {k: v for k, v in found.metadata.items() if len(k) != 6} == saved.metadata
         torch.testing.assert_close(found.tensors, saved.tensors, rtol=0, atol=0)
 
 
 def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    """It has no digest."""
+    """Such a checkpoint has no digest."""
     text = json.dumps({"format": 1, "note": 2})
     (tmp_path / "a").write_bytes(save({"model.x": torch.arange(3.0)}, {"mapdrop": text}))
     found = Checkpoint.read(tmp_path / "a")
-    assert found.about["note"] == 2
+    assert found.metadata["note"] == 2
     torch.testing.assert_close(found.tensors, {"model.x": torch.arange(3.0)})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_told(tmp_path: Path, value: float) -> None:
+def test_weights_that_are_not_finite_are_reported(tmp_path: Path, value: float) -> None:
     Checkpoint({"model.x": torch.tensor([1.0, value])}, {}).write(tmp_path / "a")
     with pytest.raises(RunError, match=r"not finite, in model\.x; train again"):
         Checkpoint.read(tmp_path / "a")
 
 
-def test_a_pipe_instead_of_a_file_is_told(tmp_path: Path) -> None:
+def test_a_pipe_instead_of_a_file_is_reported(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     for path in (folder.best, folder.record):
         os.mkfifo(path)
@@ -132,7 +132,7 @@ def test_a_pipe_instead_of_a_file_is_told(tmp_path: Path) -> None:
         folder.read_record()
 
 
-def test_another_networks_checkpoint_is_told(tmp_path: Path) -> None:
+def test_another_networks_checkpoint_is_reported(tmp_path: Path) -> None:
     Checkpoint.of(nn.Linear(2, 2), None, {}).write(tmp_path / "a")
     with pytest.raises(RunError, match="of another network"):
         Checkpoint.read(tmp_path / "a").restore(Squares())
@@ -148,7 +148,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
         folder.read_record()
 
 
-def test_a_file_is_whole_or_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "deep" / "file"
     write(path, b"first")
 
@@ -182,12 +182,12 @@ def test_differences_are_named() -> None:
     assert SETTINGS.differences(other) == ["drop-at ('head',) instead of ('head', 'banks')"]
 
 
-def test_damaged_records_are_told(tmp_path: Path) -> None:
+def test_damaged_records_are_reported(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"holds no run: there is no run\.json"):
-        Trained.of(tmp_path, torch.device("cpu"))
+        TrainedModel.load(tmp_path, torch.device("cpu"))
     Folder(tmp_path).record.write_text("{", encoding="utf-8")
     with pytest.raises(RunError, match="can't be read"):
-        Trained.of(tmp_path, torch.device("cpu"))
+        TrainedModel.load(tmp_path, torch.device("cpu"))
     for values in ({}, {"settings": {"data": 3}}, {"settings": SETTINGS.to_json()}):
         Folder(tmp_path).write_record(values)
         with pytest.raises(RunError, match="can't be read"):
@@ -197,21 +197,19 @@ def test_damaged_records_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "wrong", "message"),
     [
-        (NetworkSettings, {"rate": 1.0}, "a rate is at least 0 and below 1, got 1"),
+        (NetworkSettings, {"rate": 1.0}, "rate must be at least 0 and below 1, got 1"),
         (NetworkSettings, {"drop": "half"}, "there is no dropout 'half'"),
         (NetworkSettings, {"pooling": 5}, "pooling must be one of"),
-        (NetworkSettings, {"drop_at": ("tail",)}, "not at 'tail'"),
+        (NetworkSettings, {"drop_at": ("tail",)}, "got 'tail'"),
         (TrainingSettings, {"coarse": 0}, "coarse must be at least 1"),
         (TrainingSettings, {"patience": -1}, "patience must not be negative"),
-        (TrainingSettings, {"precision": "int8"}, "precision is one of"),
+        (TrainingSettings, {"precision": "int8"}, "precision must be one of"),
         (DataSettings, {"source": "x", "train_size": 1}, "at least 2 images"),
         (DataSettings, {"source": "x", "validation": 0.0}, "between 0 and 1"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-def test_settings_without_sense_are_refused(
-    kind: type, wrong: dict[str, object], message: str
-) -> None:
+def test_invalid_settings_are_refused(kind: type, wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(**wrong)
 

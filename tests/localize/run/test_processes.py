@@ -1,4 +1,4 @@
-"""Real processes: killed at any moment, and several that train one model together."""
+"""Processes that are killed at any moment, and several that train one model together."""
 
 from __future__ import annotations
 
@@ -16,16 +16,30 @@ from typer.testing import CliRunner
 
 from mapdrop.cli import app
 from mapdrop.localize.run.folder import Folder
-from tests.localize import pictured
+from tests.localize import spots
 
 pytestmark = [pytest.mark.subprocess, pytest.mark.training]
 
 OPTIONS = [
-    "--size", "x".join(map(str, pictured.SIZE)), "--width", "3", "--coarse-steps", "12",
-    "--fine-steps", "6", "--joint-steps", "6", "--batch", "4", "--every", "1", "--device", "cpu",
-    # What pays is measured anew by each run, and decides how its sums are rounded.
+    "--size",
+    "x".join(map(str, spots.SIZE)),
+    "--width",
+    "3",
+    "--coarse-steps",
+    "12",
+    "--fine-steps",
+    "6",
+    "--joint-steps",
+    "6",
+    "--batch",
+    "4",
+    "--every",
+    "1",
+    "--device",
+    "cpu",
+    # Each run calibrates its costs, which affect rounding.
     "--no-compact",
-]  # fmt: skip
+]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
@@ -39,11 +53,13 @@ def files(folder: Path) -> list[bytes]:
 
 
 def killed(arguments: list[str], log: Path, lines: int, moment: float) -> None:
-    """Starts a run and kills it `moment` seconds after its log has so many lines."""
+    """Start a run and kill it `moment` seconds after its log has a number of lines."""
     process = subprocess.Popen(
         [sys.executable, "-m", "mapdrop", *arguments],
-        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     until = time.monotonic() + 120
     while not log.exists() or len(log.read_text().splitlines()) < lines:
         assert time.monotonic() < until
@@ -83,19 +99,21 @@ def test_a_second_training_in_one_folder_is_refused(data: Path, tmp_path: Path) 
     shared = tmp_path / "shared"
     first = subprocess.Popen(
         [sys.executable, "-m", "mapdrop", *command(data, shared)],
-        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     until = time.monotonic() + 120
     while not Folder(shared).log.exists():
         assert time.monotonic() < until
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.005)
-    first.send_signal(signal.SIGSTOP)  # So that it is still there, however fast it is.
+    first.send_signal(signal.SIGSTOP)  # So that it can't finish.
     second = CliRunner().invoke(app, command(data, shared, "--resume"))
     first.send_signal(signal.SIGCONT)
     output, _ = first.communicate()
     assert second.exit_code == 1
-    assert f"another process trains in {shared}" in second.output
+    assert f"another process is training in {shared}" in second.output
     assert first.returncode == 0, output
     assert files(shared) == files(tmp_path / "whole")
 
@@ -106,20 +124,30 @@ def test_two_processes_train_what_one_does(data: Path, tmp_path: Path) -> None:
     assert alone.exit_code == 0, alone.output
     together = subprocess.run(
         [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-            "-m", "mapdrop", *command(data, tmp_path / "2", *more),
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            "-m",
+            "mapdrop",
+            *command(data, tmp_path / "2", *more),
         ],
-        env=ENVIRONMENT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert together.returncode == 0, together.stdout + together.stderr
     assert together.stdout.count("best on 1 validation images") == 1
     logs = {
-        ranks: [
-            json.loads(line) for line in Folder(tmp_path / str(ranks)).log.read_text().splitlines()
+        world_size: [
+            json.loads(line)
+            for line in Folder(tmp_path / str(world_size)).log.read_text().splitlines()
         ]
-        for ranks in (1, 2)
+        for world_size in (1, 2)
     }
     assert [row["step"] for row in logs[1]] == [0, 6, 12, 0, 6, 0, 6]
-    losses = [[row["loss"] for row in logs[ranks] if row["step"]] for ranks in (1, 2)]
+    losses = [[row["loss"] for row in logs[world_size] if row["step"]] for world_size in (1, 2)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert len(set(losses[0])) == len(losses[0])

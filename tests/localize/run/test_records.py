@@ -1,4 +1,4 @@
-"""What run.json and the checkpoints of a stranger say is checked before anything is made of it."""
+"""The contents of an untrusted run.json and checkpoint are checked before they are used."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mapdrop.localize.augment import Augment
-from mapdrop.localize.run.begin import begin
 from mapdrop.localize.run.checkpoint import Checkpoint
 from mapdrop.localize.run.folder import Folder, RunError
+from mapdrop.localize.run.process_group import ProcessGroup
 from mapdrop.localize.run.record import Record
 from mapdrop.localize.run.settings import (
     DataSettings,
@@ -22,21 +22,21 @@ from mapdrop.localize.run.settings import (
     Settings,
     TrainingSettings,
 )
-from mapdrop.localize.run.team import Team
-from mapdrop.localize.run.trained import Trained
-from tests.localize import pictured
+from mapdrop.localize.run.start import start_run
+from mapdrop.localize.run.trained import TrainedModel
+from tests.localize import spots
 
-ALONE = Team(torch.device("cpu"))
+ALONE = ProcessGroup(torch.device("cpu"))
 Json = dict[str, Any]
 
 
 class StoppedError(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 def settings(data: Path) -> Settings:
     return Settings(
-        DataSettings(str(data), size=pictured.SIZE, validation=0.25),
+        DataSettings(str(data), size=spots.SIZE, validation=0.25),
         NetworkSettings(width=2, banks=1),
         TrainingSettings(coarse=4, fine=2, joint=2, batch=2, every=2, augment=Augment(2, 20)),
     )
@@ -44,7 +44,7 @@ def settings(data: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was stopped after two steps."""
+    """Make a run that was stopped after two steps."""
 
     def stop(stage: str, step: int, row: Any) -> None:
         if step == 2:
@@ -52,7 +52,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.raises(StoppedError):
-        begin(Folder(folder), settings(data), False, ALONE, on_step=stop).go()
+        start_run(Folder(folder), settings(data), False, ALONE, on_step=stop).execute()
     return folder
 
 
@@ -74,7 +74,7 @@ def test_the_record_itself_is_read(record: Json, run: Path) -> None:
         k: v for k, v in record.items() if k != "format"
     }
     assert found.costs is not None
-    assert Trained.of(run, torch.device("cpu")).joints == pictured.JOINTS
+    assert TrainedModel.load(run, torch.device("cpu")).joints == spots.JOINTS
 
 
 def changed(*path: str | int, to: Any) -> Callable[[Json], None]:
@@ -96,12 +96,15 @@ def renamed(*path: str) -> Callable[[Json], None]:
 
 
 WRONG = {
-    "banks": (changed("settings", "network", "banks", to=10**6), "banks is 1 to 5, got 1000000"),
-    "width": (changed("settings", "network", "width", to=10**6), "width is 1 to 512"),
-    "block": (changed("settings", "network", "block_size", to=10**9), "block_size is 1 to"),
-    "threads": (changed("threads", to=10**9), "threads are 1 to 1024, not 1000000000"),
-    "no thread": (changed("threads", to=0), "threads are 1 to 1024, not 0"),
-    "seed": (changed("settings", "training", "seed", to=-1), "a seed is 0 to"),
+    "banks": (
+        changed("settings", "network", "banks", to=10**6),
+        "banks must be 1 to 5, got 1000000",
+    ),
+    "width": (changed("settings", "network", "width", to=10**6), "width must be 1 to 512"),
+    "block": (changed("settings", "network", "block_size", to=10**9), "block_size must be 1 to"),
+    "threads": (changed("threads", to=10**9), "threads should be 1 to 1024, not 1000000000"),
+    "no thread": (changed("threads", to=0), "threads should be 1 to 1024, not 0"),
+    "seed": (changed("settings", "training", "seed", to=-1), "a seed must be 0 to"),
     "rate": (changed("settings", "network", "rate", to="x"), "rate should be a finite number"),
     "rate NaN": (
         changed("settings", "network", "rate", to=float("nan")),
@@ -111,17 +114,17 @@ WRONG = {
     "costs": (changed("costs", "flops", to="fast"), "costs.flops should be a finite number"),
     "costs 0": (changed("costs", "weights", to=0), "costs should be positive"),
     "costs list": (changed("costs", to=[1]), "costs should be an object"),
-    "size": (changed("data", "size", to=[10**9, 10**9]), "sides of images are 16 to 4096"),
+    "size": (changed("data", "size", to=[10**9, 10**9]), "sides of images must be 16 to 4096"),
     "sides": (changed("data", "size", to=[64]), "data.size should be 2 values, not 1"),
     "joints": (changed("data", "joints", to=["a"] * 2), "joints need different names"),
     "no joints": (changed("data", "joints", to=[]), "1 to 1000 joints"),
     "many joints": (changed("data", "joints", to=list(map(str, range(10**5)))), "1 to 1000 joints"),
     "joint": (changed("data", "joints", to=[1, 2]), r"data.joints\[0\] should be text, not 1"),
     "swaps": (changed("data", "swaps", to=[0, 0]), "swaps should name each joint once"),
-    "radii": (changed("data", "radii", to=[2, 1]), "radii are positive and rise"),
+    "radii": (changed("data", "radii", to=[2, 1]), "radii should be positive and ascending"),
     "seen": (renamed("seen", "train"), "seen should be of train and validation"),
     "digests": (changed("seen", "train", to=[1]), r"seen.train\[0\] should be text"),
-    "bool": (changed("settings", "network", "banks", to=True), "banks should be a whole number"),
+    "bool": (changed("settings", "network", "banks", to=True), "banks should be an integer"),
     "missing": (lambda record: record.pop("data"), "it has no 'data'"),
     "drop": (changed("settings", "network", "drop", to="\x1b[2J"), "there is no dropout"),
     "learning rate": (changed("settings", "training", "learning_rate", to=0), "must be positive"),
@@ -129,17 +132,17 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
-def test_a_wrong_record_is_told(
+def test_a_wrong_record_is_reported(
     copied: Folder, record: Json, change: Callable[[Json], Any], message: str
 ) -> None:
     change(record)
     copied.record.write_text(json.dumps(record))
     with pytest.raises(RunError, match=message):
-        Trained.of(copied.path, torch.device("cpu"))
+        TrainedModel.load(copied.path, torch.device("cpu"))
 
 
 def places(value: Any) -> Iterator[tuple[str | int, ...]]:
-    """The path of every value of some JSON."""
+    """Yield the path of every value of some JSON."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for name, item in items:
         yield (name,)
@@ -179,41 +182,41 @@ WRONG_STATES: dict[str, tuple[Callable[[Json], Any], str]] = {
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG_STATES.values(), ids=WRONG_STATES)
-def test_a_wrong_checkpoint_is_told(
+def test_a_wrong_checkpoint_is_reported(
     copied: Folder, data: Path, change: Callable[[Json], Any], message: str
 ) -> None:
     saved = Checkpoint.read(copied.last)
-    change(saved.about)
+    change(saved.metadata)
     saved.write(copied.last)
     with pytest.raises(RunError, match=message):
-        begin(copied, settings(data), True, ALONE).go()
+        start_run(copied, settings(data), True, ALONE).execute()
 
 
-def test_moments_of_another_shape_are_told(copied: Folder, data: Path) -> None:
+def test_moments_of_another_shape_are_reported(copied: Folder, data: Path) -> None:
     saved = Checkpoint.read(copied.last)
     name = next(name for name in saved.tensors if name.endswith("exp_avg"))
     saved.tensors[name] = torch.zeros(3)
     saved.write(copied.last)
     with pytest.raises(RunError, match="of another training"):
-        begin(copied, settings(data), True, ALONE).go()
+        start_run(copied, settings(data), True, ALONE).execute()
 
 
 def test_the_best_weights_are_of_a_stage(copied: Folder) -> None:
     best = Checkpoint.read(copied.best)
-    best.about["stage"] = ["coarse"]
+    best.metadata["stage"] = ["coarse"]
     best.write(copied.best)
-    with pytest.raises(RunError, match="of no stage of a training"):
-        Trained.of(copied.path, torch.device("cpu"))
+    with pytest.raises(RunError, match="of the unknown stage"):
+        TrainedModel.load(copied.path, torch.device("cpu"))
 
 
-def test_heat_maps_that_are_not_finite_are_told(copied: Folder, data: Path) -> None:
-    """Of weights that are finite, but huge."""
+def test_heat_maps_that_are_not_finite_are_reported(copied: Folder, data: Path) -> None:
+    """Weights may be finite, but huge."""
     best = Checkpoint.read(copied.best)
     for name, tensor in best.tensors.items():
         if name.endswith("weight"):
             best.tensors[name] = tensor * 0 + 1e38
     best.write(copied.best)
-    trained = Trained.of(copied.path, torch.device("cpu"))
-    images = torch.randint(0, 255, (1, pictured.SIZE[1], pictured.SIZE[0], 3), dtype=torch.uint8)
+    trained = TrainedModel.load(copied.path, torch.device("cpu"))
+    images = torch.randint(0, 255, (1, spots.SIZE[1], spots.SIZE[0], 3), dtype=torch.uint8)
     with pytest.raises(RunError, match="heat maps are not finite"):
         trained.locate(images.numpy())

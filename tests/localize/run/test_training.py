@@ -1,4 +1,4 @@
-"""A run: the same to the bit however often it is stopped, and each stage starts from the best."""
+"""A run: bit-identical however often it is stopped; each stage starts from the best weights."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ import pytest
 import torch
 
 from mapdrop.localize.augment import Augment
-from mapdrop.localize.run.begin import begin
 from mapdrop.localize.run.checkpoint import Checkpoint
 from mapdrop.localize.run.folder import Folder, RunError
+from mapdrop.localize.run.process_group import ProcessGroup
 from mapdrop.localize.run.settings import (
     DataSettings,
     NetworkSettings,
     Settings,
     TrainingSettings,
 )
-from mapdrop.localize.run.team import Team
-from mapdrop.localize.run.trained import Trained
-from mapdrop.localize.run.training import Row, Run
+from mapdrop.localize.run.start import start_run
+from mapdrop.localize.run.trained import TrainedModel
+from mapdrop.localize.run.training import LogEntry, Run
 from mapdrop.torch.compact.model import Compact
-from tests.localize import pictured
+from tests.localize import spots
 
 pytestmark = pytest.mark.training
 
-ALONE = Team(torch.device("cpu"))
+ALONE = ProcessGroup(torch.device("cpu"))
 SMALL = TrainingSettings(
     coarse=7, fine=5, joint=4, batch=4, every=3, augment=Augment(2, 20, 1.2, 0.2)
 )
 
 
 class StoppedError(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 def settings(data: Path, cascade: bool = True, **training: Any) -> Settings:
     return Settings(
-        DataSettings(str(data), size=pictured.SIZE, validation=0.25),
+        DataSettings(str(data), size=spots.SIZE, validation=0.25),
         NetworkSettings(width=3, banks=2, cascade=cascade),
         replace(SMALL, **training),
     )
@@ -51,11 +51,11 @@ def settings(data: Path, cascade: bool = True, **training: Any) -> Settings:
 def trained(
     folder: Path,
     asked: Settings,
-    on_step: Callable[[str, int, Row | None], None] = lambda *_: None,
+    on_step: Callable[[str, int, LogEntry | None], None] = lambda *_: None,
     resume: bool = False,
 ) -> Run:
-    run = begin(Folder(folder), asked, resume, ALONE, on_step=on_step)
-    run.go()
+    run = start_run(Folder(folder), asked, resume, ALONE, on_step=on_step)
+    run.execute()
     return run
 
 
@@ -65,7 +65,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def stopped_after(folder: Path, asked: Settings, steps: int, resume: bool) -> None:
-    def stop(stage: str, step: int, row: Row | None) -> None:
+    def stop(stage: str, step: int, row: LogEntry | None) -> None:
         if step == steps:
             raise StoppedError
 
@@ -104,20 +104,20 @@ def test_a_kill_between_two_files_changes_nothing(data: Path, tmp_path: Path) ->
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
-def test_going_on_without_the_optimisers_state_twin(data: Path, tmp_path: Path) -> None:
-    """Shows that the comparisons above would see a checkpoint that forgets something."""
+def test_resuming_without_the_optimisers_state_differs(data: Path, tmp_path: Path) -> None:
+    """The comparisons above notice a checkpoint that lacks something."""
     asked = settings(data, cascade=False)
     trained(tmp_path / "whole", asked)
     stopped_after(tmp_path / "stopped", asked, 4, resume=False)
     folder = Folder(tmp_path / "stopped")
     saved = Checkpoint.read(folder.last)
     forgotten = {name: t * 0 if "exp_avg" in name else t for name, t in saved.tensors.items()}
-    Checkpoint(forgotten, saved.about).write(folder.last)
+    Checkpoint(forgotten, saved.metadata).write(folder.last)
     trained(tmp_path / "stopped", asked, resume=True)
     assert files(tmp_path / "stopped") != files(tmp_path / "whole")
 
 
-def test_a_finished_run_goes_on_to_nothing(data: Path, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(data: Path, tmp_path: Path) -> None:
     asked = settings(data)
     trained(tmp_path, asked)
     before, steps = files(tmp_path), []
@@ -129,14 +129,14 @@ def test_a_finished_run_goes_on_to_nothing(data: Path, tmp_path: Path) -> None:
 def test_the_log_has_every_validation(data: Path, tmp_path: Path) -> None:
     run = trained(tmp_path, settings(data))
     log = [json.loads(line) for line in Folder(tmp_path).log.read_text().splitlines()]
-    assert log == run.progress.log
+    assert log == run.state.log
     assert [(row["stage"], row["step"]) for row in log] == [
         *(("coarse", step) for step in (0, 3, 6, 7)),
         *(("fine", step) for step in (0, 3, 5)),
         *(("joint", step) for step in (0, 3, 4)),
     ]
     assert all(row["loss"] > 0 for row in log if row["step"])
-    # A stage begins with what the one before it left as its best.
+    # A stage starts from the best weights of the one before it.
     bests = {row["stage"]: row["score"] for row in log if row["best"]}
     assert log[7]["score"] == bests["fine"]
 
@@ -150,7 +150,7 @@ def test_the_best_weights_are_kept_and_a_stage_ends_when_none_are_better(
     )
     seen: dict[int, dict[str, torch.Tensor]] = {}
     asked = settings(data, cascade=False, coarse=50, every=1, patience=3)
-    run = begin(
+    run = start_run(
         Folder(tmp_path),
         asked,
         False,
@@ -159,28 +159,28 @@ def test_the_best_weights_are_kept_and_a_stage_ends_when_none_are_better(
             {step: {k: v.clone() for k, v in run.model.state_dict().items()}}
         ),
     )
-    log = run.go()
+    log = run.execute()
     assert [row["score"] for row in log] == [0.1, 0.5, 0.3, 0.4, 0.2]
     assert [row["best"] for row in log] == [True, True, False, False, False]
     for name, value in run.model.state_dict().items():
         torch.testing.assert_close(value, seen[1][name], rtol=0, atol=0)
     assert (seen[4]["head.0.weight"] != seen[1]["head.0.weight"]).any()
     best = Checkpoint.read(Folder(tmp_path).best)
-    assert best.about["step"] == 1
+    assert best.metadata["step"] == 1
 
 
 def test_compact_is_the_same_run_up_to_rounding(data: Path, tmp_path: Path) -> None:
     asked = settings(data, cascade=False)
     asked = replace(asked, network=replace(asked.network, width=16))
     plain = replace(asked, training=replace(asked.training, compact=False))
-    logs = [trained(tmp_path / name, of).progress.log for name, of in (("a", asked), ("b", plain))]
+    logs = [trained(tmp_path / name, of).state.log for name, of in (("a", asked), ("b", plain))]
     losses = [[row["loss"] for row in log if row["step"]] for log in logs]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_bfloat16_learns_too(data: Path, tmp_path: Path) -> None:
-    whole = trained(tmp_path / "a", settings(data)).progress.log
-    halves = trained(tmp_path / "b", settings(data, precision="bfloat16")).progress.log
+    whole = trained(tmp_path / "a", settings(data)).state.log
+    halves = trained(tmp_path / "b", settings(data, precision="bfloat16")).state.log
     assert halves[2]["loss"] == pytest.approx(whole[2]["loss"], rel=0.1)
     assert halves[2]["loss"] != whole[2]["loss"]
 
@@ -188,18 +188,18 @@ def test_bfloat16_learns_too(data: Path, tmp_path: Path) -> None:
 def test_images_are_mirrored_when_joints_have_sides(data: Path, tmp_path: Path) -> None:
     for flip, swaps in ((None, [1, 0]), (True, [1, 0]), (False, None)):
         folder = tmp_path / str(flip)
-        run = begin(Folder(folder), settings(data, flip=flip), False, ALONE)
+        run = start_run(Folder(folder), settings(data, flip=flip), False, ALONE)
         assert run.batches.augment.flip == (swaps is not None)
         assert run.batches.swaps == swaps
     alone = settings(data)
     alone = replace(alone, data=replace(alone.data, joints=("left",)))
-    assert begin(Folder(tmp_path / "one"), alone, False, ALONE).batches.swaps is None
+    assert start_run(Folder(tmp_path / "one"), alone, False, ALONE).batches.swaps is None
 
 
-def test_another_run_is_not_gone_on_with(data: Path, tmp_path: Path) -> None:
+def test_another_run_is_not_resumed(data: Path, tmp_path: Path) -> None:
     asked = settings(data, cascade=False)
     trained(tmp_path / "run", asked)
-    with pytest.raises(RunError, match="holds a run already; go on with it by --resume"):
+    with pytest.raises(RunError, match="already holds a run; continue it with --resume"):
         trained(tmp_path / "run", asked)
     other = replace(asked, training=replace(asked.training, learning_rate=1e-3, batch=3))
     with pytest.raises(RunError, match=r"batch 3 instead of 4; learning-rate 0.001 instead of"):
@@ -207,15 +207,15 @@ def test_another_run_is_not_gone_on_with(data: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(data, moved)
     elsewhere = replace(asked, data=replace(asked.data, source=str(moved)))
-    trained(tmp_path / "run", elsewhere, resume=True)  # The same pictures in another place.
-    pictured.write(moved, count=12, seed=5)
-    with pytest.raises(Exception, match="not those that the run was begun with"):
+    trained(tmp_path / "run", elsewhere, resume=True)  # The same images in another folder.
+    spots.write(moved, count=12, seed=5)
+    with pytest.raises(Exception, match="have changed since the run was started"):
         trained(tmp_path / "run", elsewhere, resume=True)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="a batch of 4 can't be shared by 3 processes"):
-        begin(Folder(tmp_path), settings(data), False, Team(torch.device("cpu"), 0, 3))
+    with pytest.raises(RunError, match="a batch of 4 can't be shared evenly by 3 processes"):
+        start_run(Folder(tmp_path), settings(data), False, ProcessGroup(torch.device("cpu"), 0, 3))
     assert not list(tmp_path.iterdir())
 
 
@@ -225,8 +225,8 @@ def test_what_is_used_is_the_coarse_network_until_the_refiner_is_trained(
     asked = settings(data)
     stopped_after(tmp_path, asked, 4, resume=False)
     cpu = torch.device("cpu")
-    model = Trained.of(tmp_path, cpu).model
+    model = TrainedModel.load(tmp_path, cpu).model
     assert type(model).__name__ == "CoarseNet"
     assert isinstance(model, Compact)
     trained(tmp_path, asked, resume=True)
-    assert type(Trained.of(tmp_path, cpu).model).__name__ == "Cascade"
+    assert type(TrainedModel.load(tmp_path, cpu).model).__name__ == "Cascade"

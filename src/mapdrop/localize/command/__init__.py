@@ -1,4 +1,4 @@
-"""`mapdrop localize`: train, evaluate, predict. What is heavy is imported when one runs."""
+"""`mapdrop localize`: train, evaluate, predict. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 

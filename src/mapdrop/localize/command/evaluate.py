@@ -1,4 +1,4 @@
-"""`mapdrop localize evaluate`: how good a network is on images that it was not trained on."""
+"""`mapdrop localize evaluate`: measure a network on images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from mapdrop.localize.command import options as o
 from mapdrop.localize.command.output import say, show
-from mapdrop.localize.command.texts import words
+from mapdrop.localize.command.parsing import parse_names
 from mapdrop.localize.errors import LocalizeError
 from mapdrop.system.printable import plain
 from mapdrop.tools.errors import user_errors
@@ -35,47 +35,47 @@ def evaluate(
 ) -> None:
     """Measure a trained network on labelled images that it has never seen.
 
-    Images that trained or validated it are known again by what they show, and
-    left out.
+    Images that were used to train or validate it are recognised by their
+    content and left out.
     """
     with user_errors(others=(LocalizeError, OSError)):
         from rich.console import Console
 
         from mapdrop.localize.evaluation import NAMES, Evaluation, unseen
-        from mapdrop.localize.results import Results
-        from mapdrop.localize.run.pictures import to_test
-        from mapdrop.localize.run.team import team
-        from mapdrop.localize.run.trained import Trained
+        from mapdrop.localize.results import ResultFolder
+        from mapdrop.localize.run.images import load_test
+        from mapdrop.localize.run.process_group import process_group
+        from mapdrop.localize.run.trained import TrainedModel
 
-        console, results = Console(), Results.of(run, "evaluation", out, overwrite)
-        with team(device) as mine, console.status("reading the run") as status:
-            trained = Trained.of(run, mine.device)
-            pair = _pair(normalise, trained.joints)
-            found = to_test(
+        console, results = Console(), ResultFolder.of(run, "evaluation", out, overwrite)
+        with process_group(device) as group, console.status("reading the run") as status:
+            trained = TrainedModel.load(run, group.device)
+            pair = _parse_pair(normalise, trained.joints)
+            every = load_test(
                 data,
                 trained.joints,
                 trained.size,
-                lambda what, done, of: status.update(f"{what} {done}/{of}"),
+                lambda task, done, total: status.update(f"{task} {done}/{total}"),
             )
-            pictures = unseen(trained, found)
-            results.claim(NAMES, map(Path, (data, *pictures.owners)))
-            status.update(f"looking at {len(pictures)} images")
-            evaluation = Evaluation.of(trained, pictures, pair)
+            labelled = unseen(trained, every)
+            results.check_names(NAMES, map(Path, (data, *labelled.image_names)))
+            status.update(f"finding joints in {len(labelled)} images")
+            evaluation = Evaluation.of(trained, labelled, pair)
             evaluation.write(results)
         show(console, _table(evaluation))
-        left_out = len(found) - len(pictures)
+        left_out = len(every) - len(labelled)
         say(
             console,
-            f"{len(pictures)} images never trained on; {left_out} left out that were\n"
-            f"figures: {results.folder / 'metrics.json'}\n"
-            f"picture: {results.folder / 'evaluation.png'}",
+            f"{len(labelled)} images never trained on; {left_out} left out that were\n"
+            f"metrics: {results.folder / 'metrics.json'}\n"
+            f"plot: {results.folder / 'evaluation.png'}",
         )
 
 
-def _pair(text: str | None, joints: tuple[str, ...]) -> tuple[str, str] | None:
+def _parse_pair(text: str | None, joints: tuple[str, ...]) -> tuple[str, str] | None:
     if text is None:
         return None
-    names = words(text)
+    names = parse_names(text)
     if len(names) != 2 or names[0] == names[1] or not set(names) <= set(joints):
         raise typer.BadParameter(
             f"expected two of {', '.join(joints)}, got {text!r}", param_hint="--normalise"
@@ -87,22 +87,22 @@ def _table(evaluation: Evaluation) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    figures, pictures = evaluation.figures(), evaluation.pictures
+    metrics, labelled = evaluation.metric_table(), evaluation.labelled
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
-        title=plain(f"{pictures.name}, {len(pictures)} images"),
-        caption=plain(f"pck, auc: percent; px: {pictures.unit}"),
+        title=plain(f"{labelled.name}, {len(labelled)} images"),
+        caption=plain(f"pck, auc: percent; px: {labelled.unit}"),
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("joint")
-    for name in figures:
+    for name in metrics:
         table.add_column(plain(name.replace(" ", "\n", 1)), justify="right", no_wrap=True)
-    for joint in (*evaluation.found.joints, "total"):
+    for joint in (*evaluation.predictions.joints, "total"):
         cells = (
             f"{value[joint]:.1f}" if "error" in name else f"{100 * value[joint]:.1f}"
-            for name, value in figures.items()
+            for name, value in metrics.items()
         )
         table.add_row(plain(joint), *cells)
     return table

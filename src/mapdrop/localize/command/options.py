@@ -1,4 +1,4 @@
-"""The options of `mapdrop localize`, with their help."""
+"""The options of `mapdrop localize`, with their help; `mapdrop study` shares some of them."""
 
 from __future__ import annotations
 
@@ -8,96 +8,99 @@ from typing import Annotated, Any
 import typer
 
 
-def _about(panel: str | None, text: str, **rules: Any) -> Any:
-    return typer.Option(help=text, rich_help_panel=panel, show_default=True, **rules)
+def option(panel: str | None, text: str, **limits: Any) -> Any:
+    """Return an option with its help; `limits` are those of `typer.Option`, such as `min`."""
+    return typer.Option(help=text, rich_help_panel=panel, show_default=True, **limits)
 
 
-_DATA, _NETWORK, _TRAINING, _CHANGES = "Data", "Network", "Training", "Changes to images"
+DATA, NETWORK, TRAINING, TRANSFORMS = "Data", "Network", "Training", "Image transforms"
+"""The panels of the help."""
 
 Data = Annotated[
     str,
     typer.Argument(
-        help="What was labelled: the folder of a DeepLabCut project, FLIC or MPII, a COCO key "
-        "point file, a CSV file with the columns image,joint,x,y; or 'scenes', to try it."
+        help="Labelled images: the folder of a DeepLabCut project, FLIC or MPII, a COCO key point "
+        "file, a CSV file with the columns image,joint,x,y; or 'scenes', generated examples."
     ),
 ]
-Run = Annotated[Path, typer.Argument(help="The folder that 'train' made.", show_default=False)]
+Run = Annotated[
+    Path, typer.Argument(help="The folder that 'train' has written.", show_default=False)
+]
 Device = Annotated[
-    str | None, _about(None, "cpu, cuda, cuda:1, ... Default: a GPU where there is one.")
+    str | None, option(None, "cpu, cuda, cuda:1, ... Default: a GPU if there is one.")
 ]
-Out = Annotated[Path | None, _about(None, "Folder of the run. Default: a new one in mapdrop-runs.")]
+Out = Annotated[Path | None, option(None, "Folder of the run. Default: a new one in mapdrop-runs.")]
 Resume = Annotated[
-    bool, _about(None, "Go on with the run in --out, from where it was killed; or start it.")
+    bool, option(None, "Continue the interrupted run in --out, or start it if there is none.")
 ]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace results of the same names that are there.")
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results of the same names.")]
 
 TrainSize = Annotated[
     int | None,
-    _about(_DATA, "Images to use, those for validation among them. Default: all.", min=2),
+    option(DATA, "Images to use, for training and validation. Default: all.", min=2),
 ]
-Validation = Annotated[float, _about(_DATA, "Share of the images that only validates.")]
-Bodyparts = Annotated[str | None, _about(_DATA, "Only these: snout,tailbase. Default: all.")]
+Validation = Annotated[float, option(DATA, "Fraction of the images that validates.")]
+Bodyparts = Annotated[str | None, option(DATA, "Joints to use: snout,tailbase. Default: all.")]
 Size = Annotated[
     str | None,
-    _about(
-        _DATA,
-        "Images are fitted into it. Default: scenes 96x96, people of COCO and MPII 128x128, else "
-        "160x120.",
+    option(
+        DATA,
+        "Size that images are scaled to fit into. Default: scenes 96x96, people of COCO and MPII "
+        "128x128, else 160x120.",
     ),
 ]
-DataSeed = Annotated[int, _about(_DATA, "Decides which images train and which validate.", min=0)]
+DataSeed = Annotated[int, option(DATA, "Determines which images train and which validate.", min=0)]
 
-Width = Annotated[int, _about(_NETWORK, "Maps of the first convolutions (paper: 128).", min=1)]
-Banks = Annotated[int, _about(_NETWORK, "Resolutions the network looks at.", min=1, max=5)]
-Pooling = Annotated[int, _about(_NETWORK, "Image pixels for a heat-map pixel: 4, 8 or 16.")]
+Width = Annotated[int, option(NETWORK, "Maps of the first convolutions (paper: 128).", min=1)]
+Banks = Annotated[int, option(NETWORK, "Number of image resolutions.", min=1, max=5)]
+Pooling = Annotated[int, option(NETWORK, "Image pixels for each heat-map pixel: 4, 8 or 16.")]
 Drop = Annotated[
-    str, _about(_NETWORK, "none, element, spatial, block, or share=N, as in 'mapdrop study'.")
+    str, option(NETWORK, "none, element, spatial, block, or share=N, as in 'mapdrop study'.")
 ]
-Rate = Annotated[float | None, _about(_NETWORK, "Default: 0.5, and 0.2 for block.")]
-BlockSize = Annotated[int, _about(_NETWORK, "Side of a block, in heat-map pixels.", min=1)]
+Rate = Annotated[float | None, option(NETWORK, "Dropout rate. Default: 0.5, and 0.2 for block.")]
+BlockSize = Annotated[int, option(NETWORK, "Side of a block, in heat-map pixels.", min=1)]
 DropAt = Annotated[
     str,
-    _about(
-        _NETWORK,
-        "Where: 'head' is before the first 1x1 convolution (the paper), 'hidden' before the "
-        "second, 'banks' before each bank's last convolution; several as head,banks.",
+    option(
+        NETWORK,
+        "Positions of drop layers: 'head' is before the first 1x1 convolution (the paper), "
+        "'hidden' before the second, 'banks' before each bank's last convolution; several as "
+        "head,banks.",
     ),
 ]
 UseCascade = Annotated[
-    bool, _about(_NETWORK, "A second network looks again, closely, where joints were found.")
+    bool, option(NETWORK, "A second network refines each joint in a window around it.")
 ]
 
-CoarseSteps = Annotated[int, _about(_TRAINING, "Steps of the coarse network.", min=1)]
-FineSteps = Annotated[int, _about(_TRAINING, "Then of the cascade's refiner.", min=1)]
-JointSteps = Annotated[int, _about(_TRAINING, "Then of both together.", min=1)]
-BatchSize = Annotated[int, _about(_TRAINING, "Images in a step, of all processes.", min=1)]
-LearningRate = Annotated[float, _about(_TRAINING, "At its highest (AdamW, one cycle).")]
+CoarseSteps = Annotated[int, option(TRAINING, "Steps of the coarse network.", min=1)]
+FineSteps = Annotated[int, option(TRAINING, "Then steps of the cascade's second network.", min=1)]
+JointSteps = Annotated[int, option(TRAINING, "Then steps of both together.", min=1)]
+BatchSize = Annotated[int, option(TRAINING, "Images in a step, over all processes.", min=1)]
+LearningRate = Annotated[float, option(TRAINING, "Peak learning rate (AdamW, one cycle).")]
 Seed = Annotated[
-    int, _about(_TRAINING, "Decides start weights, masks, and the order of images.", min=0)
+    int, option(TRAINING, "Determines initial weights, masks, and the order of images.", min=0)
 ]
-Every = Annotated[int, _about(_TRAINING, "Steps from one validation to the next.", min=1)]
+Every = Annotated[int, option(TRAINING, "Steps from one validation to the next.", min=1)]
 Patience = Annotated[
     int,
-    _about(_TRAINING, "End a stage after so many validations without a better one; 0: never."),
+    option(TRAINING, "Validations without improvement that end a stage; 0: no limit."),
 ]
 UseCompact = Annotated[
-    bool, _about(_TRAINING, "Don't compute the maps that dropout drops, where that pays.")
+    bool, option(TRAINING, "Skip computing the maps that dropout drops, where that is faster.")
 ]
 Precision = Annotated[
-    str | None, _about(_TRAINING, "float32 or bfloat16. Default: bfloat16 on a GPU.")
+    str | None, option(TRAINING, "float32 or bfloat16. Default: bfloat16 on a GPU.")
 ]
 
-Rotation = Annotated[float, _about(_CHANGES, "Turned by up to so many degrees.")]
-Scale = Annotated[float, _about(_CHANGES, "Made larger or smaller by up to this factor.")]
-Shift = Annotated[float, _about(_CHANGES, "Moved by up to so many pixels.")]
-Brightness = Annotated[float, _about(_CHANGES, "Made lighter or darker by up to this share.")]
+Rotation = Annotated[float, option(TRANSFORMS, "Largest rotation, in degrees.")]
+Scale = Annotated[float, option(TRANSFORMS, "Largest factor of enlargement and of reduction.")]
+Shift = Annotated[float, option(TRANSFORMS, "Largest shift, in pixels.")]
+Brightness = Annotated[float, option(TRANSFORMS, "Largest relative change of brightness.")]
 Flip = Annotated[
     bool | None,
     typer.Option(
         "--flip/--no-flip",
-        help="Half of them mirrored. Default: if joints come in pairs, left and right.",
-        rich_help_panel=_CHANGES,
+        help="Mirror half of the images. Default: if joints come in pairs, left and right.",
+        rich_help_panel=TRANSFORMS,
     ),
 ]

@@ -1,4 +1,4 @@
-"""`mapdrop localize train`: from labelled images to a network that finds joints in others."""
+"""`mapdrop localize train`: train a network on labelled images to find joints in others."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import typer
 
 from mapdrop.localize.command import options as o
 from mapdrop.localize.command.output import say
-from mapdrop.localize.command.texts import pixels, words
+from mapdrop.localize.command.parsing import parse_names, parse_size
 from mapdrop.localize.errors import LocalizeError
 from mapdrop.tools.errors import user_errors
 
 if TYPE_CHECKING:
+    from mapdrop.localize.run.process_group import ProcessGroup
     from mapdrop.localize.run.settings import Settings
-    from mapdrop.localize.run.team import Team
 
 
 def train(
@@ -55,10 +55,11 @@ def train(
 ) -> None:
     """Train the localizer of Tompson et al. (CVPR 2015) on your own labelled images.
 
-    First a coarse network with spatial dropout, then a second one that looks
-    again around what the first one found, then both. Leaves the best and the
-    last weights, the settings and a picture of the training in --out. The same
-    command with --resume goes on after a kill, to the same result.
+    Trains a coarse network with spatial dropout, then a second network that
+    refines each joint in a window around the first one's detection, then both.
+    Writes the best and the last weights, the settings and a plot of the
+    training to --out. After an interruption, the same command with --resume
+    continues to the same result.
 
     Several GPUs or machines:
     torchrun --nproc-per-node 4 -m mapdrop localize train DATA --out RUN
@@ -66,21 +67,21 @@ def train(
     with user_errors(others=(LocalizeError, OSError)):
         from mapdrop.localize.augment import Augment
         from mapdrop.localize.kinds import kind
+        from mapdrop.localize.run.process_group import process_group
         from mapdrop.localize.run.settings import (
             DataSettings,
             NetworkSettings,
             Settings,
             TrainingSettings,
         )
-        from mapdrop.localize.run.team import team
 
-        joints = words(bodyparts) if bodyparts is not None else None
-        pictured = pixels(size, "--size") if size else None
-        with team(device) as mine:
+        joints = parse_names(bodyparts) if bodyparts is not None else None
+        working_size = parse_size(size, "--size") if size else None
+        with process_group(device) as group:
             try:
                 chosen = kind(drop).rate if rate is None else rate
                 settings = Settings(
-                    DataSettings(data, joints, pictured, train_size, validation, data_seed),
+                    DataSettings(data, joints, working_size, train_size, validation, data_seed),
                     NetworkSettings(
                         width,
                         banks,
@@ -88,7 +89,7 @@ def train(
                         drop,
                         chosen or 0.0,
                         block_size,
-                        words(drop_at),
+                        parse_names(drop_at),
                         cascade,
                     ),
                     TrainingSettings(
@@ -103,60 +104,54 @@ def train(
                         every=every,
                         patience=patience,
                         compact=compact,
-                        precision=precision or _usual(mine.device.type),
+                        precision=precision or _default_precision(group.device.type),
                     ),
                 )
             except ValueError as error:
                 raise typer.BadParameter(str(error)) from error
-            _train(settings, out, resume, mine)
+            _train(settings, out, resume, group)
 
 
-def _usual(device: str) -> str:
+def _default_precision(device: str) -> str:
     return "bfloat16" if device == "cuda" else "float32"
 
 
-def _train(settings: Settings, out: Path | None, resume: bool, team: Team) -> None:
+def _train(settings: Settings, out: Path | None, resume: bool, group: ProcessGroup) -> None:
     from rich.console import Console
 
-    from mapdrop.localize.command.watch import Watch
-    from mapdrop.localize.run.begin import begin
+    from mapdrop.localize.command.progress import TrainingProgress
     from mapdrop.localize.run.curves import draw
-    from mapdrop.localize.run.folder import Folder, RunError
+    from mapdrop.localize.run.folder import Folder, RunError, new_folder
+    from mapdrop.localize.run.start import start_run
 
-    if out is None and (resume or team.ranks > 1):
-        raise RunError("say where the run is: --out RUN")
-    folder = Folder(out or _fresh(Path("mapdrop-runs"), settings.data.source))
-    console = Console(quiet=not team.leads)
-    # The others of the team wait for the leader, or end with it.
-    with folder.locked() if team.leads else nullcontext(), Watch(console) as watch:
-        run = begin(folder, settings, resume, team, watch.picture, watch.step)
-        say(console, f"{run.about}\nrun: {folder.path}")
-        watch.total = run.total
+    if out is None and (resume or group.world_size > 1):
+        raise RunError("name the run's folder: --out RUN")
+    folder = Folder(
+        out or new_folder(Path("mapdrop-runs"), Path(settings.data.source).resolve().stem)
+    )
+    console = Console(quiet=not group.is_main)
+    # The other processes wait for the main one, or end with it.
+    with folder.locked() if group.is_main else nullcontext(), TrainingProgress(console) as progress:
+        run = start_run(folder, settings, resume, group, progress.on_image, progress.on_step)
+        say(console, f"{run.description}\nrun: {folder.path}")
+        progress.total = run.total
         try:
-            log = run.go()
+            log = run.execute()
         except KeyboardInterrupt:
             raise RunError(
-                f"stopped; the same command with --out {folder.path} --resume goes on"
+                f"stopped; to continue, use the same command with --out {folder.path} --resume"
             ) from None
-        if team.leads:
+        if group.is_main:
             draw(folder.curves, log, run.validation.unit)
-    if team.leads:
-        best = next(row for row in reversed(log) if row["best"])
-        # A run on all there is needs other labelled images.
+    if group.is_main:
+        best = next(entry for entry in reversed(log) if entry["best"])
+        # If every image was used, evaluation needs other labelled images.
         others = "OTHER_DATA" if settings.data.train_size is None else settings.data.source
         say(
             console,
             f"best on {len(run.validation)} validation images: median error "
             f"{best['median_error']:.1f} px ({run.validation.unit})\n"
-            f"weights: {folder.best}\npicture: {folder.curves}\n"
+            f"weights: {folder.best}\nplot: {folder.curves}\n"
             f"next: mapdrop localize evaluate {folder.path} {others}\n"
             f"      mapdrop localize predict {folder.path} IMAGES",
         )
-
-
-def _fresh(parent: Path, source: str) -> Path:
-    """The first of name-1, name-2, ... that isn't there yet; it isn't made."""
-    name, number = Path(source).resolve().stem, 1
-    while (folder := parent / f"{name}-{number}").exists():
-        number += 1
-    return folder

@@ -1,7 +1,7 @@
-"""Key-point data in any known format, behind one function.
+"""Read key-point data in any known format.
 
-`load` takes what a user calls the data and returns it in memory, split and at the working size;
-`read` returns the labels of a folder or a file, whose pictures are opened one by one.
+`load` returns a data set in memory, split and at the working size. `read` returns the labels of a
+folder or a file, and opens images one by one.
 """
 
 from __future__ import annotations
@@ -11,56 +11,56 @@ from pathlib import Path
 from mapdrop.localize.data import coco, deeplabcut, flic, matlab, mpii, scenes, table
 from mapdrop.localize.data.base import DataError as DataError
 from mapdrop.localize.data.base import KeypointData as KeypointData
-from mapdrop.localize.data.base import Request as Request
+from mapdrop.localize.data.base import LoadOptions as LoadOptions
 from mapdrop.localize.data.check import ImagesError as ImagesError
-from mapdrop.localize.data.check import Progress as Progress
+from mapdrop.localize.data.check import ProgressCallback as ProgressCallback
 from mapdrop.localize.data.check import check_images as check_images
 from mapdrop.localize.data.dataset import Dataset as Dataset
 from mapdrop.localize.data.dataset import Format as Format
 from mapdrop.localize.data.dataset import Sample as Sample
-from mapdrop.localize.data.fit import fit as fit
 from mapdrop.localize.data.flips import swaps as swaps
+from mapdrop.localize.data.prepare import prepare as prepare
 
 FORMATS = (deeplabcut.FORMAT, coco.FORMAT, flic.FORMAT, mpii.FORMAT, table.FORMAT)
-"""Every format on disk. A new one is a module and a place here."""
+"""The formats on disk. To add one, write a module and list it here."""
 
 SHOWN = 12
-"""Names of a folder's contents in a message."""
+"""Number of a folder's entries that a message lists."""
 
 
 def load(
-    data: str, request: Request | None = None, progress: Progress | None = None
+    data: str, options: LoadOptions | None = None, progress: ProgressCallback | None = None
 ) -> KeypointData:
-    """Labelled pictures from `data`: "scenes", or a path of any known format.
+    """Load labelled images from `data`: "scenes", or a path of any known format.
 
     Raises:
-        DataError: when no format recognises `data`, or the one that does can't use it.
-        ImagesError: when pictures can't be used, with all of them.
+        DataError: when no format recognises `data`, or the format can't read it.
+        ImagesError: when images can't be used; it lists all of them.
     """
-    request = request or Request()
+    options = options or LoadOptions()
     if data == "scenes":
-        return scenes.load(request)
-    return fit(read(data, request.bodyparts), request, progress)
+        return scenes.load(options)
+    return prepare(read(data, options.bodyparts), options, progress)
 
 
 def read(data: str | Path, joints: tuple[str, ...] | None = None) -> Dataset:
-    """The labels in a folder or a file; no picture is opened.
+    """Read the labels of a folder or a file, without opening an image.
 
     Args:
         data: a path that `recognise` recognises.
-        joints: names of the joints wanted, in this order. None is all.
+        joints: names of the joints to use, in this order. None means all.
 
     Raises:
-        DataError: when no format recognises `data`, or the one that does can't use it.
+        DataError: when no format recognises `data`, or the format can't read it.
     """
     return recognise(data).read(Path(data), joints)
 
 
 def recognise(data: str | Path) -> Format:
-    """The format of a folder or a file.
+    """Return the format of a folder or a file.
 
     Raises:
-        DataError: when there's none, or more than one, with what was looked for and what is there.
+        DataError: when no format matches, or several do; it says what was expected and found.
     """
     path = Path(data)
     known = [candidate for candidate in FORMATS if path.exists() and candidate.recognises(path)]
@@ -68,14 +68,12 @@ def recognise(data: str | Path) -> Format:
         return known[0]
     if known:
         several = " and ".join(candidate.looks_like for candidate in known)
-        raise DataError(
-            f"{str(data)!r} holds data of several kinds, {several}; pass the file meant"
-        )
+        raise DataError(f"{str(data)!r} matches several formats, {several}; pass the file itself")
     choices = "; ".join(("scenes", *(candidate.looks_like for candidate in FORMATS)))
-    raise DataError(f"{str(data)!r} is no data that I know: {_found(path)}. DATA can be: {choices}")
+    raise DataError(f"{str(data)!r} has no known format: {_describe(path)}. DATA can be: {choices}")
 
 
-def _found(path: Path) -> str:
+def _describe(path: Path) -> str:
     if path.is_dir():
         names = sorted(
             f"{child.name}/" if child.is_dir() else child.name for child in path.iterdir()

@@ -1,4 +1,4 @@
-"""Labelled pictures, whatever file format they came from."""
+"""Labelled images in memory, independent of the file format."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import numpy as np
 import numpy.typing as npt
 
 from mapdrop.localize.errors import LocalizeError
-from mapdrop.localize.scores import distinct
+from mapdrop.localize.scores import unique_names
 
 
 class DataError(LocalizeError):
-    """The data can't be used as it is. The message names the place and the remedy."""
+    """Raised for data that can't be used. The message names the position and the remedy."""
 
 
 @dataclass(frozen=True)
 class KeypointData:
-    """Pictures with the places of `joints` in them, split in three.
+    """Images with the positions of `joints`, split in three.
 
     Attributes:
-        name: what the report calls it.
+        name: the data set's name in reports.
         images: (N, H, W, 3), 0 to 255, at the working size.
         points: (N, K, 2) as (x, y) in working pixels, pixel centres at integers; NaN where missing.
         joints: K different names.
-        scale: (N,) original pixels per working pixel. Errors are reported in original pixels.
-        train, validation, test: indices into images; no index is in two of them. Those of `train`
-            are in the order drawn: its beginning is a smaller training set.
-        groups: (N,) which picture each is of; several people may be in one.
-        radii: two radii in original pixels at which PCK is worth reading.
-        unit: what an original pixel is, for the report.
+        scale: (N,), original pixels per working pixel. Errors are reported in original pixels.
+        train, validation, test: disjoint indices of images. Those of `train` are in random order,
+            so that its beginning is a smaller training set.
+        groups: (N,), numbers of the image files; several people may be in one.
+        radii: two radii in original pixels at which to report PCK.
+        unit: what an original pixel is, for reports.
         limits: one sentence on what this data cannot show.
     """
 
@@ -48,7 +48,7 @@ class KeypointData:
 
     def __post_init__(self) -> None:
         try:
-            distinct(self.joints)
+            unique_names(self.joints)
         except ValueError as problem:
             raise DataError(f"{self.name}: {problem}; choose others with --bodyparts") from problem
         parts = {"training": self.train, "validation": self.validation, "test": self.test}
@@ -63,28 +63,31 @@ class KeypointData:
                     "labelled; label more images, or leave it out with --bodyparts"
                 )
 
-    def smaller(self, size: int) -> npt.NDArray[np.intp]:
-        """Indices of the first `size` training images: each training set holds the smaller ones.
+    def training_subset(self, size: int) -> npt.NDArray[np.intp]:
+        """Return the indices of the first `size` training images; smaller subsets are nested.
 
         Raises:
             DataError: when there are fewer.
         """
         first = list(dict.fromkeys(self.groups[self.train]))
         if not 1 <= size <= len(first):
-            raise DataError(f"{self.name} has {len(first)} training images, asked for {size}")
+            raise DataError(
+                f"{self.name} has {len(first)} training images, not {size}; "
+                "use another --train-size"
+            )
         return self.train[np.isin(self.groups[self.train], first[:size])]
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the user asked of the data; None takes the format's own default.
+class LoadOptions:
+    """Options of `load`; None means the format's default.
 
     Attributes:
-        train_size, validation_size, test_size: numbers of images. One that shows several people
-            counts once, and all of them go with it. Unless asked for nothing validates.
-        bodyparts: names of the joints wanted, in this order.
-        size: (width, height) in pixels that pictures are fitted into.
-        seed: decides everything that is drawn: the split, the scenes.
+        train_size, validation_size, test_size: numbers of images. An image of several people counts
+            once, and all of them belong to its part. By default no images validate.
+        bodyparts: names of the joints to use, in this order.
+        size: (width, height) of the working images in pixels.
+        seed: determines the split, and the content of the scenes.
     """
 
     train_size: int | None = None

@@ -1,32 +1,32 @@
-"""Every picture looked at before training starts, and all that is wrong told at once."""
+"""Check every image before training and report all problems together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mapdrop.localize.data import pictures
+from mapdrop.localize.data import image_files
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Dataset, Sample
 from mapdrop.system.printable import printable
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, and how many of how many are done."""
+ProgressCallback = Callable[[str, int, int], None]
+"""Called with a task's name, the number of items done and the total."""
 
 SHOWN = 20
-"""Problems in a message; a list of thousands would push its own beginning off the screen."""
+"""Number of problems in a message; a longer list would scroll its beginning off the screen."""
 
 
 class ImagesError(DataError):
-    """Some pictures can't be used.
+    """Raised when images can't be used.
 
     Attributes:
-        problems: one sentence for each, with the row that names the picture. The message has the
-            first of them, and how many there are.
+        problems: one sentence for each, with the row that names the image. The message lists the
+            first ones and gives their number.
     """
 
     def __init__(self, problems: Sequence[str], images: int) -> None:
         self.problems = tuple(problems)
-        # One line each: a file's name may have line breaks.
+        # One line each, because a file's name may have line breaks.
         lines = [printable(problem) for problem in self.problems[:SHOWN]]
         if len(self.problems) > 1:
             lines.insert(0, f"{len(self.problems)} problems with {images} images:")
@@ -35,43 +35,45 @@ class ImagesError(DataError):
         super().__init__("\n".join(lines))
 
 
-def check_images(dataset: Dataset, progress: Progress | None = None) -> None:
-    """Looks whether each picture is there, is one, and fits what is said of it.
+def check_images(dataset: Dataset, progress: ProgressCallback | None = None) -> None:
+    """Check that each image exists, is an image, and matches its labels.
 
-    Only the beginning of each file is read, so that this takes seconds where decoding would take
-    minutes: a picture that was cut short is found when it is decoded.
+    Only the beginning of each file is read, which takes seconds where decoding takes minutes. A
+    truncated image is found when it is decoded.
 
     Raises:
-        ImagesError: with all problems of all pictures.
+        ImagesError: with all problems of all images.
     """
     problems = []
-    owners = by_image(dataset)
-    for done, samples in enumerate(owners, start=1):
+    groups = group_by_image(dataset)
+    for done, samples in enumerate(groups, start=1):
         try:
-            size = pictures.header(samples[0].image, samples[0].where)
+            size = image_files.read_size(samples[0].image, samples[0].where)
         except DataError as error:
             problems.append(str(error))
         else:
-            problems.extend(_misfits(dataset, samples, size))
+            problems.extend(_label_problems(dataset, samples, size))
         if progress is not None:
-            progress("checking the images", done, len(owners))
+            progress("checking the images", done, len(groups))
     if problems:
-        raise ImagesError(problems, len(owners))
+        raise ImagesError(problems, len(groups))
 
 
-def by_image(dataset: Dataset) -> list[list[Sample]]:
-    """The samples of each picture, pictures in the order in which they first occur."""
-    owners: dict[object, list[Sample]] = {}
+def group_by_image(dataset: Dataset) -> list[list[Sample]]:
+    """Return the samples of each image, with images in order of first occurrence."""
+    groups: dict[object, list[Sample]] = {}
     for sample in dataset.samples:
-        owners.setdefault(sample.image, []).append(sample)
-    return list(owners.values())
+        groups.setdefault(sample.image, []).append(sample)
+    return list(groups.values())
 
 
-def _misfits(dataset: Dataset, samples: Sequence[Sample], size: tuple[int, int]) -> list[str]:
+def _label_problems(
+    dataset: Dataset, samples: Sequence[Sample], size: tuple[int, int]
+) -> list[str]:
     problems = []
     for sample in samples:
         try:
-            dataset.placed(sample, size)
+            dataset.resolve_labels(sample, size)
         except DataError as error:
             problems.append(str(error))
     return problems

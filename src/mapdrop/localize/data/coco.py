@@ -1,8 +1,8 @@
-"""COCO key points: person_keypoints_*.json, and the pictures in a folder beside it.
+"""Read COCO key points: person_keypoints_*.json, and the images in a folder beside it.
 
-Every annotation with labelled key points is a sample: the picture cut to the annotation's `bbox`,
-widened by a quarter. Crowds (`iscrowd`) are left out. Of a key point's v, 0 is a missing joint; 1,
-labelled but hidden, is kept like 2: it was labelled, and COCO's own measure counts it.
+Each annotation with labelled key points is a sample: the image cropped to the annotation's `bbox`,
+enlarged by a quarter. Crowds (`iscrowd`) are left out. A key point with v = 0 is missing; v = 1,
+labelled but hidden, counts like v = 2, as in COCO's own metric.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mapdrop.localize.data import pictures
+from mapdrop.localize.data import image_files
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.coco_json import Document, Record, document, numbers
-from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, labelled
-from mapdrop.localize.data.names import chosen
+from mapdrop.localize.data.coco_json import Document, JsonObject, parse_numbers, read_document
+from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, keep_labelled
+from mapdrop.localize.data.joints import select_joints
 from mapdrop.system.files import opened
 
 MARGIN = 1.25
-PEEK = 1 << 18
+PEEK_BYTES = 1 << 18
 
 
-def read(path: Path, asked: Joints | None = None) -> Dataset:
-    """The annotated people of one file, or of a folder's training and validation file.
+def read(path: Path, selected: Joints | None = None) -> Dataset:
+    """Read the annotated people of one file, or of a folder's training and validation files.
 
     Raises:
-        DataError: for anything missing or malformed, with the file, the annotation and the remedy.
+        DataError: for anything missing or malformed; it names the file, annotation and remedy.
     """
     root, files = _files(path)
-    documents = [document(file) for file, _ in files]
+    documents = [read_document(file) for file, _ in files]
     names, available = documents[0].joints, [found.joints for found in documents]
     if any(set(other) != set(names) for other in available):
         raise DataError(
             f"{path}: the files have different key points, {available}; pass one of them"
         )
-    joints, _ = chosen(names, asked, str(files[0][0]))
+    joints, _ = select_joints(names, selected, str(files[0][0]))
     samples: list[Sample] = []
     for (file, part), found in zip(files, documents, strict=True):
         samples.extend(_samples(root, file, part, found, joints))
     return Dataset(
         name=root.resolve().name if path.is_dir() else path.stem,
         joints=joints,
-        samples=labelled(samples, path),
+        samples=keep_labelled(samples, path),
         limits="People are cut out by their labelled boxes, which a user has not got; errors are "
         "in pixels, whatever the person's size.",
         size=(128, 128),
@@ -64,24 +64,24 @@ def _samples(
         box = _box(annotation, where)
         if box is None and boxless.setdefault(image["id"], where) != where:
             raise DataError(
-                f"{where}: several are labelled in this image (see {boxless[image['id']]}), and a "
-                "bbox is missing to tell them apart; add one to each"
+                f"{where}: several people are labelled in this image (see {boxless[image['id']]}) "
+                "without a bbox; add one to each"
             )
-        path = pictures.find(root, image["file_name"], folders, where)
+        path = image_files.find(root, image["file_name"], folders, where)
         yield Sample(path, where, points, box, image["size"], part)
 
 
-def _points(annotation: Record, count: int, where: str) -> Points:
-    values = numbers(annotation, "keypoints", 3 * count, where).reshape(count, 3)
+def _points(annotation: JsonObject, count: int, where: str) -> Points:
+    values = parse_numbers(annotation, "keypoints", 3 * count, where).reshape(count, 3)
     if not np.isin(values[:, 2], (0, 1, 2)).all():
         raise DataError(f"{where}: v should be 0, 1 or 2, not {sorted(set(values[:, 2].tolist()))}")
     return np.where(values[:, 2:] > 0, values[:, :2], np.nan)
 
 
-def _box(annotation: Record, where: str) -> tuple[float, float, float, float] | None:
+def _box(annotation: JsonObject, where: str) -> tuple[float, float, float, float] | None:
     if annotation.get("bbox") is None:
         return None
-    left, top, width, height = numbers(annotation, "bbox", 4, where).tolist()
+    left, top, width, height = parse_numbers(annotation, "bbox", 4, where).tolist()
     if width <= 0 or height <= 0:
         raise DataError(f"{where}: bbox should have a positive width and height; correct it")
     across, down = width * (MARGIN - 1) / 2, height * (MARGIN - 1) / 2
@@ -89,20 +89,20 @@ def _box(annotation: Record, where: str) -> tuple[float, float, float, float] | 
 
 
 def _folders(root: Path, file: Path) -> list[str]:
-    """Pictures lie in val2017/ for person_keypoints_val2017.json, or in images/, or beside it."""
+    """Return where images may be, such as val2017/ for person_keypoints_val2017.json."""
     split = file.stem.rpartition("_")[2]
     beside = file.parent.relative_to(root)
-    places = (split, f"images/{split}", "images", "", str(beside), str(beside / "images"))
-    return list(dict.fromkeys(places))
+    folders = (split, f"images/{split}", "images", "", str(beside), str(beside / "images"))
+    return list(dict.fromkeys(folders))
 
 
 def _files(path: Path) -> tuple[Path, list[tuple[Path, Literal["train", "test"] | None]]]:
-    """The data folder, and its files with the part that they are for."""
+    """Return the data folder, and its annotation files with the part of each."""
     if path.is_file():
         return (path.parent.parent if path.parent.name == "annotations" else path.parent), [
             (path, None)
         ]
-    files = [pictures.inside(path, file, str(path)) for file in _candidates(path)]
+    files = [image_files.resolve_inside(path, file, str(path)) for file in _candidates(path)]
     root = path.resolve()
     if len(files) == 1:
         return root, [(files[0], None)]
@@ -120,11 +120,11 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def _mentions_key_points(file: Path) -> bool:
-    """Looks at both ends: categories stand at either, and a whole file can be hundreds of MB."""
+    """Search the file's beginning or end for the categories; the file may have hundreds of MB."""
     try:
         with opened(file) as stream:
-            start = stream.read(PEEK)
-            stream.seek(max(0, file.stat().st_size - PEEK))
+            start = stream.read(PEEK_BYTES)
+            stream.seek(max(0, file.stat().st_size - PEEK_BYTES))
             return b'"keypoints"' in start or b'"keypoints"' in stream.read()
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""The JSON of a COCO key point file, with every part of it that is used checked."""
+"""Read the JSON of a COCO key point file, and check every part that is used."""
 
 from __future__ import annotations
 
@@ -14,118 +14,122 @@ from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Joints
 from mapdrop.system.files import content
 
-Record = dict[str, Any]
+JsonObject = dict[str, Any]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Document:
-    """What is used of a file.
+    """The contents of a COCO key point file.
 
     Attributes:
         joints: K names.
-        annotations: where it stands, the annotation, and its image (id, file_name, size).
+        annotations: each one's position, the annotation, and its image (id, file_name, size).
     """
 
     joints: Joints
-    annotations: list[tuple[str, Record, Record]]
+    annotations: list[tuple[str, JsonObject, JsonObject]]
 
 
-def document(file: Path) -> Document:
-    """The annotations of one file that have key points and aren't crowds.
+def read_document(file: Path) -> Document:
+    """Read the annotations of one file that have key points and aren't crowds.
 
     Raises:
-        DataError: when it's no COCO key point file, with the place and the remedy.
+        DataError: when it isn't a COCO key point file; it names the position and the remedy.
     """
-    whole = _parsed(file)
-    kinds, joints = _categories(whole["categories"], file)
-    images = {image["id"]: image for image in _images(whole["images"], file)}
+    parsed = _parsed(file)
+    has_key_points, joints = _categories(parsed["categories"], file)
+    images = {image["id"]: image for image in _images(parsed["images"], file)}
     annotations, seen = [], set()
-    for number, annotation in enumerate(whole["annotations"]):
+    for number, annotation in enumerate(parsed["annotations"]):
         where = f"{file}: annotation {_id(annotation, f'{file}: annotations[{number}]')}"
         if annotation["id"] in seen:
-            raise DataError(f"{where} occurs twice; keep one, or number them anew")
+            raise DataError(f"{where} occurs twice; keep one, or renumber them")
         seen.add(annotation["id"])
-        if _lookup(annotation, "category_id", kinds, where) and not annotation.get("iscrowd"):
+        is_used = _lookup(annotation, "category_id", has_key_points, where)
+        if is_used and not annotation.get("iscrowd"):
             image = _lookup(annotation, "image_id", images, where)
             annotations.append((where, annotation, image))
     return Document(joints, annotations)
 
 
-def numbers(record: Record, name: str, count: int, where: str) -> npt.NDArray[np.float64]:
-    """A list of so many finite numbers, (count,).
+def parse_numbers(record: JsonObject, name: str, count: int, where: str) -> npt.NDArray[np.float64]:
+    """Return a field that is a list of finite numbers, (count,).
 
     Raises:
-        DataError: when it holds anything else.
+        DataError: when it is anything else.
     """
     values = record.get(name)
-    right = isinstance(values, list) and all(type(value) in (int, float) for value in values)
-    if not right or len(values or []) != count:
+    are_numbers = isinstance(values, list) and all(type(x) in (int, float) for x in values)
+    if not are_numbers or len(values or []) != count:
         found = f"{len(values)} values" if isinstance(values, list) else "none"
         raise DataError(f"{where}: {name} should be {count} numbers, found {found}: {values!r:.60}")
     try:
-        found_numbers = np.array([float(value) for value in values or []])
+        numbers = np.array([float(value) for value in values or []])
     except OverflowError:
-        found_numbers = np.array([np.inf])
-    if not np.isfinite(found_numbers).all():
+        numbers = np.array([np.inf])
+    if not np.isfinite(numbers).all():
         raise DataError(f"{where}: {name} holds a number that isn't finite; correct it")
-    return found_numbers
+    return numbers
 
 
-def _parsed(file: Path) -> dict[str, list[Record]]:
+def _parsed(file: Path) -> dict[str, list[JsonObject]]:
     try:
-        whole = json.loads(content(file).decode("utf-8-sig"))
+        parsed = json.loads(content(file).decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not JSON in UTF-8: {error}; save it as UTF-8") from error
     except OSError as error:
         raise DataError(f"{file} can't be read: {error}") from error
     except (ValueError, RecursionError) as error:
-        cut = "empty" if not file.stat().st_size else f"not whole JSON: {error}"
-        raise DataError(f"{file} is {cut}; copy or export it again") from error
+        fault = "empty" if not file.stat().st_size else f"not complete JSON: {error}"
+        raise DataError(f"{file} is {fault}; copy or export it again") from error
     expected = ("images", "annotations", "categories")
-    if not isinstance(whole, dict) or any(name not in whole for name in expected):
-        found = ", ".join(map(str, whole))[:80] if isinstance(whole, dict) else "a bare "
-        found += "" if isinstance(whole, dict) else type(whole).__name__
+    if not isinstance(parsed, dict) or any(name not in parsed for name in expected):
+        is_object = isinstance(parsed, dict)
+        found = ", ".join(map(str, parsed))[:80] if is_object else f"a {type(parsed).__name__}"
         raise DataError(
             f"{file}: expected COCO key points (an object with {', '.join(expected)}), found "
             f"{found}; pass a person_keypoints_*.json"
         )
     for name in expected:
-        if not isinstance(whole[name], list) or not all(isinstance(x, dict) for x in whole[name]):
+        if not isinstance(parsed[name], list) or not all(isinstance(x, dict) for x in parsed[name]):
             raise DataError(f"{file}: {name} should be a list of objects; export it again")
-    return {name: whole[name] for name in expected}
+    return {name: parsed[name] for name in expected}
 
 
-def _categories(categories: list[Record], file: Path) -> tuple[dict[int | str, bool], Joints]:
-    """Of each category whether it has key points, and the names of these."""
-    kinds: dict[int | str, bool] = {}
+def _categories(categories: list[JsonObject], file: Path) -> tuple[dict[int | str, bool], Joints]:
+    """Return which categories have key points, and the key points' names."""
+    has_key_points: dict[int | str, bool] = {}
     joints: Joints | None = None
     for number, category in enumerate(categories):
         where = f"{file}: category {_id(category, f'{file}: categories[{number}]')}"
         names = category.get("keypoints")
-        kinds[category["id"]] = bool(names)
+        has_key_points[category["id"]] = bool(names)
         if not names:
             continue
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DataError(f"{where}: keypoints should be a list of names, not {names!r:.60}")
         if joints not in (None, tuple(names)):
-            raise DataError(f"{where} has other key points than those before; keep one kind a file")
+            raise DataError(
+                f"{where} has other key points than the categories before it; keep one kind in a "
+                "file"
+            )
         joints = tuple(names)
     if joints is None:
         raise DataError(
-            f"{file}: no category has key points, so these are other annotations (instances?); "
-            "pass a person_keypoints_*.json"
+            f"{file}: no category has key points, so its annotations are of another kind "
+            "(instances?); pass a person_keypoints_*.json"
         )
-    return kinds, joints
+    return has_key_points, joints
 
 
-def _images(images: list[Record], file: Path) -> list[Record]:
+def _images(images: list[JsonObject], file: Path) -> list[JsonObject]:
     seen: set[Any] = set()
     found = []
     for number, image in enumerate(images):
         where = f"{file}: image {_id(image, f'{file}: images[{number}]')}"
         if image["id"] in seen:
-            raise DataError(f"{where} occurs twice; keep one, or number them anew")
+            raise DataError(f"{where} occurs twice; keep one, or renumber them")
         seen.add(image["id"])
         if not isinstance(image.get("file_name"), str):
             raise DataError(
@@ -135,19 +139,19 @@ def _images(images: list[Record], file: Path) -> list[Record]:
     return found
 
 
-def _size(image: Record) -> tuple[int, int] | None:
+def _size(image: JsonObject) -> tuple[int, int] | None:
     width, height = image.get("width"), image.get("height")
     return (width, height) if type(width) is int and type(height) is int else None
 
 
-def _id(record: Record, where: str) -> int | str:
+def _id(record: JsonObject, where: str) -> int | str:
     number = record.get("id")
     if type(number) is not int and type(number) is not str:
         raise DataError(f"{where}: id should be a number, not {number!r:.40}; export it again")
     return number
 
 
-def _lookup(record: Record, name: str, known: dict[int | str, T], where: str) -> T:
+def _lookup(record: JsonObject, name: str, known: dict[int | str, T], where: str) -> T:
     key = record.get(name)
     if type(key) not in (int, str) or key not in known:
         raise DataError(f"{where}: {name} is {key!r:.40}, which the file doesn't define; add it")

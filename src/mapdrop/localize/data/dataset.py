@@ -1,4 +1,4 @@
-"""What every reader returns: the labels, with pictures that are opened when they are asked for."""
+"""The labels that every reader returns; images are opened on access."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mapdrop.localize.data import pictures
+from mapdrop.localize.data import image_files
 from mapdrop.localize.data.base import DataError
 
 Points = npt.NDArray[np.float64]
@@ -20,20 +20,20 @@ Points = npt.NDArray[np.float64]
 Joints = tuple[str, ...]
 
 LARGEST = 1e6
-"""Pixels that a box may reach beyond its picture."""
+"""Pixels that a box may extend beyond its image."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled person, animal or thing in one picture. The picture need not exist.
+    """One labelled person, animal or thing in one image. The image need not exist.
 
     Attributes:
-        image: the picture's file, without links, inside the data folder.
-        where: the file and row (or annotation) of the label, for messages.
-        points: (K, 2) in the picture's pixels.
-        box: (left, top, right, bottom) of the part of the picture to look at; None is all of it.
-        size: the (width, height) that the labels say the picture has; None if they don't.
-        part: where the data set itself puts it; None leaves that to a random split.
+        image: the image's file, without links, inside the data folder.
+        where: the label's file and row (or annotation), for messages.
+        points: (K, 2) in the image's pixels.
+        box: (left, top, right, bottom) of the crop; None means the full image.
+        size: the image's (width, height) according to the labels; None if they don't say.
+        part: the part that the data set assigns it to; None means a random split.
     """
 
     image: Path
@@ -44,33 +44,32 @@ class Sample:
     part: Literal["train", "test"] | None = None
 
     def __post_init__(self) -> None:
-        # Not finite is not within, too: sums of huge numbers become that.
+        # This also rejects edges that aren't finite, as sums of huge numbers may be.
         if self.box is not None and not all(-LARGEST <= edge <= LARGEST for edge in self.box):
             box = ", ".join(f"{edge:g}" for edge in self.box)
             raise DataError(
-                f"{self.where}: the box's edges ({box}) should be pixels of the picture, within "
+                f"{self.where}: the box's edges ({box}) should be pixels of the image, within "
                 f"{LARGEST:g} of its corner; correct it"
             )
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples of one data set. `dataset[i]` opens a picture, nothing else does.
+    """The samples of one data set. Only `dataset[i]` opens an image.
 
-    A joint labelled outside its picture, by more than the pixel of a click on the very edge, is an
-    error where whoever has the file can correct it: a swapped x and y, or labels made on pictures
-    of another size, show themselves so. The published .mat files have such joints (MPII's 2958
-    validation people have 32 at negative places) and nobody edits them: there a joint that can't be
-    seen is missing.
+    A joint labelled outside its image, by more than one pixel, is usually an error that the user
+    can correct: x and y are swapped, or images of another size were labelled. The published .mat
+    files also have such joints (32 among MPII's 2958 validation people), and nobody edits them:
+    there, such a joint is missing.
 
     Attributes:
-        name: what a report calls it.
+        name: the data set's name in reports.
         joints: K names, as the data set spells them.
-        samples: in the order of the file. None is without any labelled joint.
+        samples: in the order of the file; each has a labelled joint.
         limits: one sentence on what this data cannot show.
-        size: (width, height) that pictures are fitted into unless the user wishes another.
-        outside_is_missing: whether a joint outside its picture is missing instead of an error.
-        radii: two radii in original pixels at which PCK is worth reading.
+        size: default (width, height) of the working images.
+        outside_is_missing: whether a joint outside its image is missing rather than an error.
+        radii: two radii in original pixels at which to report PCK.
         unit: what an original pixel is.
     """
 
@@ -87,60 +86,63 @@ class Dataset:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, Points]:
-        """The picture of one sample, cut to its box, and its points in the pixels of that cut.
+        """Return one sample's image, cropped to its box, and its points in pixels of the crop.
 
-        A joint of the picture that the box cuts off keeps its place, outside: it counts as missed.
+        A joint that the box cuts off keeps its position outside the crop, and counts as a miss.
 
         Raises:
-            DataError: when the picture can't be read, or doesn't fit its labels.
+            DataError: when the image can't be read, or doesn't match its labels.
         """
         sample = self.samples[index]
-        picture = pictures.read(sample.image, sample.where)
-        box, points = self.placed(sample, picture.size)
-        return picture.crop(box), points - box[:2]
+        image = image_files.read(sample.image, sample.where)
+        box, points = self.resolve_labels(sample, image.size)
+        return image.crop(box), points - box[:2]
 
-    def placed(
+    def resolve_labels(
         self, sample: Sample, size: tuple[int, int]
     ) -> tuple[tuple[int, int, int, int], Points]:
-        """A sample's box in whole pixels and its points, in a picture of (width, height) `size`.
+        """Return a sample's box in whole pixels, and its points.
+
+        Args:
+            sample: one of the samples.
+            size: the actual (width, height) of its image.
 
         Raises:
-            DataError: when the labels can't be of a picture of this size.
+            DataError: when the labels don't match an image of this size.
         """
-        name, is_ = sample.image.name, f"which is {size[0]}x{size[1]}"
+        name = f"{sample.image.name}, which is {size[0]}x{size[1]}"
         if sample.size not in (None, size):
             width, height = sample.size or size
             raise DataError(
-                f"{sample.where}: {name}, {is_}, was labelled as {width}x{height}; "
-                "restore the picture that was labelled"
+                f"{sample.where}: {name}, was labelled as {width}x{height}; "
+                "restore the image that was labelled"
             )
-        box = pictures.clipped(sample.box, size)
+        box = image_files.clip_box(sample.box, size)
         if box[0] >= box[2] or box[1] >= box[3]:
-            raise DataError(
-                f"{sample.where}: the box {sample.box} lies outside {name}, {is_}; correct it"
-            )
+            raise DataError(f"{sample.where}: the box {sample.box} lies outside {name}; correct it")
         outside = np.any((sample.points < -1) | (sample.points > size), axis=1)
         if outside.any() and not self.outside_is_missing:
             x, y = sample.points[outside][0]
             raise DataError(
-                f"{sample.where}: ({x:g}, {y:g}) lies outside {name}, {is_}; correct the label, or "
+                f"{sample.where}: ({x:g}, {y:g}) lies outside {name}; correct the label, or "
                 "mark the joint as missing"
             )
         return box, np.where(outside[:, None], np.nan, sample.points)
 
-    def only(self, indices: Sequence[int]) -> Dataset:
-        """The same data set with these samples."""
+    def select(self, indices: Sequence[int]) -> Dataset:
+        """Return the data set with only these samples."""
         return replace(self, samples=tuple(self.samples[index] for index in indices))
 
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file or folder with labels.
+    """A file format of labels.
 
     Attributes:
-        looks_like: what it is known by, for messages.
-        recognises: whether this path is meant for this format; it may still be broken.
-        read: the labels of the joints asked for, in that order (None is all), or DataError.
+        looks_like: its description, for messages.
+        recognises: tells whether a path has this format; the file may still be damaged.
+        read: returns the labels of the given joints, in that order (None means all), or raises
+            DataError.
     """
 
     looks_like: str
@@ -148,13 +150,13 @@ class Format:
     read: Callable[[Path, Joints | None], Dataset]
 
 
-def labelled(samples: Sequence[Sample], place: Path) -> tuple[Sample, ...]:
-    """Those with at least one joint.
+def keep_labelled(samples: Sequence[Sample], source: Path) -> tuple[Sample, ...]:
+    """Return the samples that have at least one labelled joint.
 
     Raises:
-        DataError: when there are none in `place`.
+        DataError: when no sample of `source` has one.
     """
     kept = tuple(sample for sample in samples if not np.isnan(sample.points).all())
     if not kept:
-        raise DataError(f"{place}: no image has a label; label some images first")
+        raise DataError(f"{source}: no image has a label; label some images first")
     return kept

@@ -1,4 +1,4 @@
-"""DeepLabCut projects: config.yaml and labeled-data/*/CollectedData_*.csv (Mathis et al. 2018)."""
+"""Read DeepLabCut projects (Mathis et al. 2018): config.yaml, labeled-data/*/CollectedData*.csv."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from pathlib import Path
 
 import yaml
 
-from mapdrop.localize.data import pictures
+from mapdrop.localize.data import image_files
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.dataset import Dataset, Format, Joints, Sample, labelled
+from mapdrop.localize.data.dataset import Dataset, Format, Joints, Sample, keep_labelled
 from mapdrop.localize.data.deeplabcut_csv import read_labels
 from mapdrop.system.files import content
 
-MOST = 1 << 22
-"""Bytes of a config.yaml that is read."""
+MAX_CONFIG_BYTES = 1 << 22
+"""Largest config.yaml that is read."""
 YAML, PLAIN = "tag:yaml.org,2002:", ("bool", "float", "int", "str", "timestamp")
-"""Tags of what is read as the text that it is."""
+"""Tags of the scalars that are read as plain text."""
 
 
-def read(path: Path, asked: Joints | None = None) -> Dataset:
-    """The labelled frames of all videos of a project (its folder, or the config.yaml in it).
+def read(path: Path, selected: Joints | None = None) -> Dataset:
+    """Read the labelled frames of a project, given its folder or the config.yaml in it.
 
     Raises:
-        DataError: for anything missing or malformed, with the file, the line and the remedy.
+        DataError: for anything missing or malformed; it names the file, the line and the remedy.
     """
     root = path.parent if path.is_file() else path
     config = _config(root)
-    joints = asked or _bodyparts(root, config)
+    joints = selected or _bodyparts(root, config)
     samples: dict[Path, Sample] = {}
     for table in _tables(root, config):
         for sample in read_labels(root, table, joints):
@@ -39,39 +39,39 @@ def read(path: Path, asked: Joints | None = None) -> Dataset:
     return Dataset(
         name=root.resolve().name,
         joints=joints,
-        samples=labelled(list(samples.values()), root / "labeled-data"),
+        samples=keep_labelled(list(samples.values()), root / "labeled-data"),
         limits="Frames are split at random, so test frames come from the training frames' videos.",
         unit="pixels of the original frame",
     )
 
 
 def _config(root: Path) -> dict[str, yaml.Node]:
-    """The settings' nodes, by name: text as it stands, from which nothing has been made yet.
+    """Return the settings' YAML nodes by name, without constructing values from them.
 
-    A few hundred bytes of YAML can stand for gigabytes of lists, and what looks like a date or a
-    number need not be one.
+    A few hundred bytes of YAML can expand to gigabytes of lists, and a name that looks like a date
+    or a number must stay text.
     """
     path = root / "config.yaml"
     if not path.is_file():
         raise DataError(f"{path} is missing; pass the folder that DeepLabCut made, which has it")
-    pictures.inside(root, path, str(root))
+    image_files.resolve_inside(root, path, str(root))
     try:
-        whole = yaml.compose(content(path, MOST).decode(), yaml.SafeLoader)
+        document = yaml.compose(content(path, MAX_CONFIG_BYTES).decode(), yaml.SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path} is not valid YAML: {error}; correct it") from error
     except OSError as error:
         raise DataError(f"{path} can't be read: {error}") from error
-    if not isinstance(whole, yaml.MappingNode):
-        raise DataError(f"{path} should hold settings such as 'bodyparts:'; make the project anew")
-    config = {key.value: value for key, value in whole.value if isinstance(key, yaml.ScalarNode)}
-    several = _text(config.get("multianimalproject")) or "false"
-    if several.lower() not in ("false", "no", "off", "0"):
-        raise DataError(f"{path}: projects with several animals aren't supported yet, only one")
+    if not isinstance(document, yaml.MappingNode):
+        raise DataError(f"{path} should hold settings such as 'bodyparts:'; make a new project")
+    config = {key.value: value for key, value in document.value if isinstance(key, yaml.ScalarNode)}
+    multianimal = _text(config.get("multianimalproject")) or "false"
+    if multianimal.lower() not in ("false", "no", "off", "0"):
+        raise DataError(f"{path}: only projects with one animal are supported, not several")
     return config
 
 
 def _text(node: yaml.Node | None) -> str | None:
-    """What a node says; None where there is none, or it is empty or no text."""
+    """Return a scalar node's text; None if the node is missing, empty or not text."""
     if isinstance(node, yaml.ScalarNode) and node.tag in [YAML + kind for kind in PLAIN]:
         return str(node.value) or None
     return None
@@ -88,7 +88,7 @@ def _bodyparts(root: Path, config: dict[str, yaml.Node]) -> tuple[str, ...]:
 
 
 def _tables(root: Path, config: dict[str, yaml.Node]) -> list[Path]:
-    """The label files of the project's scorer, or of anyone if it names none."""
+    """Return the label files of the project's scorer, or all of them if it names no scorer."""
     scorer = _text(config.get("scorer"))
     folder = root / "labeled-data"
     tables = sorted(folder.glob("*/CollectedData_*.csv"))
@@ -97,7 +97,7 @@ def _tables(root: Path, config: dict[str, yaml.Node]) -> list[Path]:
     if not tables:
         name = f"CollectedData_{scorer or '*'}.csv"
         raise DataError(f"{folder} has no */{name}; label frames in DeepLabCut, or copy it here")
-    return [pictures.inside(root, table, str(root)) for table in tables]
+    return [image_files.resolve_inside(root, table, str(root)) for table in tables]
 
 
 def _recognises(path: Path) -> bool:

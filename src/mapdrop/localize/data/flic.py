@@ -1,8 +1,8 @@
-"""FLIC, Frames Labeled In Cinema (Sapp and Taskar, CVPR 2013): examples.mat and images/.
+"""Read FLIC, Frames Labeled In Cinema (Sapp and Taskar, CVPR 2013): examples.mat and images/.
 
 `examples` is a struct array with the fields poselet_hit_idx, moviename, coords, filepath, imgdims,
-currframe, torsobox, istrain, istest; `coords` is 2 x 29, NaN where a joint isn't labelled, which in
-the published file are all but eleven. MATLAB counts pixels from 1, here they count from 0.
+currframe, torsobox, istrain, istest. `coords` is 2 x 29, NaN for joints that aren't labelled; the
+published file labels eleven. MATLAB counts pixels from 1; here they count from 0.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mapdrop.localize.data import matlab, pictures
+from mapdrop.localize.data import image_files, matlab
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, labelled
-from mapdrop.localize.data.names import chosen
+from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, keep_labelled
+from mapdrop.localize.data.joints import select_joints
 
 VARIABLE = "examples"
 JOINTS = (
@@ -24,17 +24,17 @@ JOINTS = (
     *("rank", "leye", "reye", "lear", "rear", "nose", "msho", "mhip", "mear", "mtorso", "mluarm"),
     *("mruarm", "mllarm", "mrlarm", "mluleg", "mruleg", "mllleg", "mrlleg"),
 )
-"""The columns of `coords`, as the authors' own `lookupPart.m` calls them."""
+"""The columns of `coords`, named as in the authors' `lookupPart.m`."""
 
 
-def read(path: Path, asked: Joints | None = None) -> Dataset:
-    """The examples marked for training or for testing; by default with all joints ever labelled.
+def read(path: Path, selected: Joints | None = None) -> Dataset:
+    """Read the training and test examples; by default with every joint that is ever labelled.
 
     Raises:
-        DataError: for anything missing or malformed, with the file, the example and the remedy.
+        DataError: for anything missing or malformed; it names the file, the example and the remedy.
     """
     file, root, folders = matlab.find(path, VARIABLE)
-    examples = matlab.records(matlab.load(file, VARIABLE), f"{file}: {VARIABLE}")
+    examples = matlab.struct_array(matlab.load(file, VARIABLE), f"{file}: {VARIABLE}")
     every = []
     for index, example in enumerate(examples, start=1):
         where = f"{file}: examples({index})"
@@ -43,47 +43,47 @@ def read(path: Path, asked: Joints | None = None) -> Dataset:
             name = matlab.text(example, "filepath", where)
             every.append(
                 Sample(
-                    pictures.find(root, name, folders, where),
+                    image_files.find(root, name, folders, where),
                     where,
                     _points(example, where),
                     size=_size(example, where),
                     part=part,
                 )
             )
-    samples = labelled(every, file)
+    samples = keep_labelled(every, file)
     ever = np.any([np.isfinite(sample.points[:, 0]) for sample in samples], axis=0)
     default = tuple(JOINTS[column] for column in np.flatnonzero(ever))
-    joints, columns = chosen(JOINTS, asked or default, str(file))
+    joints, columns = select_joints(JOINTS, selected or default, str(file))
     cut = [replace(sample, points=sample.points[columns]) for sample in samples]
     return Dataset(
         name=root.resolve().name,
         joints=joints,
-        samples=labelled(cut, file),
+        samples=keep_labelled(cut, file),
         limits="Some frames show several people, and nothing says which of them is labelled.",
         outside_is_missing=True,
     )
 
 
-def _part(example: matlab.Record, where: str) -> Literal["train", "test"] | None:
-    """FLIC-full has examples that are in neither part."""
+def _part(example: matlab.Struct, where: str) -> Literal["train", "test"] | None:
+    """Return an example's part; None for an example in neither, as FLIC-full has."""
     train, test = (bool(matlab.number(example, name, where)) for name in ("istrain", "istest"))
     if train and test:
         raise DataError(f"{where} is marked istrain and istest; clear one of them")
     return "train" if train else "test" if test else None
 
 
-def _points(example: matlab.Record, where: str) -> Points:
+def _points(example: matlab.Struct, where: str) -> Points:
     coords = _numbers(example, "coords", where)
     if coords.shape != (2, len(JOINTS)):
         raise DataError(f"{where}: coords should be 2x{len(JOINTS)}, not {coords.shape}")
-    with np.errstate(invalid="ignore"):  # A damaged NaN can be one that signals.
+    with np.errstate(invalid="ignore"):  # A damaged NaN may be a signalling NaN.
         points: Points = coords.T - 1
-    # Half a point is none.
+    # A point with one coordinate is missing.
     points[~np.isfinite(points).all(axis=1)] = np.nan
     return points
 
 
-def _size(example: matlab.Record, where: str) -> tuple[int, int] | None:
+def _size(example: matlab.Struct, where: str) -> tuple[int, int] | None:
     if matlab.absent(example, "imgdims"):
         return None
     dims = _numbers(example, "imgdims", where).reshape(-1)
@@ -92,7 +92,7 @@ def _size(example: matlab.Record, where: str) -> tuple[int, int] | None:
     return int(dims[1]), int(dims[0])
 
 
-def _numbers(example: matlab.Record, name: str, where: str) -> Any:
+def _numbers(example: matlab.Struct, name: str, where: str) -> Any:
     value = matlab.field(example, name, where)
     try:
         return np.asarray(value, np.float64)

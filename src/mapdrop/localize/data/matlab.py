@@ -1,4 +1,4 @@
-"""MATLAB files as plain Python: a struct is a dict, a struct array a list of them."""
+"""Read MATLAB files as plain Python: a struct is a dict, a struct array a list of dicts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy as np
 
 from mapdrop.localize import matlab_process
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.matlab_sums import check_sums
-from mapdrop.localize.data.pictures import inside
+from mapdrop.localize.data.image_files import resolve_inside
+from mapdrop.localize.data.matlab_checksums import verify_checksums
 
-Record = dict[str, Any]
+Struct = dict[str, Any]
 
 
 def variables(path: Path) -> tuple[str, ...]:
-    """The names of what is stored in `path`.
+    """Return the names of the variables in `path`.
 
     Raises:
-        DataError: when it's no MATLAB file that can be read.
+        DataError: when it isn't a readable MATLAB file.
     """
     try:
         about = path.stat()
@@ -33,28 +33,28 @@ def variables(path: Path) -> tuple[str, ...]:
 
 @lru_cache
 def _variables(path: Path, *_changed: int) -> tuple[str, ...]:
-    """Kept, because every format that knows MATLAB files asks."""
-    check_sums(path)
+    """Return the names, cached because several formats look for their variable."""
+    verify_checksums(path)
     return matlab_process.names(path)
 
 
 def files(path: Path, variable: str) -> list[Path]:
-    """The MATLAB files that store `variable`: `path` itself, or in the folder or one below it."""
+    """Return the MATLAB files that hold `variable`: `path`, or files in it or one folder below."""
     candidates = sorted({*path.glob("*.mat"), *path.glob("*/*.mat")}) if path.is_dir() else [path]
     return [file for file in candidates if file.suffix.lower() == ".mat" and _has(file, variable)]
 
 
 def find(path: Path, variable: str) -> tuple[Path, Path, list[str]]:
-    """The one file that stores `variable`, the data folder, and where in it pictures may lie.
+    """Return the only file that holds `variable`, the data folder, and where its images may be.
 
     Raises:
-        DataError: when there's none, or more than one.
+        DataError: when there is no such file, or more than one.
     """
     found = files(path, variable)
     if len(found) != 1:
-        raise DataError(f"{path} has {len(found)} .mat files with {variable!r}; pass the one meant")
+        raise DataError(f"{path} has {len(found)} .mat files with {variable!r}; pass one of them")
     root = path if path.is_dir() else path.parent
-    inside(root, found[0], str(path))
+    resolve_inside(root, found[0], str(path))
     beside = found[0].parent.relative_to(root)
     return found[0], root, [str(beside / "images"), "images", str(beside), ""]
 
@@ -67,7 +67,7 @@ def _has(file: Path, variable: str) -> bool:
 
 
 def load(path: Path, variable: str) -> Any:
-    """One variable.
+    """Return the value of one variable.
 
     Raises:
         DataError: when the file has no such variable, or can't be read.
@@ -87,11 +87,11 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} can't be read as a MATLAB file: {error}; copy it again")
 
 
-def records(value: Any, where: str) -> list[Record]:
-    """A struct array of any size, MATLAB's [] included.
+def struct_array(value: Any, where: str) -> list[Struct]:
+    """Return a struct array of any size as a list; MATLAB's [] is empty.
 
     Raises:
-        DataError: when it's something else.
+        DataError: when the value is anything else.
     """
     if isinstance(value, dict):
         return [value]
@@ -101,39 +101,39 @@ def records(value: Any, where: str) -> list[Record]:
     return found
 
 
-def struct(value: Any, where: str) -> Record:
-    """One struct.
+def struct(value: Any, where: str) -> Struct:
+    """Return a single struct.
 
     Raises:
-        DataError: when it's none, or several.
+        DataError: when the value is anything else.
     """
-    found = records(value, where)
+    found = struct_array(value, where)
     if len(found) != 1:
         raise DataError(f"{where} should be one struct, not {len(found)}; copy the file again")
     return found[0]
 
 
-def field(record: Record, name: str, where: str) -> Any:
-    """A field that has to be there.
+def field(record: Struct, name: str, where: str) -> Any:
+    """Return a required field.
 
     Raises:
-        DataError: when it isn't.
+        DataError: when it is missing.
     """
     if name not in record:
         raise DataError(f"{where} has no field {name!r}, only {', '.join(record)}")
     return record[name]
 
 
-def absent(record: Record, name: str) -> bool:
-    """Whether a field isn't there or holds [], as MATLAB fills up struct arrays."""
+def absent(record: Struct, name: str) -> bool:
+    """Return whether a field is missing or holds [], with which MATLAB pads struct arrays."""
     return name not in record or np.size(record[name]) == 0
 
 
-def text(record: Record, name: str, where: str) -> str:
-    """A field that holds text.
+def text(record: Struct, name: str, where: str) -> str:
+    """Return a field that holds text.
 
     Raises:
-        DataError: when it holds something else.
+        DataError: when it holds anything else.
     """
     value = field(record, name, where)
     if not isinstance(value, str):
@@ -141,11 +141,11 @@ def text(record: Record, name: str, where: str) -> str:
     return value
 
 
-def number(record: Record, name: str, where: str) -> float:
-    """A field that holds one finite number.
+def number(record: Struct, name: str, where: str) -> float:
+    """Return a field that holds one finite number.
 
     Raises:
-        DataError: when it holds something else.
+        DataError: when it holds anything else.
     """
     value = field(record, name, where)
     try:

@@ -1,1 +1,1 @@
-"""One training run: its settings, data, checkpoints and stages, in a folder of its own."""
+"""A training run: its settings, data, checkpoints and stages, kept in one folder."""

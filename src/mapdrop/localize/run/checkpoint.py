@@ -1,6 +1,7 @@
-"""Checkpoints: tensors as safetensors, with what else there is to know as JSON in its header.
+"""Checkpoints: tensors as safetensors, and other values as JSON in the file's header.
 
-One file for both, so that no kill can leave tensors of one step beside the numbers of another.
+Both are in one file, so that an interruption can't leave the tensors of one step beside the values
+of another.
 """
 
 from __future__ import annotations
@@ -25,93 +26,95 @@ _MODEL, _OPTIMISER = "model.", "optimiser."
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """The contents of a checkpoint file.
 
     Attributes:
         tensors: by name.
-        about: everything else, as JSON has it.
+        metadata: all other values, as JSON.
     """
 
     tensors: dict[str, Tensor]
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
     @classmethod
-    def of(cls, model: nn.Module, trainer: Trainer | None, about: dict[str, Any]) -> Checkpoint:
-        """A model's state, and that of the trainer who changes it, if one is to go on."""
+    def of(cls, model: nn.Module, trainer: Trainer | None, metadata: dict[str, Any]) -> Checkpoint:
+        """Capture a model's state, and its trainer's, if training is to continue."""
         tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
         if trainer is not None:
             for number, values in trainer.state_dict()["optimiser"]["state"].items():
                 for name, tensor in values.items():
                     tensors[f"{_OPTIMISER}{number}.{name}"] = tensor
-            about = {**about, "trainer": _numbers(trainer)}
-        return cls(tensors, about)
+            metadata = {**metadata, "trainer": _trainer_values(trainer)}
+        return cls(tensors, metadata)
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
-        """Of a file that `write` wrote.
+        """Read a file that `write` wrote.
 
         Raises:
             RunError: when it is missing, damaged or of another format.
         """
         try:
-            opened(path).close()  # Only of regular files there is an end.
+            opened(path).close()  # Refuse anything but a regular file, which could be endless.
             with safe_open(path, "pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                about = json.loads((file.metadata() or {})["mapdrop"])
+                metadata = json.loads((file.metadata() or {})["mapdrop"])
         except FileNotFoundError:
             message = f"{path} is missing: the run was stopped before its first step"
             raise RunError(message) from None
         except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
-            raise RunError(f"{path} is no checkpoint of mapdrop's: {error}") from error
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise RunError(f"{path} is not a checkpoint of mapdrop: {error}") from error
+        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
             raise RunError(f"{path} is not of format {FORMAT}, which this version of mapdrop reads")
         # Files of earlier versions have no digest.
-        if about.pop("digest", digest := _digest(tensors, about)) != digest:
-            raise RunError(f"{path} is damaged: it is not what was written; restore it")
-        odd = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-        if odd:
-            raise RunError(f"{path} holds numbers that are not finite, in {odd[0]}; train again")
-        return cls(tensors, about)
+        if metadata.pop("digest", digest := _digest(tensors, metadata)) != digest:
+            raise RunError(f"{path} is damaged: its digest does not match; restore it")
+        infinite = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+        if infinite:
+            raise RunError(
+                f"{path} holds numbers that are not finite, in {infinite[0]}; train again"
+            )
+        return cls(tensors, metadata)
 
     def write(self, path: Path) -> None:
-        """To a file, whole or not at all."""
+        """Write the checkpoint to a file, atomically."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors.items()}
-        about = {"format": FORMAT, **self.about}
-        text = json.dumps({**about, "digest": _digest(tensors, about)}, allow_nan=False)
+        metadata = {"format": FORMAT, **self.metadata}
+        text = json.dumps({**metadata, "digest": _digest(tensors, metadata)}, allow_nan=False)
         write(path, save(tensors, {"mapdrop": text}))
 
     def restore(self, model: nn.Module, trainer: Trainer | None = None) -> None:
-        """Puts the states back.
+        """Restore the states of a model and its trainer.
 
         Raises:
-            RunError: when they are those of another model, or of no trainer.
+            RunError: when the checkpoint is of another model or training.
         """
         try:
-            model.load_state_dict(self._under(_MODEL))
+            model.load_state_dict(self._with_prefix(_MODEL))
         except RuntimeError as error:
             differences = " ".join(str(error).split())
             raise RunError(f"the checkpoint is of another network: {differences}") from error
         if trainer is None:
             return
-        numbers = self.about["trainer"]
-        if not _alike(numbers, json.loads(json.dumps(_numbers(trainer)))):
+        numbers = self.metadata["trainer"]
+        if not _same_structure(numbers, json.loads(json.dumps(_trainer_values(trainer)))):
             raise RunError("the checkpoint is of another training; choose another --out")
         optimiser = {"state": self._moments(trainer), "param_groups": numbers["groups"]}
         trainer.load_state_dict({"optimiser": optimiser, "schedule": numbers["schedule"]})
 
     def _moments(self, trainer: Trainer) -> dict[int, dict[str, Tensor]]:
-        """What AdamW keeps of each parameter, by its number."""
+        """Return AdamW's state of each parameter, by the parameter's number."""
         values: dict[int, dict[str, Tensor]] = {}
         for number, parameter in enumerate(trainer.parameters):
-            kept = self._under(f"{_OPTIMISER}{number}.")
+            state = self._with_prefix(f"{_OPTIMISER}{number}.")
             shapes = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
-            if kept and {name: tensor.shape for name, tensor in kept.items()} != shapes:
+            if state and {name: tensor.shape for name, tensor in state.items()} != shapes:
                 raise RunError("the checkpoint is of another training; choose another --out")
-            if kept:
-                values[number] = kept
+            if state:
+                values[number] = state
         return values
 
-    def _under(self, prefix: str) -> dict[str, Tensor]:
+    def _with_prefix(self, prefix: str) -> dict[str, Tensor]:
         return {
             name.removeprefix(prefix): tensor
             for name, tensor in self.tensors.items()
@@ -119,28 +122,30 @@ class Checkpoint:
         }
 
 
-def _digest(tensors: dict[str, Tensor], about: dict[str, Any]) -> str:
-    """Of everything in a file, in which one wrong bit would else go unnoticed."""
-    rest = {name: value for name, value in about.items() if name != "digest"}
-    digest = blake2b(json.dumps(rest).encode(), digest_size=16)
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
+    """Hash everything in a file, so that a single flipped bit is noticed."""
+    hashed = {name: value for name, value in metadata.items() if name != "digest"}
+    digest = blake2b(json.dumps(hashed).encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _numbers(trainer: Trainer) -> dict[str, Any]:
-    """What a trainer's state has beside tensors."""
+def _trainer_values(trainer: Trainer) -> dict[str, Any]:
+    """Return a trainer's state without its tensors."""
     state = trainer.state_dict()
     return {"groups": state["optimiser"]["param_groups"], "schedule": state["schedule"]}
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two values of JSON differ in nothing but their numbers."""
+def _same_structure(one: Any, other: Any) -> bool:
+    """Return whether two JSON values are equal except for numbers."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(
+            _same_structure(one[key], other[key]) for key in one
+        )
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_alike, one, other))
+        return len(one) == len(other) and all(map(_same_structure, one, other))
     if type(one) in (int, float) and type(other) in (int, float):
         return True
     return bool(one == other and type(one) is type(other))

@@ -1,4 +1,4 @@
-"""A run's log as a picture: loss and validation score of every stage."""
+"""Plot a run's log: the loss and validation scores of each stage."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from mapdrop.system.files import write
 from mapdrop.system.printable import drawable
 
 COLOURS = {"coarse": "#0072B2", "fine": "#E69F00", "joint": "#009E73"}
-"""Of Okabe and Ito's, which colour-blind readers can tell apart."""
+"""From Okabe and Ito's palette, which colour-blind readers can distinguish."""
 
 
 def draw(path: Path, log: Sequence[dict[str, Any]], unit: str) -> None:
-    """Writes the picture (PNG), whole or not at all.
+    """Write the plot as PNG, atomically.
 
     Args:
-        log: a row for each validation, of one stage after the other.
+        path: the file.
+        log: the entries of all validations, stage by stage.
         unit: what a pixel is.
     """
     figure = Figure(figsize=(9, 6.5), layout="constrained")
@@ -41,7 +42,7 @@ def draw(path: Path, log: Sequence[dict[str, Any]], unit: str) -> None:
     axes[2].set(ylabel="validation: median\nerror in px", yscale="log", xlabel="step")
     axes[0].legend(title="stage", loc="upper right", ncols=3)
     axes[0].set_title(
-        f"px: {drawable(unit)}; dotted: the best of a stage, with which the next goes on", size=9
+        f"px: {drawable(unit)}; dotted: a stage's best, from which the next continues", size=9
     )
     for axis in axes:
         axis.grid(alpha=0.25)

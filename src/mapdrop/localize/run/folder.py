@@ -1,4 +1,4 @@
-"""The folder of a run: which files it has, and how they are written."""
+"""The folder of a run, and its files."""
 
 from __future__ import annotations
 
@@ -15,76 +15,76 @@ from mapdrop.system.files import content, write
 
 
 class RunError(LocalizeError):
-    """A run can't be started, resumed or used as it is. The message says what to do."""
+    """Raised when a run can't be started, resumed or used. The message gives the remedy."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Where everything of a run is.
+    """The folder that holds all files of a run.
 
     Attributes:
-        path: the folder; it is made when the first file is written.
+        path: the folder; it is created with its first file.
     """
 
     path: Path
 
     @property
     def record(self) -> Path:
-        """What the run was asked for and found: written once, before the first step."""
+        """Return the path of the run's record, which is written before the first step."""
         return self.path / "run.json"
 
     @property
     def last(self) -> Path:
-        """Where a killed run goes on."""
+        """Return the path of the last checkpoint, from which a run resumes."""
         return self.path / "last.safetensors"
 
     @property
     def best(self) -> Path:
-        """The weights that did best on the validation images, for use."""
+        """Return the path of the weights that did best on the validation images."""
         return self.path / "best.safetensors"
 
     @property
     def log(self) -> Path:
-        """A JSON object a line for each validation."""
+        """Return the path of the log, a line of JSON for each validation."""
         return self.path / "log.jsonl"
 
     @property
     def curves(self) -> Path:
-        """The log as a picture."""
+        """Return the path of the log's plot."""
         return self.path / "curves.png"
 
     def check_free(self) -> None:
-        """Check that a new run replaces nothing.
+        """Check that a new run would not replace any file.
 
         Raises:
             RunError: when it would.
         """
         files = (self.record, self.last, self.best, self.log, self.curves)
-        there = ", ".join(path.name for path in files if os.path.lexists(path))
-        if there:
+        existing = ", ".join(path.name for path in files if os.path.lexists(path))
+        if existing:
             raise RunError(
-                f"{self.path} holds no run, but a new one would replace its {there}; choose "
+                f"{self.path} holds no run, but a new one would replace its {existing}; choose "
                 "another --out"
             )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other trainings out of the folder. Of one that was killed no lock is left.
+        """Lock the folder against other training processes; a killed one leaves no lock.
 
         Raises:
-            RunError: when another has it.
+            RunError: when another process holds the lock.
         """
         from filelock import FileLock, Timeout
 
         path = self.path / ".lock"
         if path.is_symlink():
-            raise RunError(f"{path} is a link; take it away")
+            raise RunError(f"{path} is a link; remove it")
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             lock = FileLock(path).acquire(timeout=0)
         except Timeout:
             raise RunError(
-                f"another process trains in {self.path}; wait for it, or choose another --out"
+                f"another process is training in {self.path}; wait for it, or choose another --out"
             ) from None
         with lock:
             try:
@@ -95,13 +95,13 @@ class Folder:
                     self.path.rmdir()
 
     def read_record(self) -> dict[str, Any]:
-        """What `write_record` wrote.
+        """Read what `write_record` wrote.
 
         Raises:
-            RunError: when there is none, or it isn't what this version writes.
+            RunError: when the record is missing or damaged, or has another format.
         """
         try:
-            record = json.loads(content(self.record, MOST).decode())
+            record = json.loads(content(self.record, MAX_RECORD_BYTES).decode())
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} holds no run: there is no {self.record.name}; "
@@ -116,13 +116,21 @@ class Folder:
         return record
 
     def write_record(self, record: dict[str, Any]) -> None:
-        """Written once, so that a run is known from its first step on."""
+        """Write the record, which identifies the folder as a run."""
         text = json.dumps({"format": FORMAT, **record}, indent=1, allow_nan=False)
         write(self.record, text.encode())
 
 
 FORMAT = 1
-"""Of run.json and the checkpoints; another number is refused."""
+"""Version of run.json and the checkpoints; others are rejected."""
 
-MOST = 1 << 28
-"""Bytes of a record that is read: far more than the digests of a million pictures take."""
+MAX_RECORD_BYTES = 1 << 28
+"""Largest record that is read: far more than the digests of a million images take."""
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """Return the first of name-1, name-2, ... in `parent` that doesn't exist; don't create it."""
+    number = 1
+    while (folder := parent / f"{name}-{number}").exists():
+        number += 1
+    return folder

@@ -1,4 +1,4 @@
-"""What a run's record says beside its settings: the data and the machine that it began with."""
+"""The record of a run: its settings, its data, and the machine that it started on."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from mapdrop.localize.cascade import Cascade
 from mapdrop.localize.data import DataError, swaps
 from mapdrop.localize.machine import machine, versions
 from mapdrop.localize.network import CoarseNet
-from mapdrop.localize.run.decoding import decoded
+from mapdrop.localize.run.decoding import decode
 from mapdrop.localize.run.folder import RunError
-from mapdrop.localize.run.pictures import Pictures
+from mapdrop.localize.run.images import LabelledImages
 from mapdrop.localize.run.settings import Settings, check_size
-from mapdrop.localize.scores import distinct
+from mapdrop.localize.scores import unique_names
 from mapdrop.torch import compact
 from mapdrop.torch.compact import Costs, calibrate
 
 Json = dict[str, Any]
-JOINTS, THREADS = 1000, 1024
-"""The most that a record may ask for: what is made in those numbers could fill the memory."""
+MAX_JOINTS, MAX_THREADS = 1000, 1024
+"""Largest values that a record may have; larger ones could exhaust the memory."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """The pictures of a run.
+    """The description of a run's images.
 
     Attributes:
-        name, joints, size, radii, unit: as in `Pictures`.
-        swaps: which joint is which in a mirror; None where none is mirrored.
+        name, joints, size, radii, unit: as in `LabelledImages`.
+        swaps: the joint that each joint becomes in a mirrored image; None without mirroring.
     """
 
     name: str
@@ -43,27 +43,27 @@ class Data:
     swaps: list[int] | None
 
     def __post_init__(self) -> None:
-        distinct(self.joints)
-        if not 1 <= len(self.joints) <= JOINTS or not all(self.joints):
-            raise ValueError(f"a run has 1 to {JOINTS} joints with names, not {len(self.joints)}")
+        unique_names(self.joints)
+        if not 1 <= len(self.joints) <= MAX_JOINTS or not all(self.joints):
+            raise ValueError(f"a run has 1 to {MAX_JOINTS} named joints, not {len(self.joints)}")
         check_size(self.size)
         if not 0 < self.radii[0] <= self.radii[1]:
-            raise ValueError(f"radii are positive and rise, not {self.radii}")
+            raise ValueError(f"radii should be positive and ascending, not {self.radii}")
         if self.swaps is not None and sorted(self.swaps) != list(range(len(self.joints))):
             raise ValueError(f"swaps should name each joint once, not {self.swaps!r:.60}")
 
 
 @dataclass(frozen=True)
 class Record:
-    """Everything that has to be as it was when a run goes on, or is used.
+    """Everything that must be unchanged when a run is resumed or used.
 
     Attributes:
-        settings: what was asked for.
-        data: the pictures.
-        seen: digests of the pictures that train and that validate.
-        costs: constants by which `compact` decides what to skip, and with it how results are
-            rounded; None leaves them to be measured.
-        threads: of PyTorch; sums are rounded by how they are split.
+        settings: the run's settings.
+        data: the description of its images.
+        seen: digests of the training and of the validation images.
+        costs: constants by which `compact` decides what to skip, which affects rounding; None
+            means that they are calibrated.
+        threads: PyTorch's threads; how sums are split affects rounding.
         about: versions, hardware and time, for people.
     """
 
@@ -75,21 +75,25 @@ class Record:
     about: Json
 
     def __post_init__(self) -> None:
-        if not 1 <= self.threads <= THREADS:
-            raise ValueError(f"threads are 1 to {THREADS}, not {self.threads}")
+        if not 1 <= self.threads <= MAX_THREADS:
+            raise ValueError(f"threads should be 1 to {MAX_THREADS}, not {self.threads}")
         if set(self.seen) != {"train", "validation"}:
-            raise ValueError(f"seen should be of train and validation, not {list(self.seen)!r:.60}")
+            raise ValueError(f"seen should have train and validation, not {list(self.seen)!r:.60}")
         if self.costs is not None and not all(cost > 0 for cost in asdict(self.costs).values()):
             raise ValueError("costs should be positive")
 
     @classmethod
     def of(
-        cls, settings: Settings, train: Pictures, validation: Pictures, device: torch.device
+        cls,
+        settings: Settings,
+        train: LabelledImages,
+        validation: LabelledImages,
+        device: torch.device,
     ) -> Record:
-        """Of a run that begins here and now.
+        """Describe a run that starts on this machine now.
 
         Raises:
-            DataError: when images shall be mirrored, and a joint has a side but no opposite.
+            DataError: when images are to be mirrored, and a joint has a side but no opposite.
         """
         data = Data(
             train.name,
@@ -99,12 +103,12 @@ class Record:
             train.unit,
             _mirrored(train.joints, settings.training.flip),
         )
-        costs = settings.training.compact and device.type == "cpu"
+        needs_costs = settings.training.compact and device.type == "cpu"
         return cls(
             settings,
             data,
             {"train": train.digests(), "validation": validation.digests()},
-            calibrate() if costs else None,
+            calibrate() if needs_costs else None,
             torch.get_num_threads(),
             {
                 "versions": versions(),
@@ -116,44 +120,44 @@ class Record:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Record:
-        """What `to_json` wrote.
+        """Return the record that `to_json` wrote.
 
         Raises:
-            RunError: when it isn't that.
+            RunError: when the values are invalid.
         """
-        own = {name: value for name, value in values.items() if name != "format"}
+        values = {name: value for name, value in values.items() if name != "format"}
         try:
-            return decoded(cls, own)
+            return decode(cls, values)
         except ValueError as error:
             raise RunError(
                 f"the run's record can't be read: {error}; restore run.json, or train again"
             ) from error
 
     def to_json(self) -> Json:
-        """What `from_json` reads."""
+        """Return the values that `from_json` reads."""
         return asdict(self)
 
-    def check(self, settings: Settings, train: Pictures, validation: Pictures) -> None:
-        """Whether a run that was asked for so, on these pictures, is this one.
+    def check(self, settings: Settings, train: LabelledImages, validation: LabelledImages) -> None:
+        """Check that the settings and images are those of this run.
 
         Raises:
-            RunError, DataError: when it isn't, with what differs.
+            RunError, DataError: when they aren't; the message names the differences.
         """
         differences = self.settings.differences(settings)
         if differences:
             raise RunError(
-                f"the run was begun with other settings, so it can't be resumed: it has "
-                f"{'; '.join(differences)}. Ask for the same, or choose another --out"
+                f"the run was started with other settings, so it can't be resumed: it has "
+                f"{'; '.join(differences)}. Use the same settings, or choose another --out"
             )
-        for part, pictures in (("train", train), ("validation", validation)):
-            if self.seen[part] != pictures.digests():
+        for part, images in (("train", train), ("validation", validation)):
+            if self.seen[part] != images.digests():
                 raise DataError(
-                    f"the pictures of {train.name} are not those that the run was begun with; "
+                    f"the images of {train.name} have changed since the run was started; "
                     "restore them, or choose another --out"
                 )
 
     def model(self) -> CoarseNet | Cascade:
-        """The run's network with its start weights."""
+        """Build the run's network with its initial weights."""
         settings = self.settings
         model = settings.network.build(len(self.data.joints), settings.training.seed)
         if not settings.training.compact:
@@ -164,18 +168,18 @@ class Record:
         return model
 
 
-def _mirrored(joints: tuple[str, ...], wanted: bool | None) -> list[int] | None:
-    """Which joint is which in a mirror; None where images shall not be mirrored.
+def _mirrored(joints: tuple[str, ...], flip: bool | None) -> list[int] | None:
+    """Return the permutation of joints in a mirrored image; None if images aren't to be mirrored.
 
-    Unless somebody says so they are when joints come in pairs, left and right: of other things (a
-    letter, a heart) there may be no mirror image in the world.
+    By default they are mirrored if joints come in pairs, left and right. Mirror images of other
+    things (a letter, a heart) may not exist in reality.
     """
-    if wanted is False:
+    if flip is False:
         return None
     try:
         pairs = [int(joint) for joint in swaps(joints)]
     except DataError:
-        if wanted:
+        if flip:
             raise
         return None
-    return pairs if wanted or pairs != sorted(pairs) else None
+    return pairs if flip or pairs != sorted(pairs) else None

@@ -1,4 +1,4 @@
-"""What a run is asked for."""
+"""The settings of a run."""
 
 from __future__ import annotations
 
@@ -12,42 +12,44 @@ from torch import nn
 from mapdrop.localize.augment import Augment
 from mapdrop.localize.cascade import Cascade
 from mapdrop.localize.kinds import kind
-from mapdrop.localize.network import CoarseNet
-from mapdrop.localize.run.decoding import decoded
+from mapdrop.localize.network import CoarseNet, channels_last
+from mapdrop.localize.run.decoding import decode
 from mapdrop.localize.run.folder import RunError
 from mapdrop.localize.train import Recipe
 from mapdrop.torch import seeded
 
 PRECISIONS = ("float32", "bfloat16")
-WIDTH, BANKS = 512, 5
-"""The most that can be asked for; the paper has 128 and 3."""
-SIDES = 16, 4096
-"""The smallest and the largest side of a working picture."""
-SEEDS = 1 << 63
+MAX_WIDTH, MAX_BANKS = 512, 5
+"""Largest width and number of banks; the paper has 128 and 3."""
+SIDE_RANGE = 16, 4096
+"""Smallest and largest side of a working image."""
+SEED_LIMIT = 1 << 63
 
 
 def check_size(size: tuple[int, int]) -> None:
-    """Raise ValueError unless working pictures can be (width, height) `size`."""
-    if not all(SIDES[0] <= side <= SIDES[1] for side in size):
-        raise ValueError(f"the sides of images are {SIDES[0]} to {SIDES[1]} pixels, got {size}")
+    """Raise ValueError unless (width, height) `size` is valid for working images."""
+    if not all(SIDE_RANGE[0] <= side <= SIDE_RANGE[1] for side in size):
+        raise ValueError(
+            f"the sides of images must be {SIDE_RANGE[0]} to {SIDE_RANGE[1]} pixels, got {size}"
+        )
 
 
 def _check_seed(seed: int) -> None:
-    if not 0 <= seed < SEEDS:
-        raise ValueError(f"a seed is 0 to 2**63 - 1, got {seed}")
+    if not 0 <= seed < SEED_LIMIT:
+        raise ValueError(f"a seed must be 0 to 2**63 - 1, got {seed}")
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which pictures.
+    """The images of a run.
 
     Attributes:
         source: "scenes", or a path of any known format.
-        joints: names of the joints wanted, in this order; None is all.
-        size: (width, height) in pixels that pictures are fitted into; None is the data's own.
-        train_size: pictures to use, those for validation among them; None is all.
-        validation: share of these that only validates.
-        seed: decides which.
+        joints: names of the joints to use, in this order; None means all.
+        size: (width, height) of the working images in pixels; None means the data's default.
+        train_size: number of images to use, for training and validation; None means all.
+        validation: fraction of these that validate.
+        seed: determines which images train and which validate.
     """
 
     source: str
@@ -59,9 +61,11 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         if self.train_size is not None and self.train_size < 2:
-            raise ValueError(f"train and validate on at least 2 images, got {self.train_size}")
+            raise ValueError(f"train_size must be at least 2 images, got {self.train_size}")
         if not 0 < self.validation < 1:
-            raise ValueError(f"the validation share is between 0 and 1, got {self.validation:g}")
+            raise ValueError(
+                f"validation must be a fraction between 0 and 1, got {self.validation:g}"
+            )
         if self.size is not None:
             check_size(self.size)
         _check_seed(self.seed)
@@ -69,11 +73,12 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """Which network; the arguments are those of `CoarseNet`.
+    """The network of a run.
 
     Attributes:
-        drop, rate, block_size: the drop layers, as `mapdrop study` names them.
-        cascade: whether a refiner looks again.
+        width, banks, pooling, drop_at: as in `CoarseNet`.
+        drop, rate, block_size: the drop layers, named as in `mapdrop study`.
+        cascade: whether a second network refines the detections.
     """
 
     width: int = 16
@@ -86,23 +91,26 @@ class NetworkSettings:
     cascade: bool = True
 
     def __post_init__(self) -> None:
-        # Before a network of that size is made.
-        for name, most in (("width", WIDTH), ("banks", BANKS), ("block_size", SIDES[1])):
-            if not 1 <= getattr(self, name) <= most:
-                raise ValueError(f"{name} is 1 to {most}, got {getattr(self, name)}")
+        # Check sizes before a network is built.
+        for name, largest in (
+            ("width", MAX_WIDTH),
+            ("banks", MAX_BANKS),
+            ("block_size", SIDE_RANGE[1]),
+        ):
+            if not 1 <= getattr(self, name) <= largest:
+                raise ValueError(f"{name} must be 1 to {largest}, got {getattr(self, name)}")
         if not 0 <= self.rate < 1:
-            raise ValueError(f"a rate is at least 0 and below 1, got {self.rate:g}")
+            raise ValueError(f"rate must be at least 0 and below 1, got {self.rate:g}")
         with torch.device("meta"):
-            self._coarse(1)  # Says what is wrong with the rest.
+            self._coarse(1)  # This checks the remaining values.
 
     def build(self, joints: int, seed: int) -> CoarseNet | Cascade:
-        """A network whose start weights and masks depend on `seed` alone."""
+        """Build a network whose initial weights and masks depend on `seed` alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             coarse = seeded(self._coarse(joints), seed)
-            model = Cascade(coarse) if self.cascade else coarse
-        # The CPU's convolutions are about a sixth faster with the channels last.
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+            model: CoarseNet | Cascade = Cascade(coarse) if self.cascade else coarse
+        return channels_last(model)
 
     def _coarse(self, joints: int) -> CoarseNet:
         def drop() -> nn.Module:
@@ -120,18 +128,18 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How it is trained.
+    """How a run is trained.
 
     Attributes:
-        seed: decides start weights, masks, the order of images and their changes.
-        coarse, fine, joint: steps of each stage; the last two only with a cascade.
-        batch: images in a step, of all processes together.
+        seed: determines initial weights, masks, and the order and transforms of images.
+        coarse, fine, joint: steps of each stage; the last two need a cascade.
+        batch: images in a step, over all processes.
         learning_rate: as in `Recipe`; a quarter of it in the joint stage.
-        augment: how much training images are changed.
-        flip: whether half of them are mirrored; None is when joints come in pairs, left and right.
+        augment: limits of the training images' transforms.
+        flip: whether to mirror half of them; None means if joints come in pairs, left and right.
         every: steps from one validation to the next.
-        patience: a stage ends after so many validations without a better one; 0 is never.
-        compact: leave out what dropout drops, where that pays.
+        patience: number of validations without improvement that ends a stage; 0 means no limit.
+        compact: whether to skip computing what dropout drops, where that is faster.
         precision: of the networks' arithmetic, one of `PRECISIONS`.
     """
 
@@ -157,17 +165,17 @@ class TrainingSettings:
         if self.patience < 0:
             raise ValueError(f"patience must not be negative, got {self.patience}")
         if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is one of {PRECISIONS}, got {self.precision!r}")
+            raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}")
         _check_seed(self.seed)
-        self.stages(cascade=True)  # Says what is wrong with the rest.
+        self.stages(cascade=True)  # This checks the remaining values.
 
     def stages(self, cascade: bool) -> dict[str, Recipe]:
-        """The recipe of each stage, in their order."""
+        """Return the recipe of each stage, in order."""
         coarse = self._recipe(self.coarse, self.learning_rate)
         if not cascade:
             return {"coarse": coarse}
         fine = self._recipe(self.fine, self.learning_rate)
-        # Both networks are trained: large steps would undo that.
+        # Both networks are trained already; large steps would undo that.
         return {
             "coarse": coarse,
             "fine": fine,
@@ -180,35 +188,35 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a run is asked for."""
+    """All settings of a run."""
 
     data: DataSettings
     network: NetworkSettings = field(default_factory=NetworkSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads."""
+        """Return the values that `from_json` reads."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
-        """The settings written by `to_json`.
+        """Return the settings that `to_json` wrote.
 
         Raises:
-            RunError: when they aren't.
+            RunError: when the values are invalid.
         """
         try:
-            return decoded(cls, values)
+            return decode(cls, values)
         except ValueError as error:
             raise RunError(f"the run's settings can't be read: {error}") from error
 
     def differences(self, other: Settings) -> list[str]:
-        """In words, what `other` has otherwise; the data may have moved."""
-        mine, theirs = self.to_json(), other.to_json()
-        mine["data"].pop("source")
+        """Describe how `other` differs; only the data's location may."""
+        own, others = self.to_json(), other.to_json()
+        own["data"].pop("source")
         return [
-            f"{name.replace('_', '-')} {theirs[part][name]} instead of {value}"
-            for part, values in mine.items()
+            f"{name.replace('_', '-')} {others[part][name]} instead of {value}"
+            for part, values in own.items()
             for name, value in values.items()
-            if theirs[part][name] != value
+            if others[part][name] != value
         ]

@@ -1,4 +1,4 @@
-"""The stages of a run, one after the other, with validations, checkpoints and early stopping."""
+"""Execute a run's stages in order, with validation, checkpoints and early stopping."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from mapdrop.localize.cascade import Cascade
 from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.normalise import local_contrast
 from mapdrop.localize.run.checkpoint import Checkpoint
-from mapdrop.localize.run.decoding import decoded
+from mapdrop.localize.run.decoding import decode
 from mapdrop.localize.run.folder import Folder, RunError
-from mapdrop.localize.run.pictures import Pictures
+from mapdrop.localize.run.images import LabelledImages
+from mapdrop.localize.run.process_group import ProcessGroup
 from mapdrop.localize.run.settings import TrainingSettings
-from mapdrop.localize.run.team import Team
 from mapdrop.localize.stages import CoarseStage, FineStage, JointStage
 from mapdrop.localize.train import Recipe, Trainer, predict
 from mapdrop.system.files import write
 
-Row = dict[str, Any]
+LogEntry = dict[str, Any]
 CURVE_POINTS = 41
 
 
 @dataclass
-class Progress:
-    """How far a run is; what a checkpoint holds beside tensors.
+class TrainingState:
+    """The state of a run that a checkpoint holds beside tensors.
 
     Attributes:
-        stage: number of the present one.
-        step: steps made in it.
-        best: the highest validation score in it; None before the first validation.
-        since: validations since that one.
+        stage: number of the present stage.
+        step: steps made in the stage.
+        best: the stage's highest validation score; None before its first validation.
+        since: number of validations since the best one.
         losses: sum of the losses since the last validation.
-        log: a row for each validation.
+        log: an entry for each validation.
     """
 
     stage: int = 0
@@ -48,12 +48,12 @@ class Progress:
     best: float | None = None
     since: int = 0
     losses: float = 0.0
-    log: list[Row] = field(default_factory=list)
+    log: list[LogEntry] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class _Row:
-    """What stands in a row of the log."""
+class _LogEntry:
+    """The fields of a log entry, for checking."""
 
     stage: str
     step: int
@@ -64,16 +64,17 @@ class _Row:
 
 
 class Run:
-    """A model in training. `go` trains it to the end from wherever it is.
+    """A model in training. `execute` trains it to the end from its present state.
 
     Args:
-        folder: where checkpoints and the log go.
-        model: as `NetworkSettings.build` makes it, on the team's device.
+        folder: holds the checkpoints and the log.
+        model: made by `NetworkSettings.build`, on the group's device.
         settings: how to train.
-        train, validation: the pictures.
-        swaps: which joint is which in a mirror; None leaves images as they are.
-        team: the processes that share the work.
-        on_step: is told the stage's name, the steps made of all stages' and the last row, if any.
+        train, validation: the images.
+        swaps: the joint that each joint becomes in a mirrored image; None disables mirroring.
+        group: the processes that train together.
+        on_step: called after each step with the stage's name, the number of steps made in all
+            stages, and the log entry of the step's validation, if any.
     """
 
     def __init__(
@@ -81,17 +82,17 @@ class Run:
         folder: Folder,
         model: CoarseNet | Cascade,
         settings: TrainingSettings,
-        train: Pictures,
-        validation: Pictures,
+        train: LabelledImages,
+        validation: LabelledImages,
         swaps: list[int] | None,
-        team: Team,
-        on_step: Callable[[str, int, Row | None], None] = lambda stage, step, row: None,
+        group: ProcessGroup,
+        on_step: Callable[[str, int, LogEntry | None], None] = lambda stage, step, entry: None,
     ) -> None:
-        team.check(settings.batch)
-        self.folder, self.model, self.settings, self.team = folder, model, settings, team
+        group.check_batch(settings.batch)
+        self.folder, self.model, self.settings, self.group = folder, model, settings, group
         self.train, self.validation, self.on_step = train, validation, on_step
         self.stages = settings.stages(isinstance(model, Cascade))
-        images, points = (tensor.to(team.device) for tensor in train.tensors)
+        images, points = (tensor.to(group.device) for tensor in train.tensors)
         self.batches = Batches(
             images,
             points,
@@ -99,89 +100,89 @@ class Run:
             settings.seed,
             replace(settings.augment, flip=swaps is not None),
             swaps,
-            team.rank,
-            team.ranks,
+            group.rank,
+            group.world_size,
         )
-        self.seen = local_contrast(validation.tensors[0].to(team.device).float())
-        self.progress = Progress()
+        self.validation_inputs = local_contrast(validation.tensors[0].to(group.device).float())
+        self.state = TrainingState()
         self.saved: Checkpoint | None = None
 
     @property
-    def about(self) -> str:
-        """What is trained on what, in a sentence."""
+    def description(self) -> str:
+        """Describe the network and its data in a sentence."""
         train, parameters = self.train, sum(p.numel() for p in self.model.parameters())
         kind = "a cascade" if isinstance(self.model, Cascade) else "a coarse network"
         return (
             f"{train.name}: {kind} of {parameters:,} parameters, {len(train)} training and "
             f"{len(self.validation)} validation images of {train.size[0]}x{train.size[1]} pixels, "
-            f"{len(train.joints)} joints, on {self.team.ranks} x {self.team.device}"
+            f"{len(train.joints)} joints, on {self.group.world_size} x {self.group.device}"
         )
 
     @property
     def total(self) -> int:
-        """Steps of all stages, if none ends early."""
+        """Return the number of steps of all stages, if none ends early."""
         return sum(recipe.steps for recipe in self.stages.values())
 
     def resume(self) -> None:
-        """Goes back to the last checkpoint.
+        """Restore the last checkpoint.
 
         Raises:
             RunError: when there is none, or it is of another network.
         """
         saved = Checkpoint.read(self.folder.last)
         try:
-            self.progress = self._checked(decoded(Progress, saved.about.get("progress")))
+            self.state = self._checked(decode(TrainingState, saved.metadata.get("progress")))
         except ValueError as error:
-            raise RunError(f"{self.folder.last} has no progress of this run: {error}") from error
+            raise RunError(f"{self.folder.last} has no valid state of this run: {error}") from error
         saved.restore(self.model)
-        self.saved = saved if "trainer" in saved.about else None
+        self.saved = saved if "trainer" in saved.metadata else None
 
-    def _checked(self, progress: Progress) -> Progress:
-        """Raises ValueError unless this run could have come so far."""
-        for row in progress.log:
-            if decoded(_Row, row, "log").stage not in self.stages:
-                raise ValueError(f"there is no stage {row['stage']!r:.60}")
+    def _checked(self, state: TrainingState) -> TrainingState:
+        """Return a state, or raise ValueError if this run can't have reached it."""
+        for entry in state.log:
+            if decode(_LogEntry, entry, "log").stage not in self.stages:
+                raise ValueError(f"there is no stage {entry['stage']!r:.60}")
         steps = [*(recipe.steps for recipe in self.stages.values()), 0]
-        if not 0 <= progress.stage < len(steps) or not 0 <= progress.step <= steps[progress.stage]:
-            raise ValueError(f"there is no step {progress.step} of stage {progress.stage}")
-        return progress
+        if not 0 <= state.stage < len(steps) or not 0 <= state.step <= steps[state.stage]:
+            raise ValueError(f"there is no step {state.step} of stage {state.stage}")
+        return state
 
-    def go(self) -> list[Row]:
-        """Every stage to its end; the rows of the log.
+    def execute(self) -> list[LogEntry]:
+        """Train every stage to its end; return the log's entries.
 
         Raises:
-            TrainingDivergedError: when the loss did; the last checkpoint is kept.
+            TrainingDivergedError: when the loss diverged; the last checkpoint is kept.
         """
-        while self.progress.stage < len(self.stages):
-            self._stage(*list(self.stages.items())[self.progress.stage])
-        return self.progress.log
+        while self.state.stage < len(self.stages):
+            self._stage(*list(self.stages.items())[self.state.stage])
+        return self.state.log
 
     def _stage(self, name: str, recipe: Recipe) -> None:
-        stage, located = self._module(name)
-        trainer = Trainer(self.team.shared(stage), recipe, self.team.ranks)
+        stage, network = self._module(name)
+        trainer = Trainer(self.group.wrap(stage), recipe, self.group.world_size)
         if self.saved is not None:
             self.saved.restore(self.model, trainer)
             self.saved = None
-        progress = self.progress
-        if progress.best is None:
-            self._validate(name, located, trainer)
-        before = sum(r.steps for r in list(self.stages.values())[: progress.stage])
-        while progress.step < recipe.steps and not self._is_over():
-            with self.team.part(self.settings.batch), self._precision():
-                progress.losses += trainer(self.batches[before + progress.step])
-            progress.step += 1
-            row = None
-            if progress.step % self.settings.every == 0 or progress.step == recipe.steps:
-                row = self._validate(name, located, trainer)
-            self.on_step(name, before + progress.step, row)
-        # The next stage goes on with the best of this one.
-        self.team.wait()
+        state = self.state
+        if state.best is None:
+            self._validate(name, network, trainer)
+        before = sum(r.steps for r in list(self.stages.values())[: state.stage])
+        while state.step < recipe.steps and not self._is_over():
+            with self.group.shard_masks(self.settings.batch), self._precision():
+                state.losses += trainer(self.batches[before + state.step])
+            state.step += 1
+            entry = None
+            if state.step % self.settings.every == 0 or state.step == recipe.steps:
+                entry = self._validate(name, network, trainer)
+            self.on_step(name, before + state.step, entry)
+        # The next stage continues from the best weights of this one.
+        self.group.barrier()
         Checkpoint.read(self.folder.best).restore(self.model)
-        self.progress = Progress(stage=progress.stage + 1, log=progress.log)
+        self.state = TrainingState(stage=state.stage + 1, log=state.log)
         self._save(None)
 
-    def _module(self, name: str) -> tuple[nn.Module, nn.Module]:
-        """What a stage trains, and what then finds joints."""
+    def _module(self, name: str) -> tuple[nn.Module, CoarseNet | Cascade]:
+        """Return a stage's module, and the network to validate."""
         if isinstance(self.model, CoarseNet):
             return CoarseStage(self.model), self.model
         if name == "coarse":
@@ -189,40 +190,38 @@ class Run:
         return (FineStage if name == "fine" else JointStage)(self.model), self.model
 
     def _is_over(self) -> bool:
-        return 0 < self.settings.patience <= self.progress.since
+        return 0 < self.settings.patience <= self.state.since
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(
-            self.team.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"
+            self.group.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"
         )
 
-    def _validate(self, name: str, located: nn.Module, trainer: Trainer) -> Row:
-        progress, steps = self.progress, self.settings.every
-        if progress.step and progress.step % steps:
-            steps = progress.step % steps
-        row = {"stage": name, "step": progress.step, **self._scores(located)}
+    def _validate(self, name: str, network: CoarseNet | Cascade, trainer: Trainer) -> LogEntry:
+        state, steps = self.state, self.settings.every
+        if state.step and state.step % steps:
+            steps = state.step % steps
+        entry = {"stage": name, "step": state.step, **self._scores(network)}
         trainer.stage.train()
-        score = row["score"] = self.team.agreed(row["score"])
-        row["loss"] = self.team.summed(progress.losses) / steps if progress.step else None
-        progress.losses = 0.0
-        # Of equals the later one, which has seen more.
-        row["best"] = progress.best is None or score >= progress.best
-        progress.best, progress.since = (
-            (score, 0) if row["best"] else (progress.best, progress.since + 1)
-        )
-        progress.log.append(row)
-        if row["best"] and self.team.leads:
-            Checkpoint.of(self.model, None, {"stage": name, "step": progress.step}).write(
+        score = entry["score"] = self.group.broadcast(entry["score"])
+        entry["loss"] = self.group.all_reduce(state.losses) / steps if state.step else None
+        state.losses = 0.0
+        # On a tie the later weights win, as they have trained longer.
+        entry["best"] = state.best is None or score >= state.best
+        state.best, state.since = (score, 0) if entry["best"] else (state.best, state.since + 1)
+        state.log.append(entry)
+        if entry["best"] and self.group.is_main:
+            Checkpoint.of(self.model, None, {"stage": name, "step": state.step}).write(
                 self.folder.best
             )
         self._save(trainer)
-        return row
+        return entry
 
-    def _scores(self, located: nn.Module) -> Row:
-        """Of the validation pictures: the median error, and the area under the curve of PCK."""
-        located.eval()
+    def _scores(self, network: CoarseNet | Cascade) -> LogEntry:
+        """Return the area under the PCK curve and the median error on the validation images."""
+        network.eval()
         with self._precision():
-            found = predict(located, self.seen).points.float().cpu().numpy()
+            found = predict(network, self.validation_inputs).points.float().cpu().numpy()
         scale = self.validation.scale[:, None, None]
         radii = np.linspace(0, self.validation.radii[1], CURVE_POINTS)
         points = found * scale, self.validation.points * scale, self.validation.joints
@@ -232,8 +231,8 @@ class Run:
         }
 
     def _save(self, trainer: Trainer | None) -> None:
-        if self.team.leads:
-            about = {"progress": asdict(self.progress)}
-            Checkpoint.of(self.model, trainer, about).write(self.folder.last)
-            lines = [json.dumps(row, allow_nan=False) + "\n" for row in self.progress.log]
+        if self.group.is_main:
+            metadata = {"progress": asdict(self.state)}
+            Checkpoint.of(self.model, trainer, metadata).write(self.folder.last)
+            lines = [json.dumps(entry, allow_nan=False) + "\n" for entry in self.state.log]
             write(self.folder.log, "".join(lines).encode())

@@ -1,4 +1,4 @@
-"""How far a training is, on the terminal: a bar with the time left, and a line for each stage."""
+"""Show a training's progress: a bar with the time left, and a line for each better validation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-class Watch:
-    """Shows a run's progress while it is entered.
+class TrainingProgress:
+    """A context manager that shows a run's progress.
 
     Attributes:
-        total: steps of the whole run; 0 while pictures are read.
+        total: steps of the run; 0 while images are read.
     """
 
     def __init__(self, console: Console) -> None:
@@ -28,12 +28,12 @@ class Watch:
             console=console,
             expand=True,
             transient=True,
-            speed_estimate_period=60,  # Stages differ in what a step costs.
+            speed_estimate_period=60,  # Stages differ in the cost of a step.
         )
         self.task = self.progress.add_task("reading the labels", total=1)
-        self.seen = ""
+        self.description = ""
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> TrainingProgress:
         self.progress.start()
         return self
 
@@ -45,22 +45,22 @@ class Watch:
     ) -> None:
         self.progress.stop()
 
-    def picture(self, what: str, done: int, of: int) -> None:
-        """Told as pictures are read."""
-        self.progress.update(self.task, description=what, completed=done, total=of)
+    def on_image(self, task: str, done: int, total: int) -> None:
+        """Show how many images have been read; a `ProgressCallback`."""
+        self.progress.update(self.task, description=task, completed=done, total=total)
 
-    def step(self, stage: str, step: int, row: dict[str, Any] | None) -> None:
-        """Told after every step of the run, with the row of a validation if there was one."""
-        if not self.seen:
+    def on_step(self, stage: str, step: int, entry: dict[str, Any] | None) -> None:
+        """Show a step, with the log's entry if the step was validated."""
+        if not self.description:
             self.progress.reset(self.task)
             self.progress.update(self.task, description=stage)
         self.progress.update(self.task, completed=step, total=self.total)
-        if row is None:
-            self.seen = self.seen or stage
+        if entry is None:
+            self.description = self.description or stage
             return
-        self.seen = (
-            f"{stage}: loss {row['loss']:.3f}, validation median {row['median_error']:.1f} px"
+        self.description = (
+            f"{stage}: loss {entry['loss']:.3f}, validation median {entry['median_error']:.1f} px"
         )
-        self.progress.update(self.task, description=self.seen)
-        if row["best"]:
-            self.console.print(f"step {step}, {self.seen}", highlight=False)
+        self.progress.update(self.task, description=self.description)
+        if entry["best"]:
+            self.console.print(f"step {step}, {self.description}", highlight=False)

@@ -11,13 +11,13 @@ from mapdrop.localize.kinds import kind
 from mapdrop.system.printable import printable
 
 Check = Callable[[Any, str], None]
-"""Raises ValueError where a value is not what a field of that name holds."""
+"""Raises ValueError if a value is invalid for a field of the given name."""
 
-_MOST = 2**53  # Whole numbers that JSON's other readers read, too.
+_LARGEST = 2**53  # Larger integers are not exact in other readers of JSON.
 
 
 def check_row(row: Any) -> None:
-    """Check one row by itself. Raises ValueError with the field, what came and what was expected.
+    """Check one row. Raise ValueError with the field, its value and what was expected.
 
     >>> check_row({"kind": "costs", "costs": {"flops": -1}})
     Traceback (most recent call last):
@@ -28,8 +28,7 @@ def check_row(row: Any) -> None:
 
 
 def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Check that rows, each of which is one, belong together. Raises ValueError for one that does
-    not, with the number of its line."""
+    """Check that valid rows belong together. Raise ValueError with the line of one that doesn't."""
     first = rows[0]
     if first["kind"] != "study":
         raise ValueError(f"line 1 is of kind {first['kind']!r}, expected 'study'")
@@ -39,50 +38,50 @@ def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             if row["kind"] == "study":
                 raise ValueError("a second study begins")
             if row["kind"] == "timing":
-                timed.add(_dropout(row))
+                timed.add(_condition(row))
             if row["kind"] == "run":
-                if _dropout(row) not in timed:
-                    raise ValueError(f"no step times of {row['drop']} {row['rate']:g} came before")
+                if _condition(row) not in timed:
+                    raise ValueError(f"no timing of {row['drop']} {row['rate']:g} precedes it")
                 _check_run(row, first["data"])
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
 
 
-def _dropout(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return row["drop"], row["rate"], row["block_size"]
+def _condition(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _CONDITION)
 
 
 def _check_run(row: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Check that a run has the sizes of its study."""
+    """Check that a run has the parts, radii and sizes of its study."""
     for part in ("train", "test"):
         for table in ("metrics", "curve"):
             if part not in row[table]:
                 raise ValueError(f"{table}.{part} is missing")
-    for part, figures in row["metrics"].items():
+    for part, summary in row["metrics"].items():
         for radius in data["radii"]:
-            if f"{radius:g}" not in figures["pck"]:
+            if f"{radius:g}" not in summary["pck"]:
                 raise ValueError(f"metrics.{part}.pck.{radius:g} is missing")
     errors, size = row["errors"]["test"], (data["test"], len(data["joints"]))
     if len(errors) != size[0] or any(len(image) != size[1] for image in errors):
-        raise ValueError(f"errors.test is not of {size[0]} images with {size[1]} joints each")
-    if all(far is None for image in errors for far in image):
+        raise ValueError(f"errors.test should have {size[0]} images with {size[1]} joints each")
+    if all(error is None for image in errors for error in image):
         raise ValueError("errors.test has no number")
 
 
 def _number(low: float = 0.0, high: float = math.inf) -> Check:
     def check(value: Any, name: str) -> None:
         fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (fits and low <= value <= high and abs(value) <= _MOST):
+        if not (fits and low <= value <= high and abs(value) <= _LARGEST):
             to = f"from {low:g} on" if high == math.inf else f"from {low:g} to {high:g}"
             raise _wrong(name, value, f"a number {to}")
 
     return check
 
 
-def _whole(low: int = 0) -> Check:
+def _integer(low: int = 0) -> Check:
     def check(value: Any, name: str) -> None:
-        if type(value) is not int or not low <= value <= _MOST:
-            raise _wrong(name, value, f"a whole number from {low} on")
+        if type(value) is not int or not low <= value <= _LARGEST:
+            raise _wrong(name, value, f"an integer from {low} on")
 
     return check
 
@@ -111,16 +110,16 @@ def _drop(value: Any, name: str) -> None:
 def _radii(value: Any, name: str) -> None:
     _list(_number(), least=2, most=2)(value, name)
     if not all(0 < small < large for small, large in pairwise(value)):
-        raise _wrong(name, value, "two radii, rising from 0")
+        raise _wrong(name, value, "two ascending radii above 0")
 
 
 def _curve(value: Any, name: str) -> None:
     _record({"radii": _list(_number()), "pck": _list(_number(0, 1))})(value, name)
     if len(value["radii"]) != len(value["pck"]):
-        raise ValueError(f"{name}.radii and {name}.pck are not of one length")
+        raise ValueError(f"{name}.radii and {name}.pck differ in length")
 
 
-def _maybe(check: Check) -> Check:
+def _optional(check: Check) -> Check:
     return lambda value, name: None if value is None else check(value, name)
 
 
@@ -146,16 +145,16 @@ def _mapping(each: Check) -> Check:
 
 
 def _record(fields: Mapping[str, Check]) -> Check:
-    """Check these fields; others may be there."""
+    """Check these fields; a record may have others."""
 
     def check(value: Any, name: str) -> None:
         if not isinstance(value, dict):
             raise _wrong(name or "it", value, "an object")
         for key, each in fields.items():
-            place = f"{name}.{key}" if name else key
+            path = f"{name}.{key}" if name else key
             if key not in value:
-                raise ValueError(f"{place} is missing")
-            each(value[key], place)
+                raise ValueError(f"{path} is missing")
+            each(value[key], path)
 
     return check
 
@@ -165,9 +164,9 @@ def _wrong(name: str, value: Any, expected: str) -> ValueError:
     return ValueError(f"{name} is {text[:40]}{'...' * (len(text) > 40)}, expected {expected}")
 
 
-_CONDITION = {"drop": _drop, "rate": _number(0, 1), "block_size": _whole(1)}
-_CELL = {**_CONDITION, "train_size": _whole(1), "seed": _whole()}
-_MEASURED = _record({"pck": _mapping(_number(0, 1)), "mean_error": _number()})
+_CONDITION = {"drop": _drop, "rate": _number(0, 1), "block_size": _integer(1)}
+_CELL = {**_CONDITION, "train_size": _integer(1), "seed": _integer()}
+_SUMMARY = _record({"pck": _mapping(_number(0, 1)), "mean_error": _number()})
 _WRITTEN = {"written": _text}
 _ROWS: dict[str, dict[str, Check]] = {
     "study": {
@@ -175,18 +174,18 @@ _ROWS: dict[str, dict[str, Check]] = {
             {
                 "name": _text,
                 "joints": _list(_text),
-                "train": _whole(1),
-                "validation": _whole(),
-                "test": _whole(1),
-                "working_size": _list(_whole(1), least=2, most=2),
+                "train": _integer(1),
+                "validation": _integer(),
+                "test": _integer(1),
+                "working_size": _list(_integer(1), least=2, most=2),
                 "radii": _radii,
                 "unit": _text,
                 "limits": _text,
             }
         ),
-        "settings": _record({"width": _whole(1), "recipe": _record({"steps": _whole(1)})}),
-        "guess": _MEASURED,
-        "machine": _record({"threads": _whole(1)}),
+        "settings": _record({"width": _integer(1), "recipe": _record({"steps": _integer(1)})}),
+        "guess": _SUMMARY,
+        "machine": _record({"threads": _integer(1)}),
         "versions": _mapping(_text),
         **_WRITTEN,
     },
@@ -195,14 +194,14 @@ _ROWS: dict[str, dict[str, Check]] = {
         **_CONDITION,
         "ratio": _number(),
         "peak_mb": _number(),
-        "rounds": _whole(1),
+        "rounds": _integer(1),
         **_WRITTEN,
     },
     "run": {
         **_CELL,
-        "metrics": _mapping(_MEASURED),
+        "metrics": _mapping(_SUMMARY),
         "curve": _mapping(_curve),
-        "errors": _record({"test": _list(_list(_maybe(_number())))}),
+        "errors": _record({"test": _list(_list(_optional(_number())))}),
         **_WRITTEN,
     },
     "failed": {**_CELL, "error": _text, **_WRITTEN},

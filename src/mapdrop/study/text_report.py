@@ -1,4 +1,4 @@
-"""The study as text: the verdict, tables, differences, and what was not measured."""
+"""Report a study as text: tables, differences, the verdict and its limits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ from mapdrop.study.bootstrap import difference
 from mapdrop.study.conditions import Condition
 from mapdrop.study.rows import Row
 from mapdrop.study.summary import Estimate, estimate, failures, pck_at, timings
-from mapdrop.study.verdict import Findings, count, findings, interval, limits, verdict, worth
+from mapdrop.study.verdict import (
+    Findings,
+    count,
+    describe_difference,
+    findings,
+    format_interval,
+    limits,
+    verdict,
+)
 from mapdrop.system.printable import plain
 
 COLUMNS = ("test %\n≤ {0:g} px", "test %\n≤ {1:g} px", "train %\n≤ {0:g} px", "train %\n≤ {1:g} px")
 
 
 def print_report(console: Console, rows: Sequence[Row]) -> None:
-    """Prints a study; `rows` are all its rows, the first of kind "study"."""
+    """Print the report of a study; `rows` are all its rows, the first of kind "study"."""
 
     def show(line: str = "", style: str | None = None) -> None:
         console.print(plain(line), highlight=False, style=style)
@@ -48,7 +56,7 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
 
 
 def cells(rows: Sequence[Row], found: Findings, condition: Condition) -> list[str]:
-    """A condition's figures: PCK of test and train at both radii, error, step time, memory."""
+    """Format a condition's results: PCK of test and train at both radii, error, time, memory."""
     of = found.runs[condition]
     shares = [
         estimate(of, partial(pck_at, part=part, radius=radius))
@@ -57,29 +65,29 @@ def cells(rows: Sequence[Row], found: Findings, condition: Condition) -> list[st
     ]
     error = estimate(of, lambda row: float(row["metrics"]["test"]["mean_error"]))
     timing = timings(rows)[condition]
-    figures = [_figure(value) for value in (*shares, error)]
-    return [*figures, f"{timing['ratio']:.2f}", f"{timing['peak_mb']:.0f}"]
+    values = [_format(value) for value in (*shares, error)]
+    return [*values, f"{timing['ratio']:.2f}", f"{timing['peak_mb']:.0f}"]
 
 
 def headers(rows: Sequence[Row]) -> list[str]:
-    """Of the columns of `cells`."""
+    """Return the headers of the columns of `cells`."""
     columns = [column.format(*rows[0]["data"]["radii"]) for column in COLUMNS]
     return [*columns, "test\nerror px", "step\n× none", "step\nMB"]
 
 
 def table(rows: Sequence[Row], found: Findings) -> Table:
-    """One line for each condition."""
+    """Return a table with one line for each condition."""
     name, images = rows[0]["data"]["name"], count(found.train_size, "training image")
     shown = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
-        padding=0,  # The box has a space between columns, which is all that 80 of them allow.
+        padding=0,  # The box has a space between columns; 80 characters allow no more.
         title=plain(f"Which dropout for {name}? {images}"),
         caption=plain(caption(rows, found)),
         title_justify="left",
         caption_justify="left",
     )
-    # Long names are wrapped where the page is narrow, so that every figure fits.
+    # On a narrow terminal names are wrapped, so that every number fits.
     shown.add_column("dropout")
     for header in headers(rows):
         shown.add_column(header, justify="right", no_wrap=True)
@@ -89,13 +97,13 @@ def table(rows: Sequence[Row], found: Findings) -> Table:
 
 
 def label(found: Findings, condition: Condition) -> str:
-    """Its name, with a star where validation chose its rate among others."""
+    """Return the condition's name, with a star if validation chose its rate among others."""
     alone = [c.drop for c in found.runs].count(condition.drop) == 1
     return condition.label + " *" * (condition in found.best and not alone)
 
 
 def caption(rows: Sequence[Row], found: Findings) -> str:
-    """What the figures are."""
+    """Explain the table's numbers."""
     several = len(found.best) < len(found.runs)
     return (
         f"mean ± standard deviation over {count(found.seeds, 'seed')}; "
@@ -106,24 +114,25 @@ def caption(rows: Sequence[Row], found: Findings) -> str:
 
 
 def differences(rows: Sequence[Row], found: Findings) -> list[str]:
-    """Each dropout at its chosen rate against the first one."""
-    if not found.gaps:
+    """Compare each dropout, at its chosen rate, with the first one."""
+    if not found.differences:
         return []
     radius = rows[0]["data"]["radii"][0]
-    longest = max(len(condition.label) for condition in found.gaps)
+    longest = max(len(condition.label) for condition in found.differences)
     lines = [
         f"Against {found.base.label}, points of test joints within {radius:g} px "
         "(bootstrap over seeds and images):"
     ]
-    for condition, gap in found.gaps.items():
+    for condition, interval in found.differences.items():
         lines.append(
-            f"  {condition.label:<{longest}}  {gap.value:+5.1f}  {interval(gap)}; {worth(gap)}"
+            f"  {condition.label:<{longest}}  {interval.value:+5.1f}  {format_interval(interval)}; "
+            f"{describe_difference(interval)}"
         )
     return lines
 
 
 def savings(rows: Sequence[Row], found: Findings) -> list[str]:
-    """What a compact step costs of a plain one, where both ran on the same masks."""
+    """Compare the step times of compact and plain conditions that have the same masks."""
     costs = timings(rows)
     steps = rows[0]["settings"]["recipe"]["steps"]
     radius = rows[0]["data"]["radii"][0]
@@ -131,22 +140,22 @@ def savings(rows: Sequence[Row], found: Findings) -> list[str]:
     for condition, of in found.runs.items():
         plain = condition.plain
         if plain != condition and plain in found.runs:
-            gap = difference(of, found.runs[plain], radius)
+            interval = difference(of, found.runs[plain], radius)
             lines.append(
                 f"{condition.label} is {plain.label} with steps that take "
                 f"{costs[condition]['ratio'] / costs[plain]['ratio']:.2f} of the time; accuracy "
-                f"differs by what {count(steps, 'step')} make of rounding: {gap.value:+.1f}."
+                f"differs by what {count(steps, 'step')} make of rounding: {interval.value:+.1f}."
             )
     return lines
 
 
-def _figure(value: Estimate) -> str:
+def _format(value: Estimate) -> str:
     mean = f"{value.mean:.1f}"
     return mean if value.spread is None else f"{mean} ±{value.spread:.1f}"
 
 
 def _terms(found: Findings) -> str:
-    """What the words in the names mean, of those that ran."""
+    """Explain the terms in the names of the conditions that ran."""
     sides = {f"{condition.block_size}x{condition.block_size}" for condition in found.runs}
     terms = {
         "block": f"{' or '.join(sorted(sides))} pixels of a map",

@@ -1,4 +1,4 @@
-"""The pictures of a study, each drawn into a figure or a part of one."""
+"""The plots of a study, each drawn into a figure or a subfigure."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from matplotlib.ticker import ScalarFormatter
 from mapdrop.localize.network import POOLINGS
 from mapdrop.study.bootstrap import pck
 from mapdrop.study.conditions import Condition
-from mapdrop.study.examples import Example, Pictures
+from mapdrop.study.examples import Example, ExampleImages
 from mapdrop.study.rows import Row
 from mapdrop.study.verdict import Findings, count
 
-# Okabe and Ito's colours: told apart by colour-blind readers too.
+# Okabe and Ito's palette, which colour-blind readers can distinguish.
 LINES = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 DASHES = ("-", "--", ":", "-.")
 JOINTS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
 STYLES = list(product(DASHES, LINES)) * 8
-"""All colours, then all of them dashed."""
+"""All colours with solid lines, then with each kind of dashes."""
 
 MAPS, SAMPLES, SIDE = 8, 2, 12
-"""Of the masks shown: feature maps, samples, and pixels of a map along each axis."""
+"""Numbers of feature maps and samples whose masks are shown, and the maps' side in pixels."""
 
 
 def curves(figure: Any, rows: Sequence[Row], found: Findings) -> None:
-    """PCK by radius: mean over seeds with a band of one standard deviation, test and training."""
+    """Plot PCK by radius for test and training: mean and standard deviation over seeds."""
     axes, data = figure.subplots(1, 2, sharey=True), rows[0]["data"]
     sizes = {"test": data["test"], "train": found.train_size}
     for axis, (part, number) in zip(axes, sizes.items(), strict=True):
@@ -51,7 +51,7 @@ def curves(figure: Any, rows: Sequence[Row], found: Findings) -> None:
 
 
 def learning_curve(figure: Any, rows: Sequence[Row], found: Sequence[Findings]) -> None:
-    """PCK on test by number of training images, with 95 % of the bootstrap."""
+    """Plot test PCK by number of training images, with 95 % bootstrap intervals."""
     axis, radius = figure.subplots(), rows[0]["data"]["radii"][0]
     drops = list(dict.fromkeys(condition.drop for of in found for condition in of.best))
     for number, (drop, (dashes, colour)) in enumerate(zip(drops, STYLES, strict=False)):
@@ -61,9 +61,11 @@ def learning_curve(figure: Any, rows: Sequence[Row], found: Sequence[Findings]) 
             for condition in of.best
             if condition.drop == drop
         ]
-        # A little apart, so that the bars don't hide each other.
+        # Shifted a little, so that the bars don't overlap.
         sizes = np.array([size for size, _ in points]) * 1.02 ** (number - len(drops) / 2)
-        values = np.array([[gap.value, gap.low, gap.high] for _, gap in points]).T
+        values = np.array(
+            [[interval.value, interval.low, interval.high] for _, interval in points]
+        ).T
         bars = abs(values[1:] - values[0])
         axis.errorbar(sizes, values[0], bars, ls=dashes, color=colour, label=drop, capsize=3)
     axis.set(xscale="log", xlabel="training images", xticks=[of.train_size for of in found])
@@ -75,20 +77,26 @@ def learning_curve(figure: Any, rows: Sequence[Row], found: Sequence[Findings]) 
 
 
 def differences(figure: Any, rows: Sequence[Row], found: Sequence[Findings]) -> None:
-    """Each dropout less the first one, with 95 % of the bootstrap."""
+    """Plot each dropout's difference from the first, with 95 % bootstrap intervals."""
     axes = np.atleast_1d(figure.subplots(1, len(found), sharex=True, sharey=len(found) > 1))
     radius = rows[0]["data"]["radii"][0]
     for axis, of in zip(axes, found, strict=True):
-        for place, (condition, gap) in enumerate(of.gaps.items()):
-            colour = LINES[1 + place % (len(LINES) - 1)]
-            axis.plot([gap.low, gap.high], [place, place], color=colour, lw=3, alpha=0.6)
-            axis.plot(gap.value, place, "o", color=colour)
+        for position, (condition, interval) in enumerate(of.differences.items()):
+            colour = LINES[1 + position % (len(LINES) - 1)]
+            axis.plot(
+                [interval.low, interval.high], [position, position], color=colour, lw=3, alpha=0.6
+            )
+            axis.plot(interval.value, position, "o", color=colour)
             axis.annotate(
-                condition.label, (gap.value, place), (0, 7), textcoords="offset points", ha="center"
+                condition.label,
+                (interval.value, position),
+                (0, 7),
+                textcoords="offset points",
+                ha="center",
             )
         axis.axvline(0, color="0.4", lw=1)
         axis.set(title=count(of.train_size, "training image"), yticks=[])
-        axis.set_ylim(len(of.gaps) - 0.4, -0.7)
+        axis.set_ylim(len(of.differences) - 0.4, -0.7)
         axis.grid(alpha=0.25, axis="x")
     figure.supxlabel(
         f"points of test joints within {radius:g} px, less {found[-1].base.label}", fontsize=10
@@ -96,7 +104,7 @@ def differences(figure: Any, rows: Sequence[Row], found: Sequence[Findings]) -> 
 
 
 def masks(figure: Any, conditions: Sequence[Condition]) -> None:
-    """What each dropout leaves of two samples of eight feature maps: black is dropped."""
+    """Show each dropout's masks of some samples' feature maps; dropped values are dark."""
     axes = figure.subplots(len(conditions), SAMPLES * MAPS, squeeze=False)
     for line, condition in zip(axes, conditions, strict=True):
         torch.manual_seed(0)
@@ -109,40 +117,40 @@ def masks(figure: Any, conditions: Sequence[Condition]) -> None:
         axes[0, sample * MAPS].set_title(f"sample {sample + 1}", loc="left", fontsize=10)
 
 
-def heat_maps(figure: Any, pictures: Pictures, examples: Sequence[Example]) -> None:
-    """A row for each test image: the truth, then what each network made of it."""
-    number = len(pictures.images)
+def heat_maps(figure: Any, shown: ExampleImages, examples: Sequence[Example]) -> None:
+    """Show a row for each test image: the truth, then each network's heat maps."""
+    number = len(shown.images)
     axes = figure.subplots(number, len(examples) + 1, squeeze=False)
-    colours = (JOINTS * 8)[: pictures.points.shape[1]]
-    for i, (picture, truth) in enumerate(zip(pictures.images, pictures.points, strict=True)):
-        axes[i, 0].imshow(picture)
-        _mark(axes[i, 0], truth, colours)
+    colours = (JOINTS * 8)[: shown.points.shape[1]]
+    for i, (image, truth) in enumerate(zip(shown.images, shown.points, strict=True)):
+        axes[i, 0].imshow(image)
+        _mark_truth(axes[i, 0], truth, colours)
         for axis, example in zip(axes[i, 1:], examples, strict=True):
-            axis.imshow(_glow(picture, example.heats[i]))
-            _mark(axis, truth, colours)
-            axis.scatter(*example.found[i].T, marker="+", s=90, c="black", lw=3.5)
-            axis.scatter(*example.found[i].T, marker="+", s=60, c=colours, lw=1.5)
+            axis.imshow(_overlay_heat_maps(image, example.heat_maps[i]))
+            _mark_truth(axis, truth, colours)
+            axis.scatter(*example.points[i].T, marker="+", s=90, c="black", lw=3.5)
+            axis.scatter(*example.points[i].T, marker="+", s=60, c=colours, lw=1.5)
     titles = ["truth", *(example.condition.label for example in examples)]
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(fill(title, 24), fontsize=10)
-    height, width = pictures.images.shape[1:3]
+    height, width = shown.images.shape[1:3]
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
-def _mark(axis: Any, truth: Any, colours: Sequence[str]) -> None:
+def _mark_truth(axis: Any, truth: Any, colours: Sequence[str]) -> None:
     for (x, y), colour in zip(truth, colours, strict=True):
         axis.scatter(x, y, s=70, facecolors="none", edgecolors=colour, lw=1.8)
 
 
-def _glow(picture: Any, heats: Any) -> Any:
-    """The picture darkened and grey, with every joint's heat map in its own colour."""
-    height, width = picture.shape[:2]
-    grey = picture.mean(axis=2, keepdims=True) / 255 * 0.45
-    colours = np.array([to_rgb(colour) for colour, _ in zip(JOINTS * 8, heats, strict=False)])
+def _overlay_heat_maps(image: Any, heat_maps: Any) -> Any:
+    """Overlay each joint's heat map, in its own colour, on the darkened grey image."""
+    height, width = image.shape[:2]
+    grey = image.mean(axis=2, keepdims=True) / 255 * 0.45
+    colours = np.array([to_rgb(colour) for colour, _ in zip(JOINTS * 8, heat_maps, strict=False)])
     # Each heat-map pixel covers a square of image pixels.
-    side = next(side for side in POOLINGS if side * heats.shape[1] >= height)
-    squares = heats.clip(0, 1).repeat(side, axis=1).repeat(side, axis=2)[:, :height, :width]
-    # Mixed by height, as bright as the highest: a sum would be white where joints lie together.
+    side = next(side for side in POOLINGS if side * heat_maps.shape[1] >= height)
+    squares = heat_maps.clip(0, 1).repeat(side, axis=1).repeat(side, axis=2)[:, :height, :width]
+    # Mix by height and scale by the maximum: a sum would be white where joints are close.
     mixed = np.einsum("khw,kc->hwc", squares, colours) / (squares.sum(axis=0)[..., None] + 1e-6)
     return (grey + squares.max(axis=0)[..., None] * mixed).clip(0, 1)

@@ -1,4 +1,4 @@
-"""A small data set on disk: dark pictures with a bright red and a bright green spot."""
+"""Write a small data set: dark images with a bright red and a bright green spot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE = (64, 48)
 
 
 def write(folder: Path, count: int = 12, seed: int = 0) -> Path:
-    """`count` pictures and points.csv, a table image,joint,x,y; the folder."""
+    """Write `count` images and points.csv, a table image,joint,x,y; return the folder."""
     rng = np.random.default_rng(seed)
     places = np.stack(np.meshgrid(*map(np.arange, SIZE)), axis=-1)
     lines = ["image,joint,x,y"]
@@ -33,7 +33,7 @@ def write(folder: Path, count: int = 12, seed: int = 0) -> Path:
 
 
 def film(path: Path, pictures: Sequence[Path], **options: str) -> Path:
-    """A video of some pictures, ten a second; `path`."""
+    """Write a video of some images, ten a second; return `path`."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,12 +50,12 @@ def film(path: Path, pictures: Sequence[Path], **options: str) -> Path:
 
 
 def untrained(folder: Path, data: Path) -> Path:
-    """A run that could be of these pictures, whose network has its start weights; its folder."""
+    """Write a run of these images whose network has its initial weights; return its folder."""
     import torch
 
     from mapdrop.localize.run.checkpoint import Checkpoint
     from mapdrop.localize.run.folder import Folder
-    from mapdrop.localize.run.pictures import to_train
+    from mapdrop.localize.run.images import load_training
     from mapdrop.localize.run.record import Record
     from mapdrop.localize.run.settings import (
         DataSettings,
@@ -69,7 +69,7 @@ def untrained(folder: Path, data: Path) -> Path:
         NetworkSettings(width=2, banks=1, pooling=4, drop="none", rate=0.0, cascade=False),
         TrainingSettings(compact=False),
     )
-    record = Record.of(settings, *to_train(settings.data), torch.device("cpu"))
+    record = Record.of(settings, *load_training(settings.data), torch.device("cpu"))
     Folder(folder).write_record(record.to_json())
     about = {"stage": "coarse", "step": 0}
     Checkpoint.of(record.model(), None, about).write(Folder(folder).best)
@@ -77,7 +77,7 @@ def untrained(folder: Path, data: Path) -> Path:
 
 
 def table(path: Path) -> dict[str, npt.NDArray[np.float64]]:
-    """For each picture or frame of a table of predictions (joints, 3): x, y and likelihood."""
+    """Read a table of predictions: by image or frame, (joints, 3), x, y and likelihood."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))[3:]
     assert len({row[0] for row in rows}) == len(rows)

@@ -1,4 +1,4 @@
-"""The report of a study in its folder: text, one picture, and one HTML page with everything."""
+"""Write a study's report to its folder: text, one plot, and an HTML page with everything."""
 
 from __future__ import annotations
 
@@ -15,21 +15,29 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 import mapdrop
-from mapdrop.study import figures
-from mapdrop.study.examples import Example, Pictures, kept
-from mapdrop.study.report import caption, cells, headers, label, print_report
+from mapdrop.study import plots
+from mapdrop.study.examples import Example, ExampleImages, load_example
 from mapdrop.study.rows import Row
 from mapdrop.study.summary import failures
-from mapdrop.study.verdict import Findings, count, findings, interval, limits, verdict, worth
+from mapdrop.study.text_report import caption, cells, headers, label, print_report
+from mapdrop.study.verdict import (
+    Findings,
+    count,
+    describe_difference,
+    findings,
+    format_interval,
+    limits,
+    verdict,
+)
 from mapdrop.system.files import write
 from mapdrop.system.printable import drawable, plain, printable
 
 
 def write_report(folder: Path, rows: Sequence[Row], console: Console) -> None:
-    """Prints the report, and leaves it as report.txt, study.png and report.html in `folder`.
+    """Print the report and write it to `folder` as report.txt, study.png and report.html.
 
-    Names and messages of others in the rows are shown by what can be printed of them. Pictures that
-    are missing or damaged are left out, and the console says so.
+    Characters in the rows that can't be printed are escaped. Example images that are missing or
+    damaged are left out, with a notice on the console.
     """
     rows = _printable(rows)
     print_report(console, rows)
@@ -38,35 +46,35 @@ def write_report(folder: Path, rows: Sequence[Row], console: Console) -> None:
     write(folder / "report.txt", text.getvalue().encode())
     found = findings(rows)
     show = partial(console.print, highlight=False, soft_wrap=True)
-    pictures, examples = _kept(folder, rows, found, lambda line: show(plain(line)))
+    images, examples = _load_examples(folder, rows, found, lambda line: show(plain(line)))
     if found:
-        write(folder / "study.png", _overview(rows, found[-1], pictures, examples))
-    write(folder / "report.html", page(rows, pictures, examples).encode())
+        write(folder / "study.png", _overview(rows, found[-1], images, examples))
+    write(folder / "report.html", page(rows, images, examples).encode())
     show(plain(f"page: {folder / 'report.html'}"))
 
 
-def _kept(
-    folder: Path, rows: Sequence[Row], found: Sequence[Findings], tell: Callable[[str], None]
-) -> tuple[Pictures, list[Example]]:
-    """The pictures and examples that there are; what is missing or damaged is told."""
+def _load_examples(
+    folder: Path, rows: Sequence[Row], found: Sequence[Findings], notify: Callable[[str], None]
+) -> tuple[ExampleImages, list[Example]]:
+    """Load the example images and detections; notify of those that are missing or damaged."""
     data, examples = rows[0]["data"], []
     try:
-        pictures = Pictures.kept(folder, data)
+        images = ExampleImages.load(folder, data)
     except (OSError, ValueError) as problem:
-        tell(f"without pictures of test images: {problem}")
-        return Pictures.none(data), []
+        notify(f"without test images: {problem}")
+        return ExampleImages.empty(data), []
     for condition in found[-1].best if found else []:
         try:
-            examples.append(kept(folder, condition, found[-1].train_size, pictures))
+            examples.append(load_example(folder, condition, found[-1].train_size, images))
         except FileNotFoundError:
             continue  # The first seed of this condition failed.
         except (OSError, ValueError) as problem:
-            tell(f"without pictures of {condition.label}: {problem}")
-    return pictures, examples
+            notify(f"without examples of {condition.label}: {problem}")
+    return images, examples
 
 
 def _printable(value: Any) -> Any:
-    """The same with nothing in its texts that can't be printed."""
+    """Return a value with only printable characters in its texts."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
@@ -76,13 +84,13 @@ def _printable(value: Any) -> Any:
     return value
 
 
-def page(rows: Sequence[Row], pictures: Pictures, examples: Sequence[Example]) -> str:
-    """The whole report as HTML that needs no other file.
+def page(rows: Sequence[Row], shown: ExampleImages, examples: Sequence[Example]) -> str:
+    """Return the report as one self-contained HTML page.
 
     Args:
         rows: of a study, the first of kind "study".
-        pictures: test images to show.
-        examples: what the networks made of them.
+        shown: test images to show.
+        examples: the networks' detections on them.
     """
     found = findings(rows)
     template = files("mapdrop.study").joinpath("templates/report.html").read_text("utf-8")
@@ -93,7 +101,7 @@ def page(rows: Sequence[Row], pictures: Pictures, examples: Sequence[Example]) -
         verdict=verdict(rows),
         limits=limits(rows),
         tables=[_table(rows, of) for of in found],
-        figures=_figures(rows, found, pictures, examples),
+        plots=_plots(rows, found, shown, examples),
         failures=[(cell.condition.label, cell, error) for cell, error in failures(rows).items()],
         runs=count(sum(row["kind"] == "run" for row in rows), "run"),
         settings=_flat(study["settings"]),
@@ -114,21 +122,27 @@ def _table(rows: Sequence[Row], found: Findings) -> dict[str, Any]:
         ],
         "caption": caption(rows, found),
         "base": found.base.label,
-        "gaps": [
-            (condition.label, f"{gap.value:+.1f}", interval(gap), worth(gap), gap.settled)
-            for condition, gap in found.gaps.items()
+        "differences": [
+            (
+                condition.label,
+                f"{interval.value:+.1f}",
+                format_interval(interval),
+                describe_difference(interval),
+                interval.significant,
+            )
+            for condition, interval in found.differences.items()
         ],
         "radius": f"{rows[0]['data']['radii'][0]:g}",
     }
 
 
-def _figures(
+def _plots(
     rows: Sequence[Row],
     found: Sequence[Findings],
-    pictures: Pictures,
+    shown: ExampleImages,
     examples: Sequence[Example],
 ) -> list[tuple[str, str, str]]:
-    """Title, caption and address of every picture there is something to show in."""
+    """Return the title, caption and address of each plot that has something to show."""
     if not found:
         return []
     last, drawn = found[-1], []
@@ -142,55 +156,55 @@ def _figures(
             "How many images does it take?",
             "Each dropout at the rate chosen on validation; bars: 95 % over seeds and test images.",
             (8, 4.4),
-            lambda figure: figures.learning_curve(figure, rows, found),
+            lambda figure: plots.learning_curve(figure, rows, found),
         )
-    if last.gaps:
+    if last.differences:
         add(
             "What is a difference, and what is chance?",
             "Lines: 95 % over seeds and test images. One that reaches 0 shows nothing.",
-            (max(6.0, 3.4 * len(found)), 1.2 + 0.75 * len(last.gaps)),
-            lambda figure: figures.differences(figure, rows, found),
+            (max(6.0, 3.4 * len(found)), 1.2 + 0.75 * len(last.differences)),
+            lambda figure: plots.differences(figure, rows, found),
         )
     add(
         "Within which radius are joints found?",
         f"{size}; mean and standard deviation over seeds.",
         (9, 4),
-        lambda figure: figures.curves(figure, rows, last),
+        lambda figure: plots.curves(figure, rows, last),
     )
     if examples:
-        aspect = pictures.images.shape[1] / pictures.images.shape[2]
+        aspect = shown.images.shape[1] / shown.images.shape[2]
         add(
             "What the networks see in test images",
             f"{size}, first seed: o truth, + prediction, glow heat map.",
-            (2.3 * (len(examples) + 1), 0.5 + 2.3 * aspect * len(pictures.images)),
-            lambda figure: figures.heat_maps(figure, pictures, examples),
+            (2.3 * (len(examples) + 1), 0.5 + 2.3 * aspect * len(shown.images)),
+            lambda figure: plots.heat_maps(figure, shown, examples),
         )
     dropping = [condition for condition in last.best if condition.rate]
     if dropping:
         add(
             "What is dropped",
-            f"{figures.SAMPLES} samples of {figures.MAPS} feature maps of "
-            f"{figures.SIDE}x{figures.SIDE} pixels each; dark is dropped.",
+            f"{plots.SAMPLES} samples of {plots.MAPS} feature maps of "
+            f"{plots.SIDE}x{plots.SIDE} pixels each; dark is dropped.",
             (9.5, 0.4 + 0.65 * len(dropping)),
-            lambda figure: figures.masks(figure, dropping),
+            lambda figure: plots.masks(figure, dropping),
         )
     return drawn
 
 
 def _overview(
-    rows: Sequence[Row], found: Findings, pictures: Pictures, examples: Sequence[Example]
+    rows: Sequence[Row], found: Findings, shown: ExampleImages, examples: Sequence[Example]
 ) -> bytes:
-    """Curves above, heat maps below."""
-    aspect = pictures.images.shape[1] / pictures.images.shape[2]
-    heights = [3.6, 0.5 + 2.3 * aspect * len(pictures.images)] if examples else [3.6]
+    """Plot curves above heat maps."""
+    aspect = shown.images.shape[1] / shown.images.shape[2]
+    heights = [3.6, 0.5 + 2.3 * aspect * len(shown.images)] if examples else [3.6]
 
     def draw(figure: Any) -> None:
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-        figures.curves(parts[0], rows, found)
+        plots.curves(parts[0], rows, found)
         title = f"Which dropout for {drawable(rows[0]['data']['name'])}? "
         parts[0].suptitle(title + f"mean and standard deviation over {count(found.seeds, 'seed')}")
         if examples:
-            figures.heat_maps(parts[1], pictures, examples)
+            plots.heat_maps(parts[1], shown, examples)
             parts[1].suptitle(
                 "some test images, first seed: o truth, + prediction, glow heat map", size=10
             )
@@ -210,7 +224,7 @@ def _address(png: bytes) -> str:
 
 
 def _flat(settings: Row, prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names."""
+    """Flatten nested settings to dotted names."""
     found = {}
     for name, value in settings.items():
         if isinstance(value, dict):

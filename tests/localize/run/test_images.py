@@ -1,4 +1,4 @@
-"""Which pictures train, validate and test."""
+"""The choice of images that train, validate and test."""
 
 from __future__ import annotations
 
@@ -13,43 +13,41 @@ from PIL import Image
 from mapdrop.localize.data import DataError
 from mapdrop.localize.evaluation import unseen
 from mapdrop.localize.run.folder import RunError
-from mapdrop.localize.run.pictures import Pictures, to_test, to_train
+from mapdrop.localize.run.images import LabelledImages, load_test, load_training
 from mapdrop.localize.run.record import Record
 from mapdrop.localize.run.settings import DataSettings, Settings
-from mapdrop.localize.run.trained import Trained
-from tests.localize import pictured
+from mapdrop.localize.run.trained import TrainedModel
+from tests.localize import spots
 
 
 def asked(data: Path | str, **settings: object) -> DataSettings:
-    return DataSettings(str(data), size=pictured.SIZE, **settings)  # type: ignore[arg-type]
+    return DataSettings(str(data), size=spots.SIZE, **settings)  # type: ignore[arg-type]
 
 
 def test_validation_is_a_share_and_apart(data: Path) -> None:
-    train, validation = to_train(asked(data, validation=0.25))
+    train, validation = load_training(asked(data, validation=0.25))
     assert (len(train), len(validation)) == (9, 3)
-    assert not set(train.owners) & set(validation.owners)
-    assert train.joints == pictured.JOINTS
-    again, _ = to_train(asked(data, validation=0.25))
-    other, _ = to_train(asked(data, validation=0.25, seed=1))
-    assert train.owners == again.owners
-    assert set(train.owners) != set(other.owners)
+    assert not set(train.image_names) & set(validation.image_names)
+    assert train.joints == spots.JOINTS
+    again, _ = load_training(asked(data, validation=0.25))
+    other, _ = load_training(asked(data, validation=0.25, seed=1))
+    assert train.image_names == again.image_names
+    assert set(train.image_names) != set(other.image_names)
 
 
-def test_the_images_asked_for_include_those_that_validate(data: Path) -> None:
-    train, validation = to_train(asked(data, train_size=5, validation=0.1))
+def test_the_training_size_includes_the_images_that_validate(data: Path) -> None:
+    train, validation = load_training(asked(data, train_size=5, validation=0.1))
     assert (len(train), len(validation)) == (4, 1)
 
 
 @pytest.mark.parametrize("size", [13, 1000])
 def test_more_images_than_there_are_is_an_error(data: Path, size: int) -> None:
-    with pytest.raises(
-        DataError, match=f"has 12 images to train and validate on, asked for {size}"
-    ):
-        to_train(asked(data, train_size=size))
+    with pytest.raises(DataError, match=f"has 12 images to train and validate on, not {size}"):
+        load_training(asked(data, train_size=size))
 
 
-def test_points_and_pictures_belong_together(data: Path) -> None:
-    train, _ = to_train(asked(data))
+def test_points_and_images_belong_together(data: Path) -> None:
+    train, _ = load_training(asked(data))
     images, points = train.tensors
     assert images.shape == (len(train), 3, 48, 64)
     for image, (left, right) in zip(images, points.round().long(), strict=True):
@@ -59,7 +57,7 @@ def test_points_and_pictures_belong_together(data: Path) -> None:
 
 
 def two_in_one(folder: Path) -> Path:
-    """COCO key points: six pictures with two people in each."""
+    """Write COCO key points: six images with two people in each."""
     rng = np.random.default_rng(0)
     people, images = [], []
     for number in range(6):
@@ -69,11 +67,16 @@ def two_in_one(folder: Path) -> Path:
         for left in (0, 40):
             people.append(
                 {
-                    "id": 2 * number + left // 40 + 1, "image_id": number, "category_id": 1,
-                    "bbox": [left, 0, 40, 40], "iscrowd": 0, "num_keypoints": 1,
-                    "area": 1600, "keypoints": [left + 20, 20, 2],
+                    "id": 2 * number + left // 40 + 1,
+                    "image_id": number,
+                    "category_id": 1,
+                    "bbox": [left, 0, 40, 40],
+                    "iscrowd": 0,
+                    "num_keypoints": 1,
+                    "area": 1600,
+                    "keypoints": [left + 20, 20, 2],
                 }
-            )  # fmt: skip
+            )
     path = folder / "people.json"
     category = {"id": 1, "name": "person", "keypoints": ["nose"], "skeleton": []}
     whole = {"images": images, "annotations": people, "categories": [category]}
@@ -81,46 +84,46 @@ def two_in_one(folder: Path) -> Path:
     return path
 
 
-def test_people_in_one_picture_stay_together(tmp_path: Path) -> None:
-    train, validation = to_train(DataSettings(str(two_in_one(tmp_path)), validation=0.34))
+def test_people_in_one_image_stay_together(tmp_path: Path) -> None:
+    train, validation = load_training(DataSettings(str(two_in_one(tmp_path)), validation=0.34))
     assert (len(train), len(validation)) == (8, 4)
-    assert not set(train.owners) & set(validation.owners)
+    assert not set(train.image_names) & set(validation.image_names)
 
 
 def test_scenes_keep_their_test_part() -> None:
-    train, validation = to_train(DataSettings("scenes"))
+    train, validation = load_training(DataSettings("scenes"))
     assert (len(train), len(validation)) == (29, 3)
-    every = to_test("scenes", train.joints, train.size)
+    every = load_test("scenes", train.joints, train.size)
     assert len(every) == 32 + 128
     new = unseen(_trained(train, validation), every)
     assert len(new) == 128
 
 
 def test_what_was_seen_is_known_again_anywhere(data: Path, tmp_path: Path) -> None:
-    train, validation = to_train(asked(data, train_size=8))
+    train, validation = load_training(asked(data, train_size=8))
     trained = _trained(train, validation)
     copied = tmp_path / "copy"
     copied.mkdir()
     for path in data.iterdir():
         (copied / path.name).write_bytes(path.read_bytes())
-    new = unseen(trained, to_test(str(copied), pictured.JOINTS, pictured.SIZE))
+    new = unseen(trained, load_test(str(copied), spots.JOINTS, spots.SIZE))
     assert len(new) == 4
-    names = {Path(owner).name for owner in (*train.owners, *validation.owners)}
-    assert not names & {Path(owner).name for owner in new.owners}
-    with pytest.raises(RunError, match=r"all 7 labelled images of .* were used in training"):
+    names = {Path(owner).name for owner in (*train.image_names, *validation.image_names)}
+    assert not names & {Path(owner).name for owner in new.image_names}
+    with pytest.raises(RunError, match=r"all 7 labelled images of .* were used for training"):
         unseen(trained, train)
 
 
-def _trained(train: Pictures, validation: Pictures) -> Trained:
+def _trained(train: LabelledImages, validation: LabelledImages) -> TrainedModel:
     cpu = torch.device("cpu")
     record = Record.of(Settings(DataSettings("x")), train, validation, cpu)
-    return Trained(record, record.model(), cpu)
+    return TrainedModel(record, record.model(), cpu)
 
 
 def test_a_joint_that_no_training_image_has_is_an_error(tmp_path: Path) -> None:
-    folder = pictured.write(tmp_path, 4)
+    folder = spots.write(tmp_path, 4)
     lines = (folder / "points.csv").read_text().splitlines()
     kept = [line for line in lines if "right" not in line]
     (folder / "points.csv").write_text("\n".join([*kept, "000.png,right,,"]) + "\n")
     with pytest.raises(DataError, match="none of the 3 training images has 'right' labelled"):
-        to_train(asked(folder))
+        load_training(asked(folder))

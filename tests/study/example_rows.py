@@ -1,4 +1,4 @@
-"""Rows of studies that never ran, with figures that tests decide."""
+"""Rows of imaginary studies, with results that tests choose."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ WRITTEN = {"written": "2026-11-26T00:00:00+00:00"}
 RADII = (4.0, 8.0)
 
 
-def measured(share: float) -> Row:
+def summary_metrics(share: float) -> Row:
     return {"pck": {"4": share, "8": share}, "mean_error": 5.0, "median_error": 4.0}
 
 
 def begun() -> Row:
-    """The first row."""
+    """Return the first row."""
     return {
         "kind": "study",
         "data": {
@@ -32,7 +32,7 @@ def begun() -> Row:
             "unit": "pixels",
             "limits": "Nothing is <proven>.",
         },
-        "guess": measured(0.1),
+        "guess": summary_metrics(0.1),
         "machine": {"threads": 2},
         "settings": {"width": 16, "recipe": {"steps": 300}},
         "versions": {"mapdrop": "1"},
@@ -41,7 +41,7 @@ def begun() -> Row:
 
 
 def errors(share: float, seed: int = 0) -> list[list[float | None]]:
-    """Test errors of which this share is within 4 pixels."""
+    """Return test errors, a fraction of which is within 4 pixels."""
     count = IMAGES * JOINTS
     far = np.full(count, 20.0)
     far[np.random.default_rng(seed).permutation(count)[: round(share * count)]] = 1.0
@@ -57,7 +57,7 @@ def study(
     validation: Callable[[str, float], float] = lambda drop, rate: 0.5,
     train_size: int = 32,
 ) -> list[Row]:
-    """Rows whose share of test joints within 4 pixels is given for each condition and seed."""
+    """Return rows with the given fractions of test joints within 4 pixels."""
     rows = [begun()]
     for (drop, rate), shares in results.items():
         costs = {"ratio": 1.25, "step_ms": 30.0, "peak_mb": 17.0, "rounds": 24}
@@ -71,7 +71,7 @@ def study(
                     **condition(drop, rate),
                     "train_size": train_size,
                     "seed": seed,
-                    "metrics": {part: measured(of) for part, of in parts.items()},
+                    "metrics": {part: summary_metrics(of) for part, of in parts.items()},
                     "curve": dict.fromkeys(parts, curve),
                     "errors": {"test": errors(share)},
                     "written": "2026-11-26T01:00:00+00:00",

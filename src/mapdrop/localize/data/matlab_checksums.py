@@ -1,8 +1,8 @@
-"""Whether a compressed MATLAB file is as it was written, by the checksums in it.
+"""Verify the checksums of a compressed MATLAB file.
 
-What MATLAB writes (-v7, its default) is compressed, with a checksum for each variable: damage is
-found before SciPy sees it, which reads much of it without a word. Uncompressed files (-v6, and
-scipy.io.savemat's default) have no checksum.
+MATLAB's default format (-v7) is compressed, with a checksum for each variable. Checking them finds
+damage that SciPy would read silently. Uncompressed files (-v6, and scipy.io.savemat's default) have
+no checksums.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ HEADER, VERSION_5, COMPRESSED = 128, 0x0100, 15
 CHUNK = 1 << 16
 
 
-def check_sums(path: Path) -> None:
-    """Passes when every compressed variable of `path` is whole.
+def verify_checksums(path: Path) -> None:
+    """Check every compressed variable of `path`.
 
     Raises:
-        ValueError, zlib.error: otherwise.
+        ValueError, zlib.error: when one is damaged or truncated.
     """
     data = memoryview(content(path))
     if len(data) < HEADER:
@@ -29,14 +29,14 @@ def check_sums(path: Path) -> None:
     order = "<" if bytes(data[126:128]) == b"IM" else ">"
     if unpack_from(f"{order}H", data, 124) != (VERSION_5,):
         return
-    place = HEADER
-    while place + 8 <= len(data):
-        kind, size = unpack_from(f"{order}II", data, place)
-        place += 8 + size
-        if place > len(data):
-            raise ValueError("it was cut short")
-        if kind == COMPRESSED:
-            _check(data[place - size : place])
+    position = HEADER
+    while position + 8 <= len(data):
+        tag, size = unpack_from(f"{order}II", data, position)
+        position += 8 + size
+        if position > len(data):
+            raise ValueError("it is truncated")
+        if tag == COMPRESSED:
+            _check(data[position - size : position])
 
 
 def _check(compressed: memoryview) -> None:

@@ -1,0 +1,151 @@
+"""Apply a trained network to images and videos, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+from rich.progress import Progress
+
+from mapdrop.localize import overlay, video
+from mapdrop.localize.data import DataError, image_files
+from mapdrop.localize.predictions import Predictions, TableWriter
+from mapdrop.localize.results import ResultFolder
+from mapdrop.localize.run.trained import TrainedModel
+from mapdrop.localize.sources import TABLE, Sources
+from mapdrop.system.printable import printable
+
+BATCH_SIZE = 32
+"""Images in memory at a time."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Finds joints in images and videos, and writes the results as it proceeds.
+
+    It records images and videos that can't be read, and continues with the others.
+
+    Attributes:
+        trained: the network.
+        results: where results are written; their names have been checked.
+        threshold: likelihood below which joints are drawn as rings; None draws nothing.
+        progress: shows the progress.
+        tables: the tables begun so far.
+        failures: a sentence for each image, video or overlay that can't be read or written.
+    """
+
+    trained: TrainedModel
+    results: ResultFolder
+    threshold: float | None
+    progress: Progress
+    tables: list[Path] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def __call__(self, sources: Sources) -> None:
+        """Find the joints in all images and videos."""
+        if sources.images:
+            with self._record_failure():
+                self._write_images(sources)
+        for path in sources.videos:
+            with self._record_failure():
+                self._write_video(sources, path)
+
+    def _write_images(self, sources: Sources) -> None:
+        """Write one table for all images, and each image with its joints drawn on it."""
+        task = self.progress.add_task("images", total=len(sources.images))
+        with self._table(TABLE) as table:
+            for batch in _batches(sources.images):
+                read = dict(self._read(batch))
+                if read:
+                    found = self._locate(list(read.values()), [str(path) for path in read])
+                    table.add(found)
+                    for path, drawn in zip(read, self._draw(read.values(), found), strict=False):
+                        with self._record_failure():
+                            self.results.write(sources.overlay(path), _encode_png(drawn))
+                self.progress.advance(task, len(batch))
+
+    def _write_video(self, sources: Sources, path: Path) -> None:
+        """Write a table with a row for each frame, and the video with joints drawn on it."""
+        total = video.count(path) or None
+        task = self.progress.add_task(printable(path.name), total=total)
+        with (
+            self._table(sources.table(path)) as table,
+            self._recorder(sources.video_overlay(path), path) as write,
+            self._record_failure(),
+        ):
+            for batch in _batches(video.frames(path)):
+                names = [str(table.rows + number) for number in range(len(batch))]
+                found = self._locate(batch, names)
+                table.add(found)
+                for drawn in self._draw(batch, found):
+                    write(drawn)
+                self.progress.advance(task, len(batch))
+
+    @contextmanager
+    def _record_failure(self) -> Iterator[None]:
+        """Record an error of reading or writing, and continue."""
+        try:
+            yield
+        except (DataError, OSError) as error:
+            self.failures.append(str(error))
+
+    def _read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image]]:
+        for path in paths:
+            with self._record_failure():
+                yield path, image_files.read(path, "predict")
+
+    def _table(self, name: str) -> TableWriter:
+        table = TableWriter(self.results, name, self.trained.joints)
+        self.tables.append(table.path)
+        return table
+
+    def _locate(self, images: Sequence[Image.Image], names: Sequence[str]) -> Predictions:
+        """Find the joints in images in memory."""
+        arrays, scales = zip(
+            *(image_files.letterbox(image, self.trained.size) for image in images), strict=True
+        )
+        detections = self.trained.locate(np.stack(arrays))
+        return Predictions.of(self.trained.joints, names, detections, np.array(scales))
+
+    def _draw(self, images: Iterable[Image.Image], found: Predictions) -> Iterator[Image.Image]:
+        if self.threshold is not None:
+            for image, points, scores in zip(images, found.points, found.likelihood, strict=True):
+                yield overlay.draw(image, points, scores, found.joints, self.threshold)
+
+    def _recorder(
+        self, name: str, path: Path
+    ) -> AbstractContextManager[Callable[[Image.Image], None]]:
+        if self.threshold is None:
+            return nullcontext(lambda image: None)
+        return video.recorder(self.results.folder / name, path)
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield batches of up to BATCH_SIZE items; an error is raised after the items before it."""
+    batch: list[Item] = []
+    try:
+        for item in items:
+            batch.append(item)
+            if len(batch) == BATCH_SIZE:
+                yield batch
+                batch = []
+    except DataError:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
+
+
+def _encode_png(image: Image.Image) -> bytes:
+    content = BytesIO()
+    image.save(content, format="PNG")
+    return content.getvalue()

@@ -40,9 +40,9 @@ def main(data: str) -> None:
             minutes = (time.perf_counter() - started) / 60
             trained = TrainedModel.load(Path(folder), cpu)
             new = unseen(trained, load_test(data, trained.joints, trained.size))
-            figures = Evaluation.of(trained, new).figures()
-            cells = [figures["median error px"]["total"]]
-            cells += [100 * figures[f"pck {radius} px"]["total"] for radius in (10, 20)]
+            metrics = Evaluation.of(trained, new).metric_table()
+            cells = [metrics["median error px"]["total"]]
+            cells += [100 * metrics[f"pck {radius} px"]["total"] for radius in (10, 20)]
             table.add_row(str(split), *(f"{cell:.1f}" for cell in cells), f"{minutes:.1f}")
     Console().print(table)
 

@@ -71,7 +71,7 @@ def _interval(values: npt.NDArray[np.float64]) -> Interval:
     counts = annotated.sum(axis=2)
     seeds, images = sums.shape
     rng = np.random.default_rng(0)
-    # The number of times that each seed and each image is hit_sums.
+    # The number of times that each seed and each image is drawn.
     seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS)
     image_weights = rng.multinomial(images, np.full(images, 1 / images), DRAWS)
     hit_sums, totals = (

@@ -36,9 +36,9 @@ class Findings:
     def significant(self) -> dict[Condition, Interval]:
         """Return the differences whose intervals exclude 0."""
         return {
-            condition: difference
-            for condition, difference in self.differences.items()
-            if difference.significant
+            condition: interval
+            for condition, interval in self.differences.items()
+            if interval.significant
         }
 
     @property
@@ -135,7 +135,7 @@ def limits(rows: Sequence[Row]) -> list[str]:
     lines = []
     if found and found[-1].seeds < 5:
         lines.append(
-            f"{count(found[-1].seeds, 'seed')} can't show a small interval, and an interval from "
+            f"{count(found[-1].seeds, 'seed')} can't show a small difference, and an interval from "
             "so few is too narrow rather than too wide; more can (--seeds)."
         )
     lines += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,13 +48,13 @@ def middles(images: Tensor) -> Tensor:
 def test_pixels_and_points_move_together(augment: Augment) -> None:
     generator = torch.Generator().manual_seed(0)
     points = 16 + 16 * torch.rand(40, 3, 2, generator=generator)
-    changes = Transforms.sample(augment, 40, np.random.default_rng(1))
+    transforms = Transforms.sample(augment, 40, np.random.default_rng(1))
     swaps = torch.tensor([0, 2, 1])
-    there = warp_points(points, changes, (SIDE, SIDE), swaps)
-    images = warp(spots(points), changes)
+    there = warp_points(points, transforms, (SIDE, SIDE), swaps)
+    images = warp(spots(points), transforms)
     seen = middles(images)
     # The planes of a mirrored image show the same joints as before.
-    seen = torch.where(changes.mirrored[:, None, None], seen[:, swaps], seen)
+    seen = torch.where(transforms.mirrored[:, None, None], seen[:, swaps], seen)
     torch.testing.assert_close(there, seen, atol=0.1, rtol=0)
     assert (there - points).norm(dim=-1).max() > 2
     with pytest.raises(AssertionError):
@@ -61,51 +62,53 @@ def test_pixels_and_points_move_together(augment: Augment) -> None:
 
 
 def test_no_change_leaves_pixels_and_points() -> None:
-    points, changes = (
+    points, transforms = (
         torch.rand(4, 2, 2) * SIDE,
         Transforms.sample(Augment(), 4, np.random.default_rng()),
     )
     images = torch.rand(4, 3, SIDE, 32)
-    torch.testing.assert_close(warp(images, changes), images, atol=1e-4, rtol=0)
-    torch.testing.assert_close(adjust_brightness(images, changes), images, rtol=0, atol=0)
-    there = warp_points(points, changes, (SIDE, SIDE), torch.arange(2))
+    torch.testing.assert_close(warp(images, transforms), images, atol=1e-4, rtol=0)
+    torch.testing.assert_close(adjust_brightness(images, transforms), images, rtol=0, atol=0)
+    there = warp_points(points, transforms, (SIDE, SIDE), torch.arange(2))
     inside = (points <= SIDE - 1).all(dim=-1)
     torch.testing.assert_close(there[inside], points[inside])
 
 
 def test_a_joint_that_leaves_the_image_is_missing() -> None:
     points = torch.tensor([[[1.0, 20.0], [20.0, 20.0], [torch.nan, torch.nan]]]).expand(50, 3, 2)
-    changes = Transforms.sample(Augment(shift=6), 50, np.random.default_rng(0))
-    there = warp_points(points, changes, (SIDE, SIDE), torch.arange(3))
+    transforms = Transforms.sample(Augment(shift=6), 50, np.random.default_rng(0))
+    there = warp_points(points, transforms, (SIDE, SIDE), torch.arange(3))
     gone = there.isnan().any(dim=-1)
-    assert (gone[:, 0] == (changes.offset[:, 0] < -1)).all()
+    assert (gone[:, 0] == (transforms.offset[:, 0] < -1)).all()
     assert 5 < gone[:, 0].sum() < 45
     assert not gone[:, 1].any()
     assert gone[:, 2].all()
 
 
 def test_changes_stay_within_their_limits_and_reach_them() -> None:
-    changes = Transforms.sample(EVERYTHING, 4000, np.random.default_rng(0))
-    size = torch.linalg.det(changes.matrix).abs().sqrt()
-    upright = torch.where(changes.mirrored, -1, 1)
-    angle = torch.rad2deg(torch.atan2(upright * changes.matrix[:, 1, 0], changes.matrix[:, 1, 1]))
+    transforms = Transforms.sample(EVERYTHING, 4000, np.random.default_rng(0))
+    size = torch.linalg.det(transforms.matrix).abs().sqrt()
+    upright = torch.where(transforms.mirrored, -1, 1)
+    angle = torch.rad2deg(
+        torch.atan2(upright * transforms.matrix[:, 1, 0], transforms.matrix[:, 1, 1])
+    )
     for values, low, high in (
         (size, 1 / 1.4, 1.4),
         (angle, -40, 40),
-        (changes.gain, 0.7, 1.3),
-        (changes.offset, -5, 5),
+        (transforms.gain, 0.7, 1.3),
+        (transforms.offset, -5, 5),
     ):
         assert low - 1e-3 <= values.min() < low + 0.01 * (high - low)
         assert high - 0.01 * (high - low) < values.max() <= high + 1e-3
-    assert 0.4 < changes.mirrored.float().mean() < 0.6
+    assert 0.4 < transforms.mirrored.float().mean() < 0.6
 
 
 def test_light_is_cut_off_as_a_camera_does() -> None:
     images = torch.full((1, 3, 2, 2), 200.0)
-    changes = replace(
+    transforms = replace(
         Transforms.sample(Augment(), 1, np.random.default_rng()), gain=torch.tensor([2.0])
     )
-    assert (adjust_brightness(images, changes) == 255).all()
+    assert (adjust_brightness(images, transforms) == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -113,16 +116,16 @@ def test_light_is_cut_off_as_a_camera_does() -> None:
     [{"shift": -1}, {"rotation": 181}, {"scale": 0.5}, {"brightness": 1.0}, {"shift": np.nan}],
     ids=str,
 )
-def test_invalid_augmentation_is_refused(wrong: dict[str, float]) -> None:
+def test_invalid_augmentation_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Augment(**wrong)  # type: ignore[arg-type]
+        Augment(**wrong)
 
 
-def some(count: int, **settings: object) -> Batches:
+def some(count: int, **settings: Any) -> Batches:
     generator = torch.Generator().manual_seed(3)
     images = torch.randint(0, 256, (count, 3, 24, 32), generator=generator, dtype=torch.uint8)
     points = 20 * torch.rand(count, 3, 2, generator=generator)
-    return Batches(images, points, **{"size": 4, "seed": 5, **settings})  # type: ignore[arg-type]
+    return Batches(images, points, **{"size": 4, "seed": 5, **settings})
 
 
 def test_every_image_comes_once_before_any_comes_again() -> None:

@@ -127,13 +127,17 @@ def test_the_joint_stage_trains_everything_by_both_errors() -> None:
 
 def test_each_stage_trains_its_own_part() -> None:
     cascade = Cascade(CoarseNet(2, width=2))
-    for kind in (CoarseStage, FineStage, JointStage):
-        stage = kind(cascade.coarse if kind is CoarseStage else cascade)  # type: ignore[arg-type]
+    stages = (
+        (lambda: CoarseStage(cascade.coarse), "coarse."),
+        (lambda: FineStage(cascade), "refiner."),
+        (lambda: JointStage(cascade), ""),
+    )
+    for make, prefix in stages:
+        stage = make()
         trained = {name for name, p in cascade.named_parameters() if p.requires_grad}
         inside = {id(p) for p in stage.parameters() if p.requires_grad}
-        wanted = {CoarseStage: ("coarse.",), FineStage: ("refiner.",)}.get(kind, ("",))
-        assert {id(p) for n, p in cascade.named_parameters() if n.startswith(wanted)} == inside
-        assert kind is CoarseStage or all(name.startswith(wanted) for name in trained)
+        assert {id(p) for n, p in cascade.named_parameters() if n.startswith(prefix)} == inside
+        assert prefix == "coarse." or all(name.startswith(prefix) for name in trained)
 
 
 def test_a_missing_joint_adds_no_loss_or_gradient() -> None:
@@ -155,8 +159,10 @@ def test_the_cascade_is_more_accurate_than_the_coarse_network() -> None:
     torch.manual_seed(0)
     cascade = Cascade(CoarseNet(3, width=6, banks=1, pooling=16, drop=nn.Identity))
     errors = []
-    for kind, net in ((CoarseStage, cascade.coarse), (FineStage, cascade)):
-        trainer = Trainer(kind(net), Recipe(steps=70))  # type: ignore[arg-type]
+    networks: tuple[CoarseNet | Cascade, ...] = (cascade.coarse, cascade)
+    for net in networks:
+        stage = FineStage(net) if isinstance(net, Cascade) else CoarseStage(net)
+        trainer = Trainer(stage, Recipe(steps=70))
         for step in range(70):
             trainer(batches[step])
         net.eval()

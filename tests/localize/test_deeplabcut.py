@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +30,8 @@ def project(root: Path, table: str = HEADER + ROWS, config: str = CONFIG) -> Pat
     return path
 
 
-def read(root: Path, **request: object) -> KeypointData:
-    return load(str(root), LoadOptions(train_size=2, size=(64, 48), **request))  # type: ignore[arg-type]
+def read(root: Path, **options: Any) -> KeypointData:
+    return load(str(root), LoadOptions(train_size=2, size=(64, 48), **options))
 
 
 @pytest.fixture

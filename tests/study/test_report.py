@@ -185,13 +185,15 @@ class Reader(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.text, self.addresses, self.open = "", [], []  # type: ignore[var-annotated]
+        self.text = ""
+        self.addresses: list[str] = []
+        self.open: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in ("meta", "img"):
             self.open.append(tag)
-        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag

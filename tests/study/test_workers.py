@@ -47,11 +47,14 @@ def test_a_cell_is_the_same_in_whatever_process_it_runs(data: KeypointData) -> N
     found = finished(processes([*CELLS, BROKEN], data, SETTINGS, 2))
     assert torch.get_num_threads() == 1
     for cell in CELLS:
-        here = run(cell, data, Inputs.of(data), SETTINGS)
-        assert without_time(found[cell]) == without_time(here)
-        np.testing.assert_array_equal(found[cell].heat_maps, here.heat_maps)  # type: ignore[union-attr]
-    # A cell that fails says why, and the others go on.
-    assert found[BROKEN] == "DataError: scenes has 4 training images, not 99"
+        there, here = found[cell], run(cell, data, Inputs.of(data), SETTINGS)
+        assert isinstance(there, RunResult), there
+        assert without_time(there) == without_time(here)
+        np.testing.assert_array_equal(there.heat_maps, here.heat_maps)
+    # A cell that fails says why, and the others continue.
+    assert (
+        found[BROKEN] == "DataError: scenes has 4 training images, not 99; use another --train-size"
+    )
     assert len({str(without_time(found[cell])["errors"]) for cell in CELLS}) == len(CELLS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,34 +21,34 @@ from mapdrop.localize.run.trained import TrainedModel
 from tests.localize import spots
 
 
-def asked(data: Path | str, **settings: object) -> DataSettings:
-    return DataSettings(str(data), size=spots.SIZE, **settings)  # type: ignore[arg-type]
+def settings(data: Path | str, **values: Any) -> DataSettings:
+    return DataSettings(str(data), size=spots.SIZE, **values)
 
 
 def test_validation_is_a_share_and_apart(data: Path) -> None:
-    train, validation = load_training(asked(data, validation=0.25))
+    train, validation = load_training(settings(data, validation=0.25))
     assert (len(train), len(validation)) == (9, 3)
     assert not set(train.image_names) & set(validation.image_names)
     assert train.joints == spots.JOINTS
-    again, _ = load_training(asked(data, validation=0.25))
-    other, _ = load_training(asked(data, validation=0.25, seed=1))
+    again, _ = load_training(settings(data, validation=0.25))
+    other, _ = load_training(settings(data, validation=0.25, seed=1))
     assert train.image_names == again.image_names
     assert set(train.image_names) != set(other.image_names)
 
 
 def test_the_training_size_includes_the_images_that_validate(data: Path) -> None:
-    train, validation = load_training(asked(data, train_size=5, validation=0.1))
+    train, validation = load_training(settings(data, train_size=5, validation=0.1))
     assert (len(train), len(validation)) == (4, 1)
 
 
 @pytest.mark.parametrize("size", [13, 1000])
 def test_more_images_than_there_are_is_an_error(data: Path, size: int) -> None:
     with pytest.raises(DataError, match=f"has 12 images to train and validate on, not {size}"):
-        load_training(asked(data, train_size=size))
+        load_training(settings(data, train_size=size))
 
 
 def test_points_and_images_belong_together(data: Path) -> None:
-    train, _ = load_training(asked(data))
+    train, _ = load_training(settings(data))
     images, points = train.tensors
     assert images.shape == (len(train), 3, 48, 64)
     for image, (left, right) in zip(images, points.round().long(), strict=True):
@@ -100,7 +101,7 @@ def test_scenes_keep_their_test_part() -> None:
 
 
 def test_what_was_seen_is_known_again_anywhere(data: Path, tmp_path: Path) -> None:
-    train, validation = load_training(asked(data, train_size=8))
+    train, validation = load_training(settings(data, train_size=8))
     trained = _trained(train, validation)
     copied = tmp_path / "copy"
     copied.mkdir()
@@ -126,4 +127,4 @@ def test_a_joint_that_no_training_image_has_is_an_error(tmp_path: Path) -> None:
     kept = [line for line in lines if "right" not in line]
     (folder / "points.csv").write_text("\n".join([*kept, "000.png,right,,"]) + "\n")
     with pytest.raises(DataError, match="none of the 3 training images has 'right' labelled"):
-        load_training(asked(folder))
+        load_training(settings(folder))

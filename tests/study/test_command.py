@@ -86,9 +86,9 @@ def test_the_same_command_resumes_and_a_larger_one_adds(tmp_path: Path) -> None:
     )
     other = call("scenes", *small, "--steps=3", "--out", str(out))
     assert other.exit_code == 1
-    told = " ".join(other.output.split())
-    assert "with other settings: recipe {" in told
-    assert "choose another --out" in told
+    output = " ".join(other.output.split())
+    assert "with other settings: recipe {" in output
+    assert "choose another --out" in output
     other = call("scenes", *small, "--data-seed=1", "--out", str(out))
     assert other.exit_code == 1
     assert "with other data: digest" in " ".join(other.output.split())
@@ -330,10 +330,10 @@ def test_every_unusable_image_is_reported_before_anything_is_trained(tmp_path: P
     (tmp_path / "4.png").unlink()
     result = call(*arguments, "--out", str(tmp_path / "out"))
     assert result.exit_code == 1
-    told = result.output.replace("\n", "")
-    assert "2 problems with 6 images:" in told
-    assert f"points.csv:4: {tmp_path / '2.png'} can't be read as an image" in told
-    assert f"points.csv:6: there is no image {tmp_path / '4.png'}" in told
+    output = result.output.replace("\n", "")
+    assert "2 problems with 6 images:" in output
+    assert f"points.csv:4: {tmp_path / '2.png'} can't be read as an image" in output
+    assert f"points.csv:6: there is no image {tmp_path / '4.png'}" in output
     assert not (tmp_path / "out").exists()
     for i in (2, 4):
         Image.new("RGB", (32, 32), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")

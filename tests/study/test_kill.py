@@ -34,8 +34,8 @@ def started(out: Path) -> subprocess.Popen[bytes]:
 
 def finished(out: Path) -> list[Row]:
     process = started(out)
-    told = process.communicate()[0]
-    assert process.returncode == 0, told
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
     return read_rows(out / "rows.jsonl")
 
 

@@ -54,9 +54,9 @@ def test_a_dropout_that_helps_is_the_verdict() -> None:
         "On scenes with 32 training images the highest is spatial 0.5: +30.0 points of joints "
         "within 4 px (95 %: +2"
     )
-    told = lines(rows)
-    assert told[1].startswith("  spatial 0.5  +30.0  95 %: +2")
-    assert told[1].endswith("; a difference")
+    described = lines(rows)
+    assert described[1].startswith("  spatial 0.5  +30.0  95 %: +2")
+    assert described[1].endswith("; a difference")
 
 
 def test_a_difference_within_chance_is_called_that() -> None:
@@ -82,8 +82,8 @@ def test_the_verdict_says_where_fewer_images_differ() -> None:
         return verdict([*rows, *(row for row in study(even) if row["kind"] == "run")])
 
     assert said(helped).startswith("On scenes with 32 training images no dropout is shown")
-    told = "With fewer images the highest that is shown to differ: spatial 0.5, +30.0 with 8."
-    assert said(helped).endswith(told)
+    ending = "With fewer images the highest that is shown to differ: spatial 0.5, +30.0 with 8."
+    assert said(helped).endswith(ending)
     assert said(even).endswith("With fewer images no difference is shown.")
     assert "fewer" not in verdict(study(even))
 
@@ -275,7 +275,7 @@ def test_the_page_of_the_experiments_follows_from_their_rows() -> None:
     assert readme() == page.read_text(), "run: python -m experiments report"
 
 
-def test_fresh_folders_are_counted(tmp_path: Path) -> None:
+def test_new_folders_are_numbered(tmp_path: Path) -> None:
     assert new_folder(tmp_path, "scenes") == tmp_path / "scenes-1"
     (tmp_path / "scenes-1").mkdir()
     assert new_folder(tmp_path, "scenes") == tmp_path / "scenes-2"
@@ -313,14 +313,14 @@ def test_every_name_is_reported_as_it_is(name: str, tmp_path: Path) -> None:
     write_report(tmp_path, rows, Console(file=out, width=200))
     shown = printable(name)
     text, html = (tmp_path / "report.txt").read_text(), (tmp_path / "report.html").read_text()
-    for told in (out.getvalue(), text):
-        assert f"Which dropout for {shown}? 32 training images" in told
-        assert f"seed 3: {shown}" in told
-        assert f"px: {shown};" in " ".join(told.split())
-        assert f"- {shown}\n" in told
+    for output in (out.getvalue(), text):
+        assert f"Which dropout for {shown}? 32 training images" in output
+        assert f"seed 3: {shown}" in output
+        assert f"px: {shown};" in " ".join(output.split())
+        assert f"- {shown}\n" in output
     assert f"Which dropout for {shown}?" in Reader(html).text
-    for told in (out.getvalue(), text, html):
-        assert all(sign.isprintable() or sign == "\n" for sign in told)
+    for output in (out.getvalue(), text, html):
+        assert all(sign.isprintable() or sign == "\n" for sign in output)
     with Image.open(tmp_path / "study.png") as picture:
         assert picture.width > 800
 

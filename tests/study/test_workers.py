@@ -59,10 +59,10 @@ def test_a_cell_is_the_same_in_whatever_process_it_runs(data: KeypointData) -> N
 
 
 def test_steps_are_reported_as_they_are_made(data: KeypointData) -> None:
-    told = []
+    steps = []
     with closing(processes(CELLS[:1], data, SETTINGS, 2)) as events:
-        told = [event for event in events if isinstance(event, Steps)]
-    assert told == [Steps(CELLS[0], 10)] * 2
+        steps = [event for event in events if isinstance(event, Steps)]
+    assert steps == [Steps(CELLS[0], 10)] * 2
 
 
 def test_a_process_that_dies_takes_its_cell_and_nothing_else(data: KeypointData) -> None:

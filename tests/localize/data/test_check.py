@@ -32,9 +32,9 @@ def dataset(root: Path, count: int) -> Dataset:
 
 
 def test_each_image_is_read_once_and_counted(tmp_path: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    check_images(dataset(tmp_path, 3), lambda *step: told.append(step))
-    assert told == [("checking the images", done, 3) for done in (1, 2, 3)]
+    calls: list[tuple[str, int, int]] = []
+    check_images(dataset(tmp_path, 3), lambda *step: calls.append(step))
+    assert calls == [("checking the images", done, 3) for done in (1, 2, 3)]
 
 
 def test_all_problems_are_reported_however_many_are_shown(tmp_path: Path) -> None:
@@ -95,11 +95,11 @@ def test_images_that_break_when_decoded_are_reported_at_once_too(tmp_path: Path)
             path.write_bytes(path.read_bytes()[:500])
     table = tmp_path / "t.csv"
     table.write_text("\n".join(rows))
-    told: list[tuple[str, int, int]] = []
+    calls: list[tuple[str, int, int]] = []
     with pytest.raises(ImagesError, match=r"^2 problems with 6 images:\n.*t\.csv:3: ") as error:
-        load(str(table), LoadOptions(), lambda *step: told.append(step))
+        load(str(table), LoadOptions(), lambda *step: calls.append(step))
     assert "t.csv:6: " in error.value.problems[1]
-    assert told[-1] == ("reading the images", 6, 6)
+    assert calls[-1] == ("reading the images", 6, 6)
 
 
 def test_unselected_images_are_not_opened(tmp_path: Path) -> None:

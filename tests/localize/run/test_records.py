@@ -169,7 +169,10 @@ def test_any_value_of_a_record_may_be_anything(record: Json, odd: Any) -> None:
 
 
 WRONG_STATES: dict[str, tuple[Callable[[Json], Any], str]] = {
-    "no progress": (lambda about: about.pop("progress"), "no progress of this run"),
+    "no progress": (
+        lambda about: about.pop("progress"),
+        "no valid state of this run: it should be",
+    ),
     "stage": (changed("progress", "stage", to=9), "no step 2 of stage 9"),
     "step": (changed("progress", "step", to=-1), "no step -1 of stage 0"),
     "late": (changed("progress", "step", to=10**9), "no step 1000000000"),

@@ -18,5 +18,7 @@ def test_a_ray_cluster_gives_the_same(data: KeypointData) -> None:
     found = finished(ray_tasks([*CELLS[:2], BROKEN], data, SETTINGS, "local"))
     for cell in CELLS[:2]:
         assert without_time(found[cell]) == without_time(run(cell, data, Inputs.of(data), SETTINGS))
-    assert found[BROKEN] == "DataError: scenes has 4 training images, not 99"
+    assert (
+        found[BROKEN] == "DataError: scenes has 4 training images, not 99; use another --train-size"
+    )
     gc.collect()  # Close what Ray leaves open, while that is not an error.

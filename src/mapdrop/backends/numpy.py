@@ -8,17 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop.backends import host
-from mapdrop.backends.small import SmallDrop, small_drop
+from mapdrop.backends.small import CARRIERS, SmallDrop, small_drop
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import seed as seeds
 from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
 from mapdrop.spec.mask_spec import mask_spec as mask_spec
 from mapdrop.system.cores import usual_threads
 
-# The dtype that the compiled kernels take instead; bfloat16 is from ml_dtypes.
-_CARRIERS = {"float16": np.uint16, "bfloat16": np.int16, "float32": None, "float64": None}
-
-_DTYPES = (*_CARRIERS, "complex64", "complex128")
+_DTYPES = (*CARRIERS, "complex64", "complex128")
 
 
 def drop(
@@ -62,7 +59,7 @@ def _small(x: NDArray[Any], spec: MaskSpec) -> SmallDrop | None:
     layout = x.shape, x.strides, x.dtype
     found: SmallDrop | None = spec.memo.get(layout)
     if found is None and layout not in spec.memo:
-        if spec.p > 0 and x.dtype.isnative and x.dtype.name in _CARRIERS:
+        if spec.p > 0 and x.dtype.isnative and x.dtype.name in CARRIERS:
             found = small_drop(spec.bind(x.shape, warn=False), x.strides, x.dtype.name)
         spec.remember(spec.memo, layout, found)
     return found
@@ -90,12 +87,11 @@ def traced(_: NDArray[Any]) -> bool:
 def _drop_into(out: NDArray[Any], x: NDArray[Any], bound: BoundSpec, key: int, step: int) -> None:
     threads = usual_threads()
     if x.dtype.isnative and host.compiled(bound, x.dtype.name):
-        carrier = _CARRIERS[x.dtype.name]
+        carrier = CARRIERS[x.dtype.name]
         if out is not x and np.may_share_memory(x, out):
             np.copyto(out, x)  # The kernels write where they have read, and nowhere else.
             x = out
-        target = out if carrier is None else out.view(carrier)
-        source = x if carrier is None else x.view(carrier)
+        target, source = out.view(carrier), x.view(carrier)
         host.drop_into(target, target if x is out else source, bound, key, step, threads)
         return
     np.copyto(out, _broadcast(x, bound.binding, *host.drawn(bound, key, step, threads)))

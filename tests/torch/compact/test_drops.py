@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mapdrop.torch import Drop, DropBlock2d, Dropout, DropPath, SpatialDropout2d, seeded
-from mapdrop.torch.compact.drops import Dropping, FeatureDropout, dropping
+from mapdrop.torch.compact.drops import FeatureDropout, MapDrop, map_drop
 
 CPU = torch.device("cpu")
 SHAPE = (5, 12, 3, 4)
@@ -49,13 +49,13 @@ def ones(shape: tuple[int, ...] = SHAPE) -> Tensor:
     return torch.ones(shape, dtype=torch.float64)
 
 
-def made(layer: nn.Module) -> Dropping:
-    found = dropping(layer, SHAPE, torch.float64)
+def made(layer: nn.Module) -> MapDrop:
+    found = map_drop(layer, SHAPE, torch.float64)
     assert found is not None
     return found
 
 
-def check(layer: nn.Module, drop: Dropping, x: Tensor, seed: int) -> None:
+def check(layer: nn.Module, drop: MapDrop, x: Tensor, seed: int) -> None:
     """Raise AssertionError unless mask, random numbers and result are the layer's."""
     torch.manual_seed(seed)
     expected: Tensor = layer(x)
@@ -108,12 +108,12 @@ def test_the_share_that_is_expected_is_the_share_that_is_drawn(name: str) -> Non
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_coins_inside_a_map_are_no_drop_of_whole_maps(name: str) -> None:
-    assert dropping(REFUSED[name], SHAPE, torch.float64) is None
+    assert map_drop(REFUSED[name], SHAPE, torch.float64) is None
 
 
 def test_other_layers_are_no_drops() -> None:
-    assert dropping(nn.ReLU(), SHAPE, torch.float64) is None
-    assert dropping(None, SHAPE, torch.float64) is None
+    assert map_drop(nn.ReLU(), SHAPE, torch.float64) is None
+    assert map_drop(None, SHAPE, torch.float64) is None
 
 
 def test_a_seeded_layer_draws_by_name_and_step() -> None:

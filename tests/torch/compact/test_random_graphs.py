@@ -393,7 +393,7 @@ def inputs(program: Program) -> torch.Tensor:
 def test_compact_models_train_like_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
     # torch.compile takes seconds for each model that torch.fx cannot follow: other tests have it.
     monkeypatch.setattr(
-        sys.modules["mapdrop.torch.compact.model"], "drops_maps", lambda part: False
+        sys.modules["mapdrop.torch.compact.engine"], "drops_maps", lambda part: False
     )
     count = SimpleNamespace(all=0, with_drops=0, skipping=0)
 

@@ -1,4 +1,4 @@
-"""Layers that drop whole maps, as the planner sees them: masks that can be drawn ahead of time."""
+"""Drops of whole maps, whose masks can be drawn before the step runs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from mapdrop.torch.layers import Drop
 
 @dataclass(frozen=True)
 class Drawn:
-    """A drop's mask: which maps of which samples are kept, and what makes it again on a device."""
+    """A mask that was drawn: which maps of which samples are kept, and the words of its seed."""
 
-    bits: Any  # (samples, channels), in NumPy; or a tensor, for maps as many in every sample.
+    bits: Any  # (samples, channels): in NumPy, or a tensor if each sample keeps as many maps.
     source: Tensor
 
 
-class Dropping(ABC):
+class MapDrop(ABC):
     """A drop of whole maps from an array of one shape.
 
     `gain` is what kept values are multiplied by.
@@ -42,22 +42,22 @@ class Dropping(ABC):
 
     @abstractmethod
     def kept(self, number: int) -> Kept:
-        """The set of kept maps."""
+        """Return the set of kept maps."""
 
     @abstractmethod
     def draw(self, device: torch.device) -> Drawn:
-        """A mask, by exactly the random numbers that the layer itself would have drawn."""
+        """Return a mask, drawn from the same random numbers as by the layer itself."""
 
-    def draw_there(self, device: torch.device) -> Drawn:
-        """The same, never read by the host; where `kept` knows how many there are."""
+    def draw_on_device(self, device: torch.device) -> Drawn:
+        """As `draw`, but the mask stays on the device. Only for drops with an exact count."""
         raise NotImplementedError
 
     @abstractmethod
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
-        """The layer's result for a whole array."""
+        """Return the layer's result for a whole array."""
 
 
-class FeatureDropout(Dropping):
+class FeatureDropout(MapDrop):
     """PyTorch's own nn.Dropout1d, 2d and 3d: a coin for each of (sample, channel)."""
 
     def __init__(self, p: float, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -66,22 +66,22 @@ class FeatureDropout(Dropping):
         self.gain = 1 / (1 - p) if p < 1 else 1.0
 
     def kept(self, number: int) -> Kept:
-        """See `Dropping`."""
+        """See `MapDrop`."""
         samples, channels = self.shape[:2]
         return Kept(number, channels, 1 - self.p, samples, channels)
 
     def draw(self, device: torch.device) -> Drawn:
-        """See `Dropping`. PyTorch draws for an array of one value a map as for any other."""
+        """See `MapDrop`. PyTorch draws the same for maps of one value as for larger ones."""
         ones = torch.ones(self.shape, dtype=self.dtype, device=device)
         noise = torch.feature_dropout(ones, self.p, True)
         return Drawn((noise != 0).flatten(1).cpu().numpy(), noise)
 
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
-        """See `Dropping`."""
+        """See `MapDrop`."""
         return x * drawn.source
 
 
-class PatternDrop(Dropping):
+class PatternDrop(MapDrop):
     """A `Drop` layer whose coins belong to whole maps, or to whole samples."""
 
     def __init__(self, layer: Drop, bound: BoundSpec | LocalSpec, shape: tuple[int, ...]) -> None:
@@ -90,7 +90,7 @@ class PatternDrop(Dropping):
 
     @classmethod
     def of(cls, layer: Drop, shape: tuple[int, ...]) -> PatternDrop | None:
-        """None where coins differ within a map, or the scale is counted from the mask."""
+        """Return None if coins differ within a map, or the scale is counted from the mask."""
         of_maps = (*shape[:2], *[1] * (len(shape) - 2))
         bound = bound_to(of_maps, *_arguments(layer, len(shape))[1:])
         inside = [axis for part in bound.binding.axes[2:] for _, axis in part]
@@ -99,7 +99,7 @@ class PatternDrop(Dropping):
         return cls(layer, bound, shape)
 
     def kept(self, number: int) -> Kept:
-        """See `Dropping`."""
+        """See `MapDrop`."""
         by_sample, by_channel = (_coins(self.bound, axis) for axis in (0, 1))
         count = self._count
         edges = tuple(equal_rows(self._owners)) if count else ()
@@ -107,13 +107,13 @@ class PatternDrop(Dropping):
 
     @property
     def _owners(self) -> Any:
-        """Which coin each (sample, channel) has."""
+        """The coin of each (sample, channel)."""
         coins = self.bound.binding.coins
         return self._spread(np.arange(int(np.prod(coins, dtype=np.int64))).reshape(coins))
 
     @property
     def _count(self) -> int:
-        """How many channels every sample keeps; 0 where that varies."""
+        """The number of channels that every sample keeps; 0 if it varies."""
         law = self.bound.law
         if law.exact is None or not isinstance(self.bound, BoundSpec):
             return 0
@@ -128,7 +128,7 @@ class PatternDrop(Dropping):
         return 1 - law.p if law.exact is None else (1 / self.gain if self.bound.expected else 0.0)
 
     def draw(self, device: torch.device) -> Drawn:
-        """See `Dropping`."""
+        """See `MapDrop`."""
         source = self._words(device)
         key, at = read_words(source, None)
         coins, _ = host.drawn(self.bound, key, at, torch.get_num_threads())
@@ -137,8 +137,8 @@ class PatternDrop(Dropping):
     def _words(self, device: torch.device) -> Tensor:
         return seed_words(torch.empty(0, device=device), self.layer.source, 0)
 
-    def draw_there(self, device: torch.device) -> Drawn:
-        """See `Dropping`: what the layer itself makes of maps of one value each."""
+    def draw_on_device(self, device: torch.device) -> Drawn:
+        """See `MapDrop`: what the layer itself makes of maps of one value each."""
         source = self._words(device)
         ones = torch.ones((*self.shape[:2], *[1] * (len(self.shape) - 2)), device=device)
         return Drawn((self.apply(ones, Drawn(None, source)) != 0).flatten(1), source)
@@ -150,7 +150,7 @@ class PatternDrop(Dropping):
         return np.broadcast_to(every, binding.ungrouped.factors).reshape(self.shape[:2])
 
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
-        """See `Dropping`."""
+        """See `MapDrop`."""
         arguments = _arguments(self.layer, len(self.shape))
         bound_for(x, arguments)  # For its checks.
         return dropped(x, drawn.source, arguments)
@@ -171,8 +171,8 @@ def drops_maps(module: Any) -> bool:
     return isinstance(module, kinds) and module.training and module.p > 0
 
 
-def dropping(layer: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Dropping | None:
-    """What a module drops from an array of that shape; None where it is no drop of whole maps."""
+def map_drop(layer: Any, shape: tuple[int, ...], dtype: torch.dtype) -> MapDrop | None:
+    """Return what a module drops from an array of that shape; None if it drops no whole maps."""
     if isinstance(layer, Drop):
         fits = len(shape) >= 2 and layer.p > 0
         return PatternDrop.of(layer, shape) if fits else None

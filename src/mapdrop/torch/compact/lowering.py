@@ -94,7 +94,7 @@ class _Lowering:
         for op in drops:
 
             def run(env: Env, state: StepState, op: DropOp = op) -> None:
-                draw = op.drop.draw_there if self.static else op.drop.draw
+                draw = op.drop.draw_on_device if self.static else op.drop.draw
                 state.drawn[op.number] = draw(self.device)
 
             self._add(("draw", op.number), run, [])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mapdrop.torch import Drop, SpatialDropout2d
-from mapdrop.torch.compact.drops import PatternDrop, dropping
+from mapdrop.torch.compact.drops import PatternDrop, map_drop
 from mapdrop.torch.compact.packing.gather import convert
 from mapdrop.torch.compact.packing.layout import Layout
 from mapdrop.torch.compact.packing.static import StaticLayout
@@ -19,12 +19,12 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("share", [1, 2, 6])
 def test_a_static_layout_packs_like_any_other(channels: int, share: int) -> None:
     shape = (6, channels, 3, 2)
-    drop = dropping(Drop("(b s) c h w -> b c", 0.5, exact="c", s=share), shape, torch.float64)
+    drop = map_drop(Drop("(b s) c h w -> b c", 0.5, exact="c", s=share), shape, torch.float64)
     assert isinstance(drop, PatternDrop)
     torch.manual_seed(4)
     ahead = drop.draw(CPU).bits
     torch.manual_seed(4)
-    on_device = drop.draw_there(CPU).bits
+    on_device = drop.draw_on_device(CPU).bits
     assert on_device.numpy().tolist() == ahead.tolist()
     kept = drop.kept(0)
     assert set(ahead.sum(axis=1).tolist()) == {kept.count}
@@ -50,7 +50,7 @@ def test_a_static_layout_packs_like_any_other(channels: int, share: int) -> None
     ],
 )
 def test_only_an_exact_number_of_maps_is_known_ahead(layer: Drop, count: int) -> None:
-    drop = dropping(layer, (4, 12, 3, 2), torch.float64)
+    drop = map_drop(layer, (4, 12, 3, 2), torch.float64)
     assert drop is not None
     assert drop.kept(0).count == count
     if count:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from mapdrop.torch.compact.capture.hooks import hooked
-from mapdrop.torch.compact.drops import Dropping, FeatureDropout, dropping
+from mapdrop.torch.compact.drops import FeatureDropout, MapDrop, map_drop
 from mapdrop.torch.compact.lattice import Kept, MapSet, intersection
 from mapdrop.torch.compact.node import Env, NodeInfo
 from mapdrop.torch.compact.ops.op import Op
@@ -27,7 +27,7 @@ class DropOp(Op):
 
     homogeneous = True
 
-    def __init__(self, source: fx.Node, drop: Dropping, number: int) -> None:
+    def __init__(self, source: fx.Node, drop: MapDrop, number: int) -> None:
         self.sources = (source,)
         self.drop, self.number = drop, number
         self.kept: Kept = drop.kept(number)
@@ -48,7 +48,7 @@ class DropOp(Op):
         return values[0]
 
 
-def find_drop(info: NodeInfo) -> Dropping | None:
+def find_drop(info: NodeInfo) -> MapDrop | None:
     """Return the drop of whole maps that a node is; None if it is none."""
     if not info.arrays or (info.module is not None and hooked(info.module)):
         return None
@@ -58,7 +58,7 @@ def find_drop(info: NodeInfo) -> Dropping | None:
     elif info.node.op == "call_function" and info.node.target in _FUNCTIONS:
         p, active = info.argument("p", 1, 0.5), info.argument("training", 2, True)
     else:
-        return dropping(info.module, shape, dtype) if getattr(info.module, "training", 0) else None
+        return map_drop(info.module, shape, dtype) if getattr(info.module, "training", 0) else None
     # Dropout1d and 3d take an array with one axis less for one sample without a batch axis.
     called: Any = info.node.target if info.module is None else type(info.module)
     ranks = {"1d": (3,), "2d": (3, 4), "3d": (5,)}[called.__name__[-2:]]

@@ -52,7 +52,7 @@ def key_and_step(x: Tensor, seed: Any, stream: str | None, step: Any) -> tuple[i
         number = int(_seed(x, seed))
     if isinstance(step, Tensor):
         step = int(step) % _LIMIT
-    elif step != 0 or step is False:
+    elif type(step) is not int or step:
         step = seeds.check_uint64(step, "step")
     return (number % _LIMIT if stream is None else seeds.key(number % _LIMIT, stream)), step
 

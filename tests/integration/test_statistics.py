@@ -20,7 +20,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-from mapdrop import kernels
+from mapdrop.backends.host_spaces import CompiledSpace
+from mapdrop.spec import law as generic
 from mapdrop.spec import reference as spec
 from mapdrop.spec.law import Law, block_axes, threshold
 from tests import reference
@@ -61,8 +62,7 @@ def visible(p: float, n: int) -> float:
 
 def kept(law: Law, coins: tuple[int, ...], key: int, step: int) -> Bits:
     framework("numba")
-    made: Bits = kernels.for_cpu().kept(law, coins, key, step, 2)  # type: ignore[union-attr]
-    return made
+    return generic.kept(law, CompiledSpace(coins, key, step, 2))
 
 
 def chunks(p: float, n: int, key: int, first_step: int = 0) -> Iterator[Bits]:

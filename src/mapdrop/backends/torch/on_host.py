@@ -28,8 +28,10 @@ from mapdrop.backends.torch.hugepages import huge_pages
 from mapdrop.backends.torch.seeds import key_and_step, seed_words
 from mapdrop.backends.torch.sharding import current, held
 from mapdrop.backends.torch.text import Arguments, arguments, bound_locally
+from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.sharding import Shard
+from mapdrop.spec.warn import warn_user
 
 _DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 
@@ -59,6 +61,8 @@ def drop(x: Tensor, spec: MaskSpec, seed: Any, stream: str | None, step: Any) ->
     if shards:
         shards = held(x.dim())
     route = spec.memo.get((x.shape, x.stride(), x.dtype, shards)) or _route(x, spec, shards)
+    if route.warning:
+        warn_user(route.warning)
     if spec.p == 0:
         return x
     key, number = key_and_step(x, seed, stream, step)
@@ -72,7 +76,9 @@ class Route:
 
     def __init__(self, x: Tensor, spec: MaskSpec, shards: tuple[Shard, ...]) -> None:
         self.spec, self.shards = spec, shards
-        self.bound = bound_locally(spec, tuple(x.shape), shards)
+        self.bound = bound_locally(spec, tuple(x.shape), shards, warn=False)
+        whole = self.bound.bound if isinstance(self.bound, LocalSpec) else self.bound
+        self.warning = whole.warning  # For every call, as Python shows it once a line.
         name = str(x.dtype).removeprefix("torch.")
         self.compiled = x.numel() > 0 and host.compiled(self.bound, name)
         self.small = small_drop(self.bound, tuple(n * x.itemsize for n in x.stride()), name)

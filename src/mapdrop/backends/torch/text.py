@@ -80,9 +80,9 @@ def read_spec(pattern: str, p: float, options: str) -> tuple[MaskSpec, tuple[Sha
 
 
 def bound_locally(
-    spec: MaskSpec, shape: tuple[int, ...], shards: tuple[Shard, ...]
+    spec: MaskSpec, shape: tuple[int, ...], shards: tuple[Shard, ...], warn: bool = True
 ) -> BoundSpec | LocalSpec:
     """Return the spec bound to a shape or, with shards, to a part of that shape."""
     if not shards:
-        return spec.bind(shape)
-    return local_spec(spec.bind(global_shape(shape, shards)), shape, shards)
+        return spec.bind(shape, warn)
+    return local_spec(spec.bind(global_shape(shape, shards), warn), shape, shards)

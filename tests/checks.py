@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 from unittest import mock
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from mapdrop import kernels
-from mapdrop.spec import mask_spec
+from mapdrop.spec.mask_spec import forget_specs
 from tests import reference
 from tests.cases import Case
 
@@ -20,12 +19,12 @@ from tests.cases import Case
 @contextmanager
 def without_kernels() -> Iterator[None]:
     """Have no compiled kernels, nor specs that remember some."""
-    fresh = lru_cache(typed=True)(mask_spec._checked)
-    with (
-        mock.patch.object(kernels, "for_cpu", return_value=None),
-        mock.patch.object(mask_spec, "_known", fresh),
-    ):
-        yield
+    forget_specs()
+    try:
+        with mock.patch.object(kernels, "for_cpu", return_value=None):
+            yield
+    finally:
+        forget_specs()
 
 
 def inputs(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from tests.conftest import missing
 
 DROP = """
 import numpy as np, mapdrop
-mapdrop.drop(np.ones((4, 512), np.float32), "b c -> b c", 0.5, seed=1)
+mapdrop.drop(np.ones((4, 4096), np.float32), "b c -> b c", 0.5, seed=1)
 from mapdrop.kernels import cpu
 print(sum(cpu._elements.stats.cache_hits.values()), sum(cpu._elements.stats.cache_misses.values()))
 """

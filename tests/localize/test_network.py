@@ -72,6 +72,7 @@ def test_the_drop_layer_stands_before_the_first_1x1_convolution() -> None:
 
 
 def test_every_bank_contributes() -> None:
+    torch.manual_seed(0)
     net = CoarseNet(1, width=2, banks=3)
     net(torch.randn(1, 3, 64, 64)).square().sum().backward()
     for bank in net.banks:

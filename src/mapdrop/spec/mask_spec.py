@@ -216,6 +216,11 @@ def _checked(
 _known = lru_cache(maxsize=4096, typed=True)(_checked)
 
 
+def forget_specs() -> None:
+    """Forget all specs, and with them what backends remember of each, as where kernels change."""
+    _known.cache_clear()
+
+
 def _warning(law: Law, binding: Binding) -> str:
     """Return what to say where `exact` drops another fraction than p, by more than a tenth.
 

@@ -133,6 +133,7 @@ def test_a_wrapper_that_holds_its_model_under_another_name_is_refused() -> None:
 ALLOWED = {
     "_replace": "NamedTuple",
     "_getframe": "sys",
+    "_typeshed.DataclassInstance": "of type checkers",
     "_cache": "Numba's, guarded in kernels/jit.py",
     "_cache_file": "Numba's, guarded in kernels/jit.py",
     "_source_stamp": "Numba's, guarded in kernels/jit.py",

@@ -15,6 +15,7 @@ import numpy as np
 
 import mapdrop
 from mapdrop import kernels
+from mapdrop.spec.mask_spec import forget_specs
 from mapdrop.tools.adapters import adapter as base
 from mapdrop.tools.adapters.adapter import Array, Drop, Program, UnavailableError, Work
 from mapdrop.tools.adapters.bits import Bits
@@ -64,8 +65,12 @@ class Adapter(base.Adapter):
             return run
 
         def without_kernels(arrays: Sequence[Array]) -> Sequence[Array]:
-            with patch.object(kernels, "for_cpu", return_value=None):
-                return run(arrays)
+            forget_specs()  # They remember which kernels drop them.
+            try:
+                with patch.object(kernels, "for_cpu", return_value=None):
+                    return run(arrays)
+            finally:
+                forget_specs()
 
         return without_kernels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import mapdrop
 from tests.conftest import framework
 
-ARRAYS = {
+ARRAYS: dict[str, Callable[[], Any]] = {
     "numpy": lambda: np.ones((4, 8), np.float32),
     "numpy, large": lambda: np.ones((4, 8000), np.float32),
     "torch": lambda: framework("torch").ones(4, 8),

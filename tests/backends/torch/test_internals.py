@@ -101,6 +101,7 @@ def _found() -> dict[str, dict[str, str]]:
 CHECKS = [(part, check.__name__) for part, (_, checks) in PARTS.items() for check in checks]
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(("part", "check"), CHECKS)
 def test_without_a_part_the_mask_is_the_same(
     part: str, check: str, found: dict[str, dict[str, str]]
@@ -116,6 +117,7 @@ def test_what_is_found_otherwise_is_checked() -> None:
     assert OTHERWISE.keys() <= set(CHECKS)
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("answer", WRONG)
 def test_a_wrong_answer_is_found(answer: str, found: dict[str, dict[str, str]]) -> None:
     assert "Error: " in "".join(found[answer].values())

@@ -29,7 +29,8 @@ def drop(
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """See `mapdrop.drop`."""
-    if type(x) is np.ndarray and not inplace and out is None and (small := _small(x, spec)):
+    plain = type(x) is np.ndarray and x.flags.aligned and not inplace and out is None
+    if plain and (small := _small(x, spec)):
         key = seeds.draw_key(seed, stream)
         number = step if step.__class__ is int and step == 0 else seeds.check_uint64(step, "step")
         made = np.empty_like(x)

@@ -15,7 +15,7 @@ from mapdrop.backends import host
 from mapdrop.backends.registry import as_written, backend_for
 from mapdrop.spec import seed as seeds
 from mapdrop.spec.binding import Binding, bind
-from mapdrop.spec.mask_spec import as_sizes, check_rate, mask_spec
+from mapdrop.spec.mask_spec import MaskSpec, as_sizes, check_rate, mask_spec
 from mapdrop.spec.pattern import Pattern
 from mapdrop.spec.reference import VERSION
 from mapdrop.system.cores import usual_threads
@@ -185,12 +185,19 @@ def mask(
         scale,
         as_sizes(sizes, "sizes"),
     )
-    bound = spec.bind(checked_shape)
-    checked = seeds.check_stream(stream), seeds.check_uint64(step, "step")
+    return mask_of(spec, checked_shape, seed, stream, step)
+
+
+def mask_of(
+    spec: MaskSpec, shape: tuple[int, ...], seed: Any, stream: str | None = None, step: int = 0
+) -> Mask:
+    """Return the mask of a spec for an array of this shape."""
+    bound = spec.bind(shape)
+    name, number = seeds.check_stream(stream), seeds.check_uint64(step, "step")
     if spec.p == 0:
         return Mask(bound.binding, 0.0, np.ones(bound.binding.coins, bool), 1.0)
-    key = seeds.key(seeds.draw(seed), checked[0])
-    return Mask(bound.binding, spec.p, *host.drawn(bound, key, checked[1], usual_threads()))
+    key = seeds.key(seeds.draw(seed), name)
+    return Mask(bound.binding, spec.p, *host.drawn(bound, key, number, usual_threads()))
 
 
 def _read(file: Npz, limit: int) -> Mask:

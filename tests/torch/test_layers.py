@@ -189,7 +189,7 @@ def test_wrong_arguments_are_refused_when_the_layer_is_made(
 def test_repr_is_the_call() -> None:
     layer = Drop("b (g k) h w -> b g", 0.25, exact="g", scale=None, inplace=True, k=4)
     assert repr(layer) == (
-        "Drop('b (g k) h w -> b g', p=0.25, exact='g', scale=None, inplace=True, k=4)"
+        "Drop('b (g k) h w -> b g', p=0.25, exact='g', scale=None, k=4, inplace=True)"
     )
     assert repr(eval(repr(layer))) == repr(layer)
 

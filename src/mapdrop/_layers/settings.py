@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 from mapdrop.spec.mask_spec import (
+    OPTIONS,
+    TIES,
     Sizes,
     as_sizes,
     check_block_size,
@@ -43,24 +45,12 @@ class Settings:
     sizes: Sizes
     ragged: bool = False
 
-    def _set_mask(
-        self,
-        pattern: str | Pattern,
-        rate: float,
-        exact: str | None,
-        balance: str | None,
-        block: Mapping[str, int] | None,
-        region: str,
-        scale: str | None,
-        sizes: Mapping[str, int],
-    ) -> None:
-        """Set what says which mask the layer draws."""
+    def _set_mask(self, pattern: str | Pattern, rate: float, *options: Any) -> None:
+        """Set what says which mask the layer draws; the options are those of a spec, in order."""
         self.pattern = Pattern.parse(pattern).text
         setattr(self, self.rate_name, rate)
-        self.exact, self.balance = exact, balance
-        self.block = as_sizes(block, "block")
-        self.region, self.scale = region, scale
-        self.sizes = as_sizes(sizes, "sizes")
+        for (name, _), value in zip(OPTIONS, options, strict=False):
+            setattr(self, name, value)
 
     @property
     def _mask_arguments(self) -> tuple[Any, ...]:
@@ -127,8 +117,7 @@ def _pairs(value: Any, argument: str) -> Sizes:
 
 _CHECKS: Mapping[str, Callable[[str | None, Any], Any]] = {
     "pattern": lambda _, value: Pattern.parse(value).text,
-    "exact": partial(_coin_axis, "exact"),
-    "balance": partial(_coin_axis, "balance"),
+    **{name: partial(_coin_axis, name) for name in TIES},
     "block": _block,
     "region": lambda _, value: check_region(value),
     "scale": lambda _, value: check_scale(value),

@@ -5,28 +5,17 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
+from mapdrop.spec.law import Law
 from mapdrop.spec.pattern import ELLIPSIS, Axis, Pattern, PatternError
 
 # The arguments of `drop` and `mask`: a size cannot be passed under one of these names.
 ARGUMENTS = {
-    "x",
-    "shape",
-    "pattern",
-    "p",
-    "seed",
-    "stream",
-    "step",
-    "exact",
-    "balance",
-    "block",
-    "region",
-    "scale",
-    "inplace",
-    "out",
+    *("x", "shape", "pattern", "seed", "stream", "step", "scale", "inplace", "out"),
+    *(field.name for field in fields(Law)),
 }
 
 

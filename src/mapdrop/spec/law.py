@@ -39,6 +39,25 @@ class Law:
         """The coin axis along which a fixed number of coins is kept, by `exact` or `balance`."""
         return self.exact if self.balance is None else self.balance
 
+    def rate(self, sizes: tuple[int, ...]) -> float:
+        """Return the fraction of coins that fall on average, of coin axes of these sizes."""
+        n = 0 if self.exact is None else sizes[self.exact]
+        return (n - survivors(self.p, n)) / n if n else self.p
+
+    def sentence(self, names: tuple[str, ...], sizes: tuple[int, ...]) -> str:
+        """Say what ties coins to each other; empty where each falls by itself."""
+        if self.block:
+            sides = " x ".join(str(min(side, sizes[axis])) for axis, side in self.block)
+            along = ", ".join(names[axis] for axis, _ in self.block)
+            return f"Coins fall in blocks of {sides} along {along}."
+        if self.axis is None:
+            return ""
+        n = sizes[self.axis]
+        number = f"exactly {survivors(self.p, n)} survive"
+        if self.balance is not None:
+            number = f"{(1 - self.p) * n:g} survive, rounded up or down"
+        return f"Of each {n} coins along {names[self.axis]} {number}."
+
 
 class BlockAxis(NamedTuple):
     """An axis along which blocks are dropped.

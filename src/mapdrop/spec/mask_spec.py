@@ -6,7 +6,7 @@ A `MaskSpec` is made once and bound to each shape that comes. Bound, it knows it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -25,6 +25,9 @@ _MOST = 1024  # Shapes that a spec remembers.
 Sizes = tuple[tuple[str, int], ...]
 """Sizes by name, as pairs, which can be hashed."""
 
+
+# Options that name a coin axis, along which coins depend on each other. They exclude each other.
+TIES = ("exact", "balance")
 
 # The options of a spec after the pattern and p, in order, and their defaults.
 OPTIONS: tuple[tuple[str, Any], ...] = (
@@ -126,13 +129,8 @@ class MaskSpec:
     def _bind(self, shape: tuple[int, ...]) -> BoundSpec:
         binding = bind(self.pattern, shape, dict(self.sizes), ragged=self.ragged)
         block = ((binding.axis(n, "block"), check_block_size(n, size)) for n, size in self.block)
-        law = Law(
-            self.p,
-            None if self.exact is None else binding.axis(self.exact, "exact"),
-            None if self.balance is None else binding.axis(self.balance, "balance"),
-            tuple(sorted(block)),
-            self.region,
-        )
+        tied = {n: binding.axis(getattr(self, n), n) for n in TIES if getattr(self, n) is not None}
+        law = Law(self.p, block=tuple(sorted(block)), region=self.region, **tied)
         return BoundSpec(binding, law, self.scale, _warning(law, binding))
 
     @staticmethod
@@ -157,6 +155,11 @@ class MaskSpec:
     def options(self) -> tuple[Any, ...]:
         """Its values of `OPTIONS`."""
         return tuple(getattr(self, name) for name, _ in OPTIONS)
+
+    @property
+    def keywords(self) -> list[str]:
+        """Its options that are not the defaults, as they stand in a call of `mapdrop.drop`."""
+        return keywords(self.options)
 
     @property
     def _arguments(self) -> tuple[Any, ...]:
@@ -221,22 +224,30 @@ def forget_specs() -> None:
     _known.cache_clear()
 
 
+def keywords(options: Sequence[Any]) -> list[str]:
+    """Return those of a spec's options that are not the defaults, as they stand in a call."""
+    found = []
+    for (name, default), value in zip(OPTIONS, options, strict=True):
+        if name == "sizes":
+            found += [f"{axis}={size}" for axis, size in value]
+        elif name != "ragged" and value != default:
+            found.append(f"{name}={dict(value) if name == 'block' else value!r}")
+    return found
+
+
 def _warning(law: Law, binding: Binding) -> str:
     """Return what to say where `exact` drops another fraction than p, by more than a tenth.
 
     Of p, or of 1 - p where that is less: to drop all is as far from 0.95 as to drop nothing is
     from 0.05.
     """
-    n = 0 if law.exact is None else binding.coins[law.exact]
-    if n == 0:
+    rate = law.rate(binding.coins)
+    if law.exact is None or abs(rate - law.p) <= 0.1 * min(law.p, 1 - law.p):
         return ""
-    dropped = n - survivors(law.p, n)
-    if abs(dropped / n - law.p) <= 0.1 * min(law.p, 1 - law.p):
-        return ""
-    name = binding.names[law.exact or 0]
+    name, n = binding.names[law.exact], binding.coins[law.exact]
     return (
-        f"exact={name!r} always drops {dropped} of {n}, which is {dropped / n:.3g} and not "
-        f"p={law.p:g}: balance={name!r} drops as evenly, at the rate asked for"
+        f"exact={name!r} always drops {n - survivors(law.p, n)} of {n}, which is {rate:.3g} and "
+        f"not p={law.p:g}: balance={name!r} drops as evenly, at the rate asked for"
     )
 
 

@@ -14,6 +14,7 @@ from mapdrop._layers.settings import Settings
 from mapdrop.backends.torch import drop, mask_spec
 from mapdrop.backends.torch._internals import DropoutBase
 from mapdrop.backends.torch.source import Source
+from mapdrop.spec.mask_spec import keywords
 from mapdrop.spec.pattern import Pattern
 
 STEP = "mapdrop_step"  # In the state dict of a seeded layer.
@@ -131,13 +132,9 @@ class Drop(Settings, RankCheck, DropoutBase):
 
     def extra_repr(self) -> str:
         """Return what differs from the defaults, as in a call."""
-        parts = [repr(self.pattern), f"p={self.p}"]
-        parts += [f"{n}={v!r}" for n in ("exact", "balance") if (v := getattr(self, n)) is not None]
-        parts += [f"block={dict(self.block)}"] if self.block else []
-        parts += [f"region={self.region!r}"] if self.region != "valid" else []
-        parts += [f"scale={self.scale!r}"] if self.scale != "expected" else []
-        parts += ["inplace=True"] if self.inplace else []
-        return ", ".join(parts + [f"{name}={size}" for name, size in self.sizes])
+        pattern, p, *options = self._mask_arguments
+        parts = [repr(pattern), f"p={p}", *keywords(options)]
+        return ", ".join(parts + ["inplace=True"] * self.inplace)
 
 
 class Dropout(Drop):

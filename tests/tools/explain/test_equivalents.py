@@ -20,6 +20,7 @@ import mapdrop
 from mapdrop.tools.explain.equivalents import Equivalent, equivalents
 from mapdrop.tools.explain.request import Request
 from mapdrop.tools.explain.structure import structure
+from tests.tools.explain.requests import request
 
 SHAPES = {2: (3, 4), 3: (3, 2, 4), 4: (3, 2, 4, 2), 5: (2, 3, 2, 2, 3)}
 DRAWS = 64
@@ -151,7 +152,7 @@ def run(claim: Equivalent, shape: tuple[int, ...]) -> Array:
 @pytest.mark.parametrize(("rank", "own"), EVERY, ids=lambda value: str(value))
 def test_what_is_claimed_shares_the_same_coins(rank: int, own: tuple[int, ...]) -> None:
     shape = SHAPES[rank]
-    given = Request(pattern_of(rank, own), 0.5)
+    given = request(pattern_of(rank, own), 0.5)
     expected = sharing_of(given, shape)
     for claim in claims(given, shape):
         if claim.call:
@@ -165,7 +166,7 @@ def test_what_is_claimed_shares_the_same_coins(rank: int, own: tuple[int, ...]) 
 @pytest.mark.parametrize(("rank", "own"), EVERY, ids=lambda value: str(value))
 def test_nothing_that_can_be_said_is_missed(rank: int, own: tuple[int, ...]) -> None:
     found = {
-        c.framework for c in claims(Request(pattern_of(rank, own), 0.5), SHAPES[rank]) if c.call
+        c.framework for c in claims(request(pattern_of(rank, own), 0.5), SHAPES[rank]) if c.call
     }
     assert {"Keras", "TensorFlow", "Flax"} <= found
     assert ("Paddle" in found) == bool(own)
@@ -194,14 +195,14 @@ def test_nothing_that_can_be_said_is_missed(rank: int, own: tuple[int, ...]) -> 
 def test_the_calls_that_people_know(pattern: str, layer: str) -> None:
     parsed = mapdrop.Pattern.parse(pattern)
     shape = SHAPES[4 if "..." in pattern else len(parsed.left)]
-    assert layer in [claim.call for claim in claims(Request(pattern, 0.5), shape)]
+    assert layer in [claim.call for claim in claims(request(pattern, 0.5), shape)]
 
 
 def test_coins_of_the_claimed_layer_are_independent() -> None:
     """The layer that is claimed most is PyTorch's: no two of its coins hang together."""
     shape = SHAPES[4]
     (claim,) = [
-        c for c in claims(Request("b h w c -> b c", 0.5), shape) if c.framework == "PyTorch"
+        c for c in claims(request("b h w c -> b c", 0.5), shape) if c.framework == "PyTorch"
     ]
     fallen = np.stack([run(claim, shape)[:, 0, 0].ravel() == 0 for _ in range(4000)])
     correlation = np.corrcoef(fallen.T) - np.eye(fallen.shape[1])
@@ -211,11 +212,11 @@ def test_coins_of_the_claimed_layer_are_independent() -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (Request("(m 2) h w c -> m c", 0.5), "axis 0 is split"),
-        (Request("b h w (g k) -> b g", 0.5, sizes={"k": 2}), "axis 3 is split"),
-        (Request("b h w c -> b c", 0.5, exact="c"), "number of survivors varies"),
-        (Request("b h w c -> b c", 0.5, balance="b"), "not balanced"),
-        (Request("b h w c -> b h w c", 0.5, block={"h": 3, "w": 3}), "blocks"),
+        (request("(m 2) h w c -> m c", 0.5), "axis 0 is split"),
+        (request("b h w (g k) -> b g", 0.5, sizes={"k": 2}), "axis 3 is split"),
+        (request("b h w c -> b c", 0.5, exact="c"), "there is no exact="),
+        (request("b h w c -> b c", 0.5, balance="b"), "there is no balance="),
+        (request("b h w c -> b h w c", 0.5, block={"h": 3, "w": 3}), "blocks"),
     ],
     ids=lambda value: value.call if isinstance(value, Request) else value,
 )
@@ -244,19 +245,19 @@ def test_blocks_have_near_equivalents_only(
     pattern: str, block: dict[str, int], near: list[str]
 ) -> None:
     shape = (2, 6, 6, 6, 6)[: len(mapdrop.Pattern.parse(pattern).left)]
-    found = claims(Request(pattern, 0.5, block=block), shape)
+    found = claims(request(pattern, 0.5, block=block), shape)
     assert [claim.framework for claim in found if claim.call] == near
     assert all(claim.near and "another rate" in claim.note for claim in found if claim.call)
 
 
 def test_blocks_of_one_value_are_ordinary_dropout() -> None:
-    given = Request("b c h w -> b c h w", 0.5, block={"h": 1, "w": 1})
+    given = request("b c h w -> b c h w", 0.5, block={"h": 1, "w": 1})
     assert claims(given, (2, 3, 4, 4))[0].call == "nn.Dropout(0.5)(x)"
 
 
 @pytest.mark.parametrize("rate", [0.1, 1 / 3, 0.123456789])
 def test_the_rate_is_written_exactly(rate: float) -> None:
-    claim = claims(Request("b c h w -> b c", rate), SHAPES[4])[0]
+    claim = claims(request("b c h w -> b c", rate), SHAPES[4])[0]
     assert claim.call == f"nn.Dropout2d({rate!r})(x)"
 
 
@@ -272,5 +273,5 @@ def test_the_rate_is_written_exactly(rate: float) -> None:
     ids=lambda claim: claim.call,
 )
 def test_a_wrong_claim_would_be_found(wrong: Equivalent) -> None:
-    expected = sharing_of(Request("b h w c -> b c", 0.5), SHAPES[4])
+    expected = sharing_of(request("b h w c -> b c", 0.5), SHAPES[4])
     assert sharing(lambda: run(wrong, SHAPES[4])) != expected

@@ -8,7 +8,7 @@ import pytest
 from mapdrop import Pattern, PatternError
 from mapdrop.tools.explain.cases import cases
 from mapdrop.tools.explain.layout import read_layout
-from mapdrop.tools.explain.request import Request
+from tests.tools.explain.requests import request
 
 MAPS = np.arange(2 * 6 * 8 * 12, dtype=np.float32).reshape(2, 6, 8, 12)
 
@@ -75,7 +75,7 @@ def test_the_same_right_side_drops_the_same_maps_in_every_layout() -> None:
     for pattern in ("b h w c -> b c", "b c h w -> b c", "w h c b -> b c"):
         layout = read_layout(Pattern.parse(pattern))
         shape = layout.arrange(MAPS).shape
-        shown = cases(Request(pattern, 0.5, 3), layout, shape)
+        shown = cases(request(pattern, 0.5, 3), layout, shape)
         assert [case.name for case in shown] == [
             "whole maps",
             "single values",
@@ -89,7 +89,7 @@ def test_the_same_right_side_drops_the_same_maps_in_every_layout() -> None:
 
 def test_each_case_drops_what_its_name_says() -> None:
     layout = read_layout(Pattern.parse("b h w c -> c"))
-    given = Request("b h w c -> c", 0.5, 1)
+    given = request("b h w c -> c", 0.5, 1)
     yours, values, pixels, maps, blocks = cases(given, layout, (2, 24, 36, 12))
     assert yours.yours
     assert yours.name == "your pattern"
@@ -108,7 +108,7 @@ def test_each_case_drops_what_its_name_says() -> None:
 
 def test_a_sequence_is_compared_with_sequences() -> None:
     layout = read_layout(Pattern.parse("b c t -> b"))
-    shown = cases(Request("b c t -> b", 0.5), layout, (2, 12, 8))
+    shown = cases(request("b c t -> b", 0.5), layout, (2, 12, 8))
     assert [(case.name, case.request.pattern) for case in shown] == [
         ("your pattern", "b c t -> b"),
         ("single values", "b c t -> b t c"),

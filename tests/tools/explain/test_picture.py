@@ -19,6 +19,7 @@ from mapdrop.tools.explain.picture import GAP, MARGIN, WIDTH, ZOOM, picture, str
 from mapdrop.tools.explain.request import Request
 from mapdrop.tools.explain.sheet import ACCENT, Sheet, rgb
 from mapdrop.tools.explain.terminal import pictures
+from tests.tools.explain.requests import request
 
 RNG = np.random.default_rng(0)
 IMAGES = [Image.fromarray(RNG.integers(0, 256, (*LARGE[::-1], 3), np.uint8)) for _ in range(2)]
@@ -44,7 +45,7 @@ def near(drawn: np.ndarray, colour: tuple[int, ...], by: int = 8) -> np.ndarray:
 
 
 def test_the_picture_shows_the_mask_in_the_frame(tmp_path: Path) -> None:
-    given = Request("b h w c -> b c", 0.5, seed=3)
+    given = request("b h w c -> b c", 0.5, seed=3)
     drawn = draw(given, tmp_path / "a.png")
     assert drawn.shape[1] == WIDTH
     rows = np.flatnonzero(near(drawn[:, MARGIN - 4], rgb(ACCENT)))
@@ -61,7 +62,7 @@ def test_the_picture_shows_the_mask_in_the_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("p", [0.0, 0.5])
 def test_as_much_is_dark_as_is_dropped(tmp_path: Path, p: float) -> None:
-    given = Request("b h w c -> b c", p, seed=3)
+    given = request("b h w c -> b c", p, seed=3)
     _, shown = prepare(given)
     dark = near(draw(given, tmp_path / "a.png"), DROPPED).sum()
     dropped = sum(case.dropped.sum() for case in shown) * ZOOM**2
@@ -93,7 +94,7 @@ def test_dropped_differs_from_every_value() -> None:
 
 
 def test_a_sequence_is_drawn_as_bands(tmp_path: Path) -> None:
-    drawn = draw(Request("b t c -> b c", 1.0), tmp_path / "a.png")
+    drawn = draw(request("b t c -> b c", 1.0), tmp_path / "a.png")
     rows = np.flatnonzero(near(drawn[:, MARGIN - 4], rgb(ACCENT)))
     bands = drawn[rows[0] + 6 : rows[-1] - 5, MARGIN : MARGIN + 36 * ZOOM]
     assert near(bands, DROPPED).all(axis=1).sum() == len(bands) - GAP
@@ -128,14 +129,14 @@ def render(given: Request, width: int, coloured: bool) -> list[str]:
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("pattern", ["b h w c -> b c", "b (g 4) h w -> b g", "b t c -> b c"])
 def test_the_terminal_is_wide_enough(pattern: str, width: int, coloured: bool) -> None:
-    lines = render(Request(pattern, 0.5), width, coloured)
+    lines = render(request(pattern, 0.5), width, coloured)
     assert max(map(len, lines)) <= width
     assert lines[0].split()[0] == "before"
 
 
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 def test_plain_text_has_a_dot_for_each_dropped_value(p: float) -> None:
-    given = Request("b h w c -> b c", p, seed=3)
+    given = request("b h w c -> b c", p, seed=3)
     lines = render(given, 80, coloured=False)
     at = next(i for i, line in enumerate(lines) if line.startswith("photograph 2, map 2"))
     coins = mapdrop.mask(given.pattern, (2, 24, 36, 12), p, seed=3).coins
@@ -146,7 +147,7 @@ def test_plain_text_has_a_dot_for_each_dropped_value(p: float) -> None:
 
 
 def test_half_blocks_have_the_colours_of_two_values() -> None:
-    maps, shown = prepare(Request("b h w c -> b c", 1.0))
+    maps, shown = prepare(request("b h w c -> b c", 1.0))
     console = Console(width=80, color_system="truecolor", force_terminal=True)
     lines = console.render_lines(pictures(console, maps, shown))
     dark = "#{:02x}{:02x}{:02x}".format(*DROPPED)

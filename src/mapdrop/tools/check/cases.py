@@ -21,10 +21,10 @@ from mapdrop.mask import Mask
 from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import bind
 from mapdrop.spec.law import Law
+from mapdrop.spec.mask_spec import OPTIONS
 from mapdrop.tools.adapters.bits import DTYPES, Bits, from_floats, to_floats
 
 MASKS = "masks"
-_OPTIONS = ("exact", "balance", "block", "region", "scale")
 _SEED, _RATE = 2**63 + 5, 0.3
 _WILD = np.array([np.inf, -np.inf, np.nan, -0.0, 0.0], np.float32)
 _TURNED = (0, 3, 1, 2)  # From channels last to channels first.
@@ -62,7 +62,8 @@ def vectors() -> Iterator[Case]:
     text = importlib.resources.files("mapdrop").joinpath("vectors.json").read_text("utf-8")
     seen: set[str] = set()
     for row in json.loads(text)["masks"]:
-        given = {name: row[name] for name in (*_OPTIONS, "stream") if name in row}
+        named = ("stream", *(name for name, _ in OPTIONS if name != "sizes"))
+        given = {name: row[name] for name in named if name in row}
         if "step" in row:
             given["step"] = int(row["step"], 16)
         sizes = row.get("sizes", {})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mapdrop.spec.mask_spec import mask_spec
 from mapdrop.spec.pattern import ELLIPSIS
 from mapdrop.tools.drop_kinds import DROP_KINDS
 from mapdrop.tools.explain.layout import Layout
@@ -65,7 +66,8 @@ def _usual(request: Request, layout: Layout) -> Iterator[tuple[str, Request]]:
         pattern = f"{' '.join(layout.roles)} -> {' '.join(own)}"
         block = dict.fromkeys(space, kind.block) if kind.block > 1 else {}
         title = kind.title.format(places=places, maps=maps)
-        yield title, Request(pattern, request.p, request.seed, block=block)
+        spec = mask_spec(pattern, request.p, block=tuple(block.items()))
+        yield title, Request(spec, request.seed)
 
 
 def _case(

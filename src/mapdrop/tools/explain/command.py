@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import mapdrop
+from mapdrop.spec.mask_spec import Sizes, mask_spec
 from mapdrop.tools.errors import user_errors
 from mapdrop.tools.explain.request import Request
 
@@ -56,7 +57,8 @@ def explain(
 
         blocks, sizes = _sizes("--block", block.split(",") if block else []), _sizes("--size", size)
         # A line break is a space to the pattern; to a terminal it may be more.
-        request = Request(" ".join(pattern.split()), p, seed, exact, balance, blocks, sizes)
+        spec = mask_spec(" ".join(pattern.split()), p, exact, balance, blocks, sizes=sizes)
+        request = Request(spec, seed)
         if shape:
             report(request, _shape(shape))
         else:
@@ -72,18 +74,20 @@ def _shape(text: str) -> tuple[int, ...]:
         ) from None
 
 
-def _sizes(option: str, given: list[str] | None) -> dict[str, int]:
+def _sizes(option: str, given: list[str] | None) -> Sizes:
     """Read name=number pairs."""
-    sizes = {}
+    sizes: dict[str, int] = {}
     for pair in given or []:
         name, _, number = (part.strip() for part in pair.partition("="))
+        if name in sizes:
+            raise ValueError(f"{option} {pair}: {name!r} has a size already, {sizes[name]}")
         try:
             sizes[name] = _positive(number)
         except ValueError:
             raise ValueError(f"{option} {pair} is not a size: write name=number, as k=4") from None
         if name in _RESERVED:
             raise ValueError(f"{option} {pair}: {name!r} has a meaning of its own, rename the axis")
-    return sizes
+    return tuple(sizes.items())
 
 
 def _positive(text: str) -> int:

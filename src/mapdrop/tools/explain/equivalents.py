@@ -164,10 +164,8 @@ _PATHS = "only paths and blocks"
 
 def _obstacle(law: Structure, blocks: bool = False) -> str:
     """Say why no mask that broadcasts, of independent coins, has this law; empty where one has."""
-    if law.counted == "exact":
-        return "coins fall independently, so the number of survivors varies"
-    if law.counted == "balance":
-        return "coins fall independently, so they are not balanced"
+    if law.tied:
+        return f"coins fall independently, so there is no {law.tied}="
     if None in law.own:
         axis = law.own.index(None)
         return f"axis {axis} is split, and masks have one coin along it or one for each place"
@@ -181,6 +179,6 @@ def _block_side(ask: _Question) -> int:
     law = ask.law
     side, *others = set(law.block[2:]) or {1}
     fits = 4 <= ask.rank <= 5 and not others and set(law.block[:2]) == {1} and side % 2 == 1
-    if not fits or side == 1 or law.counted or None in law.own:
+    if not fits or side == 1 or law.tied or None in law.own:
         return 0
     return side if side <= min(ask.shape[2:]) else 0

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mapdrop.spec.law import survivors
-from mapdrop.spec.mask_spec import BoundSpec
 from mapdrop.tools.explain.request import Request
 
 # A coin takes a few bytes here and more while it is drawn.
@@ -76,14 +74,7 @@ def numbers(request: Request, shape: tuple[int, ...]) -> Numbers:
         coins=binding.coins,
         count=binding.count,
         per_coin=binding.values // binding.count,
-        expected=_expected(bound),
+        expected=bound.law.rate(binding.coins),
         fallen=binding.count - mask.kept,
         scale=float(np.max(mask.scale)),
     )
-
-
-def _expected(bound: BoundSpec) -> float:
-    if bound.law.exact is None:
-        return bound.law.p
-    n = bound.binding.coins[bound.law.exact]
-    return 1 - survivors(bound.law.p, n) / n

@@ -1,65 +1,40 @@
-"""The request on the command line: a pattern and the options of its coins."""
+"""The request on the command line: a mask's spec and its seed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass
 
-import mapdrop
-from mapdrop.mask import Mask
-from mapdrop.spec.mask_spec import BoundSpec, as_sizes, mask_spec
+from mapdrop.mask import Mask, mask_of
+from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
 
 
 @dataclass(frozen=True)
 class Request:
     """The arguments of `mapdrop.mask`, but for the shape."""
 
-    pattern: str
-    p: float
+    spec: MaskSpec
     seed: int = 0
-    exact: str | None = None
-    balance: str | None = None
-    block: Mapping[str, int] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def pattern(self) -> str:
+        """The pattern as it was written."""
+        return self.spec.pattern.text
+
+    @property
+    def p(self) -> float:
+        """The fraction to drop."""
+        return self.spec.p
 
     def bind(self, shape: tuple[int, ...]) -> BoundSpec:
-        """Check the request and bind it to a shape.
-
-        Raises:
-            PatternError, ValueError, TypeError: for what does not fit.
-        """
-        spec = mask_spec(
-            self.pattern,
-            self.p,
-            self.exact,
-            self.balance,
-            as_sizes(self.block, "block"),
-            sizes=as_sizes(self.sizes, "sizes"),
-        )
-        return spec.bind(shape)
+        """Bind the request to a shape. Raises PatternError where it does not fit."""
+        return self.spec.bind(shape)
 
     def mask(self, shape: tuple[int, ...]) -> Mask:
         """Return the mask of this seed."""
-        return mapdrop.mask(
-            self.pattern,
-            shape,
-            self.p,
-            seed=self.seed,
-            exact=self.exact,
-            balance=self.balance,
-            block=self.block,
-            **cast(dict[str, Any], self.sizes),
-        )
+        return mask_of(self.spec, shape, self.seed)
 
     @property
     def call(self) -> str:
         """The call of the library that does the same."""
-        options = [
-            f"{n}={v!r}" for n in ("exact", "balance") if (v := getattr(self, n)) is not None
-        ]
-        if self.block:
-            sides = ", ".join(f"{name}={side}" for name, side in self.block.items())
-            options.append(f"block=dict({sides})")
-        options += [f"{name}={size}" for name, size in self.sizes.items()]
-        return f"mapdrop.drop({', '.join(['x', repr(self.pattern), repr(self.p), *options])})"
+        arguments = ["x", repr(self.pattern), repr(self.p), *self.spec.keywords]
+        return f"mapdrop.drop({', '.join(arguments)})"

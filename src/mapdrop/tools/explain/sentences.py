@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mapdrop.spec.law import survivors
 from mapdrop.spec.pattern import ELLIPSIS, Pattern
 from mapdrop.tools.explain.numbers import Numbers
 from mapdrop.tools.explain.request import Request
@@ -37,15 +36,4 @@ def fall_together(pattern: Pattern) -> str:
 
 def tied(request: Request, counts: Numbers) -> str:
     """Say what ties the coins to each other; empty where they are independent."""
-    size = dict(zip(counts.names, counts.coins, strict=True))
-    if request.block:
-        sides = " x ".join(str(min(side, size[name])) for name, side in request.block.items())
-        return f"Coins fall in blocks of {sides} along {', '.join(request.block)}."
-    if request.exact:
-        n = size[request.exact]
-        return f"Of each {n} coins along {request.exact} exactly {survivors(request.p, n)} survive."
-    if request.balance:
-        n = size[request.balance]
-        rounded = f"{(1 - request.p) * n:g} survive, rounded up or down"
-        return f"Of each {n} coins along {request.balance} {rounded}."
-    return ""
+    return request.bind(counts.shape).law.sentence(counts.names, counts.coins)

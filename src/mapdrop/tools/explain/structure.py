@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.mask_spec import TIES, BoundSpec
 
 
 @dataclass(frozen=True)
@@ -15,17 +15,17 @@ class Structure:
         own: for each axis True (its places have coins of their own), False (they share one) or
             None (some of a split axis share, so that no mask of one size along it will do).
         block: for each axis the size of the blocks that fall together, 1 where there are none.
-        counted: the argument that ties the coins' number to p, "exact" or "balance", or None.
+        tied: the argument by which coins depend on each other, "exact" or "balance", or None.
     """
 
     own: tuple[bool | None, ...]
     block: tuple[int, ...]
-    counted: str | None = None
+    tied: str | None = None
 
     @property
     def plain(self) -> bool:
         """Whether it is independent coins of a mask that broadcasts: one size for each axis."""
-        return None not in self.own and not self.counted and set(self.block) <= {1}
+        return None not in self.own and not self.tied and set(self.block) <= {1}
 
     @property
     def independent(self) -> tuple[int, ...]:
@@ -51,6 +51,5 @@ def structure(spec: BoundSpec) -> Structure:
         split = len(drawn) > 1 or (side > 1 and len(counts) > 1)
         own.append(None if split else drawn.pop())
         block.append(side)
-    counted = "exact" if spec.law.exact is not None else None
-    counted = "balance" if spec.law.balance is not None else counted
-    return Structure(tuple(own), tuple(block), counted)
+    tied = next((name for name in TIES if getattr(spec.law, name) is not None), None)
+    return Structure(tuple(own), tuple(block), tied)

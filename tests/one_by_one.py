@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop.spec.law import Law, block_axes, centre_rate, strides, survivors, threshold
-from mapdrop.spec.reference import U64, Bits, words
+from mapdrop.spec.numpy_space import Bits
+from mapdrop.spec.words import U64, words
 
 
 def kept_at(law: Law, sizes: tuple[int, ...], key: int, step: int, index: tuple[Any, ...]) -> Bits:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mapdrop.backends import host
+from mapdrop.backends import cpu
 from mapdrop.backends.registry import as_written, backend_for
 from mapdrop.spec import seed as seeds
 from mapdrop.spec.binding import Binding, bind
 from mapdrop.spec.mask_spec import MaskSpec, as_sizes, check_rate, mask_spec
 from mapdrop.spec.pattern import Pattern
-from mapdrop.spec.reference import VERSION
+from mapdrop.spec.words import VERSION
 from mapdrop.system.cores import usual_threads
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def mask_of(
     if spec.p == 0:
         return Mask(bound.binding, 0.0, np.ones(bound.binding.coins, bool), 1.0)
     key = seeds.key(seeds.draw(seed), name)
-    return Mask(bound.binding, spec.p, *host.drawn(bound, key, number, usual_threads()))
+    return Mask(bound.binding, spec.p, *cpu.drawn(bound, key, number, usual_threads()))
 
 
 def _read(file: Npz, limit: int) -> Mask:

@@ -230,9 +230,9 @@ LIBRARY = {
     "system/warn.py": "",
     "kernels/__init__.py": "import importlib\nimportlib.import_module('mapdrop.kernels.cpu')",
     "kernels/cpu.py": "from mapdrop.spec.pattern import Pattern",
-    "backends/host.py": "from mapdrop.kernels import cpu",
+    "backends/cpu.py": "from mapdrop.kernels import cpu",
     "torch/__init__.py": "from mapdrop.torch.seeded import seeded as seeded",
-    "torch/seeded.py": "from mapdrop.backends import host\ndef seeded(): ...",
+    "torch/seeded.py": "from mapdrop.backends import cpu\ndef seeded(): ...",
     "keras/drop.py": "",
     "tools/errors.py": "",
     "tools/bench/memory.py": "",
@@ -267,7 +267,7 @@ BROKEN = [
     ("applications", "study/study.py", "from mapdrop.tools.bench.memory import peak"),
     ("applications", "study/study.py", "from mapdrop.tools import bench"),
     ("floors", "localize/train.py", "from mapdrop.study.study import study"),
-    ("floors", "backends/host.py", "from mapdrop.torch import seeded"),
+    ("floors", "backends/cpu.py", "from mapdrop.torch import seeded"),
     ("floors", "spec/pattern.py", "import mapdrop"),
 ]
 
@@ -292,20 +292,20 @@ def test_a_broken_rule_is_seen(tmp_path: Path, rule: str, file: str, code: str) 
 @pytest.mark.parametrize(
     "code",
     [
-        "from mapdrop.backends import host",
+        "from mapdrop.backends import cpu",
         "def f():\n    from mapdrop.torch import seeded",
         "if TYPE_CHECKING:\n    from mapdrop.torch.seeded import seeded",
     ],
 )
 def test_a_circle_is_seen(tmp_path: Path, code: str) -> None:
     tree = _plant(tmp_path, {**LIBRARY, "kernels/cpu.py": code})
-    assert {"mapdrop.backends.host", "mapdrop.kernels.cpu"} <= set(circle(tree.imports()))
+    assert {"mapdrop.backends.cpu", "mapdrop.kernels.cpu"} <= set(circle(tree.imports()))
 
 
 def test_a_package_that_imports_its_own_module_is_no_circle(tmp_path: Path) -> None:
     tree = _plant(tmp_path, {**LIBRARY, "kernels/__init__.py": "from mapdrop.kernels import cpu"})
     users = [i.by for i in tree.imports() if i.module == "mapdrop.kernels.cpu"]
-    assert sorted(users) == ["mapdrop.backends.host", "mapdrop.kernels"]
+    assert sorted(users) == ["mapdrop.backends.cpu", "mapdrop.kernels"]
     assert not circle(tree.imports())
 
 

@@ -20,9 +20,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-from mapdrop.backends.host_spaces import CompiledSpace
+from mapdrop.backends.cpu_spaces import CompiledSpace
 from mapdrop.spec import law as generic
-from mapdrop.spec import reference as spec
+from mapdrop.spec import numpy_space
+from mapdrop.spec import words as generator
 from mapdrop.spec.law import Law, block_axes, threshold
 from tests import reference
 from tests.conftest import framework
@@ -156,12 +157,12 @@ STREAMS = ((None, ""), ("layer1", "layer2"), ("a", "a "), ("drop", "Drop"), ("a"
 
 @pytest.mark.parametrize("pair", STREAMS, ids=repr)
 def test_streams_are_independent(pair: tuple[str | None, str | None]) -> None:
-    one, other = (chunks(0.5, N, spec.stream_key(7, stream)) for stream in pair)
+    one, other = (chunks(0.5, N, generator.stream_key(7, stream)) for stream in pair)
     accept(agreement(one, other), N, FAIR)
 
 
 def test_one_stream_of_two_seeds() -> None:
-    one, other = (chunks(0.5, N, spec.stream_key(seed, "layer")) for seed in (0, 1))
+    one, other = (chunks(0.5, N, generator.stream_key(seed, "layer")) for seed in (0, 1))
     accept(agreement(one, other), N, FAIR)
 
 
@@ -261,7 +262,7 @@ def test_every_configuration(
     _, places = _configurations(sizes, block, region, p)
     ranges = [range(block.first, block.last + 1) for block in block_axes(law, sizes)]
     assert list(itertools.product(*ranges)) == centres
-    space = spec.NumpySpace(sizes, 0, 0)
+    space = numpy_space.NumpySpace(sizes, 0, 0)
     sets = itertools.product([False, True], repeat=len(centres))
     some = range(0, len(places), max(1, len(places) // 500))
     for number, fallen in enumerate(sets):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 import mapdrop
-from mapdrop.backends.torch import on_host
-from mapdrop.backends.torch import triton as device
+from mapdrop.backends.torch import eager_cpu
+from mapdrop.backends.torch import gpu as on_gpu
 from mapdrop.backends.torch.text import bound_to
 from mapdrop.kernels import gpu
 from mapdrop.torch import SpatialDropout2d, seeded, shard
@@ -60,9 +60,9 @@ def watched(name: str, made: list[str]) -> Callable[..., Any]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which kernels were called; the CPU's tensors stand for a GPU's."""
     made: list[str] = []
-    monkeypatch.setattr(on_host, "takes", lambda x: False)
+    monkeypatch.setattr(eager_cpu, "takes", lambda x: False)
     monkeypatch.setattr(
-        device,
+        on_gpu,
         "fits",
         lambda x, bound: bound.counted_axes is None and x.numel() and x.dtype in FLOATS,
     )
@@ -190,7 +190,7 @@ def test_parts_draw_the_wholes_coins(start: int, size: int, calls: list[str]) ->
         y = mapdrop.drop(x, "b c -> b c", 0.5, seed=11)
     assert calls == ["elements"]
     number = 12 * rank + np.arange(12, dtype=np.uint64)
-    words = mapdrop.spec.reference.words(number, 11, 0)
+    words = mapdrop.spec.words.words(number, 11, 0)
     kept = torch.from_numpy(words >= mapdrop.spec.law.threshold(0.5)).reshape(4, 3)
     np.testing.assert_array_equal(bits(y), bits(torch.where(kept, 2 * x, 0.0)))
 
@@ -231,7 +231,7 @@ def test_the_seed_may_be_a_tensor_of_any_bits() -> None:
 def test_coins_as_bits(count: int) -> None:
     bound = bound_to((count,), "n -> n", 0.3, "")
     seed, stream = torch.tensor([7, 2**40 + 1]), "a"
-    made = device.bits(seed, stream, bound)  # type: ignore[arg-type]
+    made = on_gpu.bits(seed, stream, bound)  # type: ignore[arg-type]
     assert made.numel() == -(-count // 32)
     kept = np.unpackbits(made.numpy().view(np.uint8), bitorder="little")[:count]
     wanted = mapdrop.mask("n -> n", (count,), 0.3, seed=7, stream=stream, step=2**40 + 1).coins

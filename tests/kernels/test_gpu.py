@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from mapdrop.backends.torch import triton as device
+from mapdrop.backends.torch import gpu
 from mapdrop.backends.torch.text import bound_to
 from mapdrop.kernels import for_gpu
 from tests import process
@@ -55,7 +55,7 @@ def decided(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("lead", [0, 3])
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "i16"])
 def test_elements_compile_for_a_gpu(dtype: str, lead: int) -> None:
-    pointers = {"x": f"*{dtype}", "out": f"*{dtype}", "seed_words": "*i64"}
+    pointers = {"x": f"*{dtype}", "out": f"*{dtype}", "seed_tensor": "*i64"}
     numbers = {"first": "i64", "count": "i32", "threshold": "i64", "scale": "fp32"}
     ptx = compiled("_elements", {**pointers, **STREAM, **numbers}, {"LEAD": lead, **FLAGS})
     assert "mul.hi.u32" in ptx
@@ -66,12 +66,12 @@ def test_elements_compile_for_a_gpu(dtype: str, lead: int) -> None:
 
 @pytest.mark.parametrize("count", ["i32", "i64"])
 def test_drawing_compiles_for_a_gpu(count: str) -> None:
-    types = {"out": "*i8", "seed_words": "*i64", **STREAM, "count": count, "threshold": "i64"}
+    types = {"out": "*i8", "seed_tensor": "*i64", **STREAM, "count": count, "threshold": "i64"}
     assert "mul.hi.u32" in compiled("_draw", types, FLAGS)
 
 
 def test_packing_compiles_for_a_gpu() -> None:
-    types = {"out": "*i32", "seed_words": "*i64", **STREAM, "count": "i32", "threshold": "i64"}
+    types = {"out": "*i32", "seed_tensor": "*i64", **STREAM, "count": "i32", "threshold": "i64"}
     ptx = compiled("_pack", types, FLAGS)
     assert "mul.hi.u32" in ptx
     assert re.search(r"st\.global[.\w]*\.b32", ptx)
@@ -106,5 +106,5 @@ def test_tensorflow_that_came_first_means_plain_operations(
 
 def test_the_cpu_keeps_its_own_kernels() -> None:
     bound = bound_to((2, 3), "b c -> b c", 0.5, "")
-    assert not device.fits(torch.ones(2, 3), bound)
-    assert not device.fits(torch.ones(2, 3, device="meta"), bound)
+    assert not gpu.fits(torch.ones(2, 3), bound)
+    assert not gpu.fits(torch.ones(2, 3, device="meta"), bound)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mapdrop.tools.frameworks import Installed
+from mapdrop.tools.installed import Installed
 from mapdrop.tools.subprocesses import EndedError, Message, messages, one_line
 
 ENDINGS = {

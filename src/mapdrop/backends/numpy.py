@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapdrop.backends import host
-from mapdrop.backends.small import CARRIERS, SmallDrop, small_drop
+from mapdrop.backends import cpu
+from mapdrop.backends.small_drop import CARRIERS, SmallDrop, small_drop
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import seed as seeds
 from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
@@ -87,15 +87,15 @@ def traced(_: NDArray[Any]) -> bool:
 
 def _drop_into(out: NDArray[Any], x: NDArray[Any], bound: BoundSpec, key: int, step: int) -> None:
     threads = usual_threads()
-    if x.dtype.isnative and host.compiled(bound, x.dtype.name):
+    if x.dtype.isnative and cpu.compiled(bound, x.dtype.name):
         carrier = CARRIERS[x.dtype.name]
         if out is not x and np.may_share_memory(x, out):
             np.copyto(out, x)  # The kernels write where they have read, and nowhere else.
             x = out
         target, source = out.view(carrier), x.view(carrier)
-        host.drop_into(target, target if x is out else source, bound, key, step, threads)
+        cpu.drop_into(target, target if x is out else source, bound, key, step, threads)
         return
-    np.copyto(out, _broadcast(x, bound.binding, *host.drawn(bound, key, step, threads)))
+    np.copyto(out, _broadcast(x, bound.binding, *cpu.drawn(bound, key, step, threads)))
 
 
 def _broadcast(x: NDArray[Any], binding: Any, coins: Any, scale: Any) -> NDArray[Any]:
@@ -103,10 +103,10 @@ def _broadcast(x: NDArray[Any], binding: Any, coins: Any, scale: Any) -> NDArray
     wide = np.float64 if x.dtype == np.float64 else np.float32
     ungrouped = binding.ungrouped
     order, lined_up = ungrouped.lineup
-    kept = host.repeated(coins, binding).transpose(order).reshape(lined_up)
+    kept = cpu.repeated(coins, binding).transpose(order).reshape(lined_up)
     if isinstance(scale, np.ndarray):
         scale = np.broadcast_to(scale, coins.shape)
-        scale = host.repeated(scale, binding).transpose(order).reshape(lined_up)
+        scale = cpu.repeated(scale, binding).transpose(order).reshape(lined_up)
     with np.errstate(over="ignore", invalid="ignore"):
         values = x.astype(wide, copy=False).reshape(ungrouped.factors) * np.asarray(scale, wide)
         dropped = np.where(kept, values.astype(x.dtype, copy=False), np.zeros((), x.dtype))
@@ -128,7 +128,7 @@ def _target(x: NDArray[Any], inplace: bool, out: NDArray[Any] | None) -> NDArray
         )
     if not target.flags.writeable:
         raise ValueError("the array to write into is read-only: leave out inplace= and out=")
-    if host.overlapping(target.shape, target.strides):
+    if cpu.overlapping(target.shape, target.strides):
         raise ValueError(
             "the array to write into has several values in one place of memory, as a broadcast "
             "array has: leave out inplace= and out=, or give it memory of its own by .copy()"

@@ -46,7 +46,7 @@ class Framework(NamedTuple):
         imported: imports the module of `mapdrop.backends` for them, by an import statement:
             torch.compile, which may run this first, follows nothing else.
         layers: other packages with layers for its arrays.
-        hosts: the frameworks that it works on, where it has no arrays of its own.
+        runs_on: the frameworks that it works on, where it has no arrays of its own.
         extras: what pip installs it by, if that is not its name.
     """
 
@@ -54,7 +54,7 @@ class Framework(NamedTuple):
     arrays: tuple[str, ...] = ()
     imported: Callable[[], ModuleType] | None = None
     layers: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
+    runs_on: tuple[str, ...] = ()
     extras: str = ""
 
 
@@ -63,7 +63,7 @@ FRAMEWORKS = {
     "torch": Framework("PyTorch", ("Tensor", "fx.Proxy"), _torch),
     "jax": Framework("JAX", ("Array",), _jax, layers=("flax", "equinox")),
     "tensorflow": Framework("TensorFlow", ("Tensor", "Variable"), _tensorflow),
-    "keras": Framework("Keras", hosts=("tensorflow", "torch", "jax"), extras="keras,tensorflow"),
+    "keras": Framework("Keras", runs_on=("tensorflow", "torch", "jax"), extras="keras,tensorflow"),
 }
 """All of them, by the names of their modules."""
 

@@ -15,8 +15,9 @@ from mapdrop.kernels.float16 import bits, times
 from mapdrop.kernels.float16 import float16_in_hardware as float16_in_hardware
 from mapdrop.kernels.jit import compiled
 from mapdrop.kernels.parallel import spread
-from mapdrop.spec import reference as spec
 from mapdrop.spec.law import BlockAxis, threshold
+from mapdrop.spec.numpy_space import Bits
+from mapdrop.spec.words import Words
 
 Loops = tuple[tuple[int, int], ...]  # (size, step of the coin's number), outermost first
 U32, U64 = np.uint32, np.uint64
@@ -268,14 +269,14 @@ def _erode(
                 kept[j] &= centres[j]
 
 
-def words(count: int, key: int, step: int, start: int = 0, threads: int = 1) -> spec.Words:
+def words(count: int, key: int, step: int, start: int = 0, threads: int = 1) -> Words:
     """Return the words of `count` coins from number `start` on."""
     out = np.empty(count, U32)
     spread(_words, count, threads, _GRAIN, _TILE, out, U64(start), U64(key), U64(step))
     return out
 
 
-def runs(starts: NDArray[np.uint64], run: int, key: int, step: int, threads: int = 1) -> spec.Words:
+def runs(starts: NDArray[np.uint64], run: int, key: int, step: int, threads: int = 1) -> Words:
     """Return the words of `run` coins from each of `starts` on, of shape (runs, run)."""
     out = np.empty((len(starts), run), U32)
     units, grain = len(starts) * -(-run // _PIECE), max(1, _GRAIN // max(1, min(run, _PIECE)))
@@ -283,9 +284,7 @@ def runs(starts: NDArray[np.uint64], run: int, key: int, step: int, threads: int
     return out
 
 
-def coins(
-    shape: tuple[int, ...], key: int, step: int, threshold: int, threads: int = 1
-) -> spec.Bits:
+def coins(shape: tuple[int, ...], key: int, step: int, threshold: int, threads: int = 1) -> Bits:
     """Return the coins of a shape: True where the word reaches the threshold."""
     out = np.empty(shape, np.uint8)
     arguments = U64(key), U64(step), U64(threshold)
@@ -293,7 +292,7 @@ def coins(
     return out.view(bool)
 
 
-def erode(kept: spec.Bits, block: BlockAxis, threads: int = 1) -> spec.Bits:
+def erode(kept: Bits, block: BlockAxis, threads: int = 1) -> Bits:
     """Return what is kept where each False of `kept` drops a block; see `CoinSpace.erode`."""
     axis, k, n, first, last = block
     outer, inner = int(np.prod(kept.shape[:axis])), int(np.prod(kept.shape[axis + 1 :]))
@@ -339,7 +338,7 @@ def elements(
 def apply(
     x: NDArray[Any],
     y: NDArray[Any],
-    coins: spec.Bits,
+    coins: Bits,
     scale: Any,
     loops: Loops,
     threads: int,

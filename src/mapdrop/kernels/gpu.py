@@ -34,9 +34,9 @@ _LOOP_ARGUMENTS = ["n0", "n1", "n2", "n3", "n4", "t0", "t1", "t2", "t3", "t4"]
 
 
 @triton.jit
-def _key(seed_words, s0, s1, s2, s3, STREAM: tl.constexpr):
+def _key(seed_tensor, s0, s1, s2, s3, STREAM: tl.constexpr):
     """Return the low and high word of the key: the seed, hashed with the stream if there is one."""
-    seed = tl.load(seed_words)
+    seed = tl.load(seed_tensor)
     low, high = seed.to(tl.uint32), (seed >> 32).to(tl.uint32)
     if STREAM:
         words = tl.philox_impl(
@@ -48,7 +48,7 @@ def _key(seed_words, s0, s1, s2, s3, STREAM: tl.constexpr):
 
 @triton.jit
 def _words(
-    seed_words,
+    seed_tensor,
     s0,
     s1,
     s2,
@@ -59,12 +59,12 @@ def _words(
     STEP: tl.constexpr,
 ):
     """Return the words of 4 * BLOCKS coins from number `start` on, a multiple of four."""
-    low, high = _key(seed_words, s0, s1, s2, s3, STREAM)
+    low, high = _key(seed_tensor, s0, s1, s2, s3, STREAM)
     block = (start >> 2) + tl.arange(0, BLOCKS)
     c0, c1 = block.to(tl.uint32), (block >> 32).to(tl.uint32)
     c2, c3 = tl.zeros_like(c0), tl.zeros_like(c0)
     if STEP:
-        step = tl.load(seed_words + 1)
+        step = tl.load(seed_tensor + 1)
         c2, c3 = c2 + step.to(tl.uint32), c3 + (step >> 32).to(tl.uint32)
     a, b, c, d = tl.philox_impl(c0, c1, c2, c3, low, high)
     return tl.interleave(tl.interleave(a, c), tl.interleave(b, d))
@@ -93,7 +93,7 @@ def _dropped(value, kept, scale):
 def _elements(
     x,
     out,
-    seed_words,
+    seed_tensor,
     s0,
     s1,
     s2,
@@ -109,7 +109,7 @@ def _elements(
 ):
     """out = x dropped, where value i of the memory has coin `first` + LEAD + i."""
     start = tl.program_id(0).to(tl.int64) * (4 * BLOCKS)
-    words = _words(seed_words, s0, s1, s2, s3, first + start, BLOCKS, STREAM, STEP)
+    words = _words(seed_tensor, s0, s1, s2, s3, first + start, BLOCKS, STREAM, STEP)
     place = start - LEAD + tl.arange(0, 4 * BLOCKS)
     there = place < count
     if LEAD:  # A constant: without it, loads and stores are of four values at a time.
@@ -122,7 +122,7 @@ def _elements(
 @triton.jit(do_not_specialize=_WORD_ARGUMENTS)
 def _draw(
     out,
-    seed_words,
+    seed_tensor,
     s0,
     s1,
     s2,
@@ -135,7 +135,7 @@ def _draw(
 ):
     """out = a byte for each coin, 1 where its word is at least the threshold."""
     start = tl.program_id(0).to(tl.int64) * (4 * BLOCKS)
-    words = _words(seed_words, s0, s1, s2, s3, start, BLOCKS, STREAM, STEP)
+    words = _words(seed_tensor, s0, s1, s2, s3, start, BLOCKS, STREAM, STEP)
     place = start + tl.arange(0, 4 * BLOCKS)
     kept = words.to(tl.int64) >= threshold
     tl.store(out + place, kept.to(tl.int8), mask=place < count)
@@ -144,7 +144,7 @@ def _draw(
 @triton.jit(do_not_specialize=_WORD_ARGUMENTS)
 def _pack(
     out,
-    seed_words,
+    seed_tensor,
     s0,
     s1,
     s2,
@@ -157,7 +157,7 @@ def _pack(
 ):
     """out = a bit for each coin, 32 to a number from the lowest bit on, `count` numbers."""
     start = tl.program_id(0).to(tl.int64) * (4 * BLOCKS)
-    words = _words(seed_words, s0, s1, s2, s3, start, BLOCKS, STREAM, STEP)
+    words = _words(seed_tensor, s0, s1, s2, s3, start, BLOCKS, STREAM, STEP)
     kept = (words.to(tl.int64) >= threshold).to(tl.int32)
     bits = tl.reshape(kept, (BLOCKS // 8, 32)) << tl.arange(0, 32)[None, :]
     place = (start >> 5) + tl.arange(0, BLOCKS // 8)
@@ -224,7 +224,7 @@ def _apply(
 def elements(
     x: Tensor,
     out: Tensor,
-    seed_words: Tensor,
+    seed_tensor: Tensor,
     stream: Words | None,
     first: int,
     threshold: int,
@@ -234,7 +234,7 @@ def elements(
 
     Args:
         x, out: dense, of one layout; they may be the same.
-        seed_words: [seed] or [seed, step], int64, on the device of x.
+        seed_tensor: [seed] or [seed, step], int64, on the device of x.
         stream: its words, or None.
         first: see above.
         threshold: words below it are dropped, from 0 to 2**32.
@@ -244,7 +244,7 @@ def elements(
     _elements[(triton.cdiv(count + lead, 4 * _BLOCKS),)](
         _raw(x),
         _raw(out),
-        seed_words,
+        seed_tensor,
         *(stream or (0,) * 4),
         first - lead,
         count,
@@ -253,45 +253,45 @@ def elements(
         LEAD=lead,
         BLOCKS=_BLOCKS,
         STREAM=stream is not None,
-        STEP=seed_words.numel() > 1,
+        STEP=seed_tensor.numel() > 1,
     )
 
 
 def drawn(
-    shape: tuple[int, ...], seed_words: Tensor, stream: Words | None, threshold: int
+    shape: tuple[int, ...], seed_tensor: Tensor, stream: Words | None, threshold: int
 ) -> Tensor:
     """Return the coins of a shape, int8: 1 where the word is at least the threshold."""
-    made = torch.empty(shape, dtype=torch.int8, device=seed_words.device)
+    made = torch.empty(shape, dtype=torch.int8, device=seed_tensor.device)
     if count := made.numel():
         _draw[(triton.cdiv(count, 4 * _BLOCKS),)](
             made,
-            seed_words,
+            seed_tensor,
             *(stream or (0,) * 4),
             count,
             threshold,
             BLOCKS=_BLOCKS,
             STREAM=stream is not None,
-            STEP=seed_words.numel() > 1,
+            STEP=seed_tensor.numel() > 1,
         )
     return made
 
 
-def packed(count: int, seed_words: Tensor, stream: Words | None, threshold: int) -> Tensor:
+def packed(count: int, seed_tensor: Tensor, stream: Words | None, threshold: int) -> Tensor:
     """Return the first `count` coins, int32: a bit is 1 if its word is at least the threshold.
 
     The lowest bit of a number is its first coin. Bits after the last coin may have any value.
     """
-    made = torch.empty(triton.cdiv(count, 32), dtype=torch.int32, device=seed_words.device)
+    made = torch.empty(triton.cdiv(count, 32), dtype=torch.int32, device=seed_tensor.device)
     if count:
         _pack[(triton.cdiv(count, 4 * _BLOCKS),)](
             made,
-            seed_words,
+            seed_tensor,
             *(stream or (0,) * 4),
             made.numel(),
             threshold,
             BLOCKS=_BLOCKS,
             STREAM=stream is not None,
-            STEP=seed_words.numel() > 1,
+            STEP=seed_tensor.numel() > 1,
         )
     return made
 

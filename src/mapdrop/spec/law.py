@@ -1,7 +1,7 @@
 """Which coins are kept: every law, written once over a few functions of arrays.
 
 A backend gives these functions for its own arrays (a `CoinSpace`), and calls `kept`. How words come
-from a seed is in `mapdrop.spec.reference`, which also has the functions for NumPy.
+from a seed is in `mapdrop.spec.words`.
 """
 
 from __future__ import annotations
@@ -223,6 +223,13 @@ def centre_rate(law: Law, sizes: tuple[int, ...]) -> float:
         else:
             low_q = q
     return high_q
+
+
+def numbered(sizes: tuple[int, ...], axis: int | None) -> tuple[tuple[int, ...], int]:
+    """Return the shape of the coins and their first number; with `axis`, of the lines along it."""
+    if axis is None:
+        return sizes, 0
+    return (*sizes[:axis], 1, *sizes[axis + 1 :]), math.prod(sizes)
 
 
 def strides(sizes: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mapdrop.spec.reference import stream_key
+from mapdrop.spec.words import stream_key
 
 LIMIT = 2**64
 

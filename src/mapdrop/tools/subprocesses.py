@@ -15,7 +15,7 @@ from signal import Signals
 from typing import IO, Any
 
 from mapdrop.system.printable import printable
-from mapdrop.tools.frameworks import Installed
+from mapdrop.tools.installed import Installed
 
 Message = dict[str, Any]
 Send = Callable[[str, Any], None]
@@ -87,7 +87,7 @@ def _start(
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         **os.environ,
-        **({"KERAS_BACKEND": framework.host} if framework.host else {}),
+        **({"KERAS_BACKEND": framework.runs_on} if framework.runs_on else {}),
     }
     return subprocess.Popen(
         [sys.executable, "-c", program],

@@ -17,7 +17,7 @@ from torch._inductor.utils import run_and_get_code
 from torch._subclasses.fake_tensor import FakeTensor
 
 import mapdrop
-from mapdrop.backends.torch import triton as device
+from mapdrop.backends.torch import gpu
 from mapdrop.backends.torch.text import option_text
 
 pytestmark = pytest.mark.compiler
@@ -138,7 +138,7 @@ def kept_for_backward(kind: dict[str, Any]) -> int:
 
 def _like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where code reads bits; what draws them sees the CPU that it is."""
-    monkeypatch.setattr(device, "known", lambda x: isinstance(x, FakeTensor))
+    monkeypatch.setattr(gpu, "known", lambda x: isinstance(x, FakeTensor))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -196,6 +196,7 @@ import torch
 x = torch.ones(64, 32, 2, 2)
 torch.compile(lambda x: x + 1)(x)
 import mapdrop
+from mapdrop.backends.torch import gpu
 from torch._inductor.utils import run_and_get_code
 run = torch.compile(lambda x: mapdrop.drop(x, "b c h w -> b c", 0.5, seed=3), fullgraph=True)
 y, code = run_and_get_code(run, x)

@@ -17,7 +17,7 @@ from torch.utils.data import DistributedSampler
 
 import mapdrop
 from mapdrop import kernels
-from mapdrop.backends import host
+from mapdrop.backends import cpu
 from mapdrop.backends.torch.sharding import _placed
 from mapdrop.spec.law import Law
 from mapdrop.torch import DropBlock2d, Dropout, SpatialDropout2d, compact, seeded, shard
@@ -306,7 +306,7 @@ def test_a_whole_contiguous_part_draws_none_to_memory(monkeypatch: pytest.Monkey
     """An element's coin is made where it is used, for the usual data-parallel part."""
     x = values(4, 6, 5, 7)
     whole = mapdrop.drop(values(16, 6, 5, 7), "b c h w -> b c h w", **GIVEN)
-    monkeypatch.setattr(host, "drawn", None)
+    monkeypatch.setattr(cpu, "drawn", None)
     with shard(0, 2, 4):
         mine = mapdrop.drop(x, "b c h w -> b c h w", **GIVEN)
     assert torch.equal(mine == 0, whole[8:12] == 0)

@@ -1,6 +1,6 @@
 """What `mapdrop.drop` can be asked, drawn by Hypothesis, and what the specification answers.
 
-The answer is that of `mapdrop.spec.reference`, which is the specification, spread over the values
+The answer is that of `mapdrop.spec.words`, which is the specification, spread over the values
 by the independent reading of patterns in tests/reference.py: no framework's code has a part in it.
 """
 
@@ -16,7 +16,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mapdrop.spec import reference as spec
+from mapdrop.spec import numpy_space
+from mapdrop.spec import words as generator
 from mapdrop.spec.law import Law
 from tests import reference
 from tests.cases import Case
@@ -234,8 +235,8 @@ def expected(draw: Draw, x: NDArray[Any], flipped: int | None = None) -> NDArray
     if case.p == 0:
         bits, factor = np.ones(shape, bool), np.ones(shape)
     else:
-        bits = spec.kept(
-            law, shape, spec.stream_key(options["seed"], options["stream"]), options["step"]
+        bits = numpy_space.kept(
+            law, shape, generator.stream_key(options["seed"], options["stream"]), options["step"]
         )
         factor = np.broadcast_to(_factor(law, bits, options["scale"]), shape)
     if flipped is not None:

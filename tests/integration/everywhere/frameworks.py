@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mapdrop
-from mapdrop.spec import reference as spec
+from mapdrop.spec import words as generator
 from tests.checks import without_kernels
 from tests.conftest import framework
 from tests.integration.everywhere.draws import Draw
@@ -181,7 +181,7 @@ def jitted(x: Any, draw: Draw) -> Any:
     """Seed and step traced: as the two words of a key, and as an integer where 32 bits hold it."""
     jnp = framework("jax").numpy
     fixed, seed, step = _split(draw)
-    key = jnp.array(spec.split(seed), jnp.uint32)
+    key = jnp.array(generator.split(seed), jnp.uint32)
     if step < 2**32:
         return _jitted(fixed)(x, seed=key, step=jnp.uint32(step))
     late = functools.partial(mapdrop.drop, step=step, **_read(fixed))

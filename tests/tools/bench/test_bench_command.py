@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mapdrop.cli import app
 from mapdrop.tools.bench import run
 from mapdrop.tools.bench.report import _bar
-from mapdrop.tools.frameworks import Installed
+from mapdrop.tools.installed import Installed
 from mapdrop.tools.subprocesses import EndedError, messages
 
 

@@ -23,7 +23,7 @@ from mapdrop.tools.check.compare import compare, difference, laid_out
 from mapdrop.tools.check.report import show
 from mapdrop.tools.check.rows import DIFFERS, SAME, Row, disagreements
 from mapdrop.tools.check.run import Outcome
-from mapdrop.tools.frameworks import Installed
+from mapdrop.tools.installed import Installed
 from tests.conftest import framework
 
 Array = Any

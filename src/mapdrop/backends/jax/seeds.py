@@ -11,9 +11,9 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from mapdrop.backends.jax.law import U32, hashed
-from mapdrop.spec import reference as spec
+from mapdrop.backends.jax.space import U32, hashed
 from mapdrop.spec import seed as seeds
+from mapdrop.spec.words import split
 
 
 def seed_words(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any, str | None]:
@@ -38,7 +38,7 @@ def seed_words(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any,
                 f"a step array has one integer, not shape {later.shape} of {later.dtype}"
             )
         return jnp.concatenate([first, _number_words(jnp.asarray(later))]), stream
-    second = np.array(spec.split(later), U32)
+    second = np.array(split(later), U32)
     if isinstance(first, np.ndarray):
         return np.concatenate([first, second]), stream
     return jnp.concatenate([first, second]), stream
@@ -47,7 +47,7 @@ def seed_words(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any,
 @lru_cache(maxsize=4096)
 def _known_words(seed: int, stream: str | None) -> NDArray[np.uint32]:
     """Return the words of a number and a stream, to be read alone."""
-    return np.array(spec.split(seeds.key(seeds.check_uint64(seed, "seed"), stream)), U32)
+    return np.array(split(seeds.key(seeds.check_uint64(seed, "seed"), stream)), U32)
 
 
 def _words_of(seed: Array) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from mapdrop.spec import seed as seeds
-from mapdrop.spec.reference import stream_words
+from mapdrop.spec.words import stream_words
 
 PHILOX = 1  # The operation's name for the generator.
 

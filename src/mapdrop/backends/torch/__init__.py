@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.fx import Proxy
 
-from mapdrop.backends.torch import on_host
+from mapdrop.backends.torch import eager_cpu
 from mapdrop.backends.torch._internals import is_tracing
 from mapdrop.backends.torch.apply import broadcast
 from mapdrop.backends.torch.autodiff import dropped, dropped_in_place
-from mapdrop.backends.torch.seeds import seed_words
+from mapdrop.backends.torch.seeds import seed_tensor
 from mapdrop.backends.torch.sharding import distributed, drop_local, held
 from mapdrop.backends.torch.text import (
     TextSpec,
@@ -61,8 +61,8 @@ def drop(
     """See `mapdrop.drop`."""
     if out is not None:
         raise TypeError("out= is for NumPy arrays; for a tensor use inplace=True")
-    if not inplace and isinstance(spec, MaskSpec) and on_host.takes(x):
-        return on_host.drop(x, spec, seed, seeds.check_stream(stream), step)
+    if not inplace and isinstance(spec, MaskSpec) and eager_cpu.takes(x):
+        return eager_cpu.drop(x, spec, seed, seeds.check_stream(stream), step)
     if isinstance(x, Proxy):
         return _recorded(x, spec, seed, stream=stream, step=step, inplace=inplace)
     if distributed(x):
@@ -83,7 +83,7 @@ def _dispatched(
         bound_locally(spec, tuple(x.shape), shards)  # For its checks.
     if spec.p == 0:
         return x
-    words = seed_words(x, seed, step)
+    words = seed_tensor(x, seed, step)
     operation = dropped_in_place if inplace else dropped
     if not x.is_complex():
         return operation(x, words, given)

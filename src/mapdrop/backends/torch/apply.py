@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mapdrop.backends import host
-from mapdrop.backends.torch import law as plain
-from mapdrop.backends.torch import triton as device
+from mapdrop.backends import cpu
+from mapdrop.backends.torch import gpu, space
 from mapdrop.backends.torch.hugepages import huge_pages
-from mapdrop.backends.torch.seeds import read_words
+from mapdrop.backends.torch.seeds import read_seed
 from mapdrop.backends.torch.text import Arguments, bound_to
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
@@ -25,37 +24,37 @@ def bound_for(x: Tensor, arguments: Arguments) -> BoundSpec | LocalSpec:
 def drop_values(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
     """Return x dropped: a new tensor of the same memory layout."""
     bound = bound_for(x, arguments)
-    if device.fits(x, bound):
-        made = device.drop(x, seed, arguments[0], bound)
+    if gpu.fits(x, bound):
+        made = gpu.drop(x, seed, arguments[0], bound)
         if made is not None:
             return made
     if not _compiled(x, bound):
         return drop_anywhere(x, seed, *arguments)
     out = huge_pages(torch.empty_like(x))
-    drop_into(out, x, bound, *read_words(seed, arguments[0]))
+    drop_into(out, x, bound, *read_seed(seed, arguments[0]))
     return out
 
 
 def drop_values_in_place(x: Tensor, seed: Tensor, *arguments: Any) -> None:
     """Drop x in place."""
     bound = bound_for(x, arguments)
-    if device.fits(x, bound) and device.drop_in_place(x, seed, arguments[0], bound):
+    if gpu.fits(x, bound) and gpu.drop_in_place(x, seed, arguments[0], bound):
         return
     if _compiled(x, bound):
-        drop_into(x, x, bound, *read_words(seed, arguments[0]))
+        drop_into(x, x, bound, *read_seed(seed, arguments[0]))
     else:
         x.copy_(drop_values(x, seed, *arguments))
 
 
 def _compiled(x: Tensor, bound: BoundSpec | LocalSpec) -> bool:
     name = str(x.dtype).removeprefix("torch.")
-    return x.is_cpu and x.numel() > 0 and not x.is_neg() and host.compiled(bound, name)
+    return x.is_cpu and x.numel() > 0 and not x.is_neg() and cpu.compiled(bound, name)
 
 
 def drop_anywhere(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
     """Return x dropped by plain tensor operations, on any device."""
     bound = bound_for(x, arguments)
-    return broadcast(x, bound.binding, *plain.drawn(bound, seed, arguments[0]))
+    return broadcast(x, bound.binding, *space.drawn(bound, seed, arguments[0]))
 
 
 def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> Tensor:
@@ -63,10 +62,10 @@ def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> 
     ungrouped = binding.ungrouped
     order, lined_up = ungrouped.lineup
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    kept = plain.repeated(coins, binding).permute(order).reshape(lined_up)
+    kept = space.repeated(coins, binding).permute(order).reshape(lined_up)
     if isinstance(scale, Tensor):
         per_coin = scale.to(x.device, wide).expand(coins.shape)
-        factor = plain.repeated(per_coin, binding).permute(order).reshape(lined_up)
+        factor = space.repeated(per_coin, binding).permute(order).reshape(lined_up)
     else:
         factor = torch.full((), scale, dtype=wide, device=x.device)
     values = (x.to(wide).reshape(ungrouped.factors) * factor).to(x.dtype)
@@ -78,7 +77,7 @@ def drop_into(out: Tensor, x: Tensor, bound: BoundSpec | LocalSpec, key: int, st
     """Set out to x dropped, by the compiled kernels; out may be x."""
     source = _numpy(x)
     target = source if out is x else _numpy(out)
-    host.drop_into(target, source, bound, key, step, torch.get_num_threads())
+    cpu.drop_into(target, source, bound, key, step, torch.get_num_threads())
 
 
 def _numpy(x: Tensor) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mapdrop.backends.host import overlapping
+from mapdrop.backends.cpu import overlapping
 from mapdrop.backends.torch._internals import (
     dispatch_modes,
     inductor_imported,

@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mapdrop.backends import host
-from mapdrop.backends.host import memory_walk
-from mapdrop.backends.torch import law as plain
-from mapdrop.backends.torch import triton as device
+from mapdrop.backends import cpu
+from mapdrop.backends.cpu import memory_walk
+from mapdrop.backends.torch import gpu, space
 from mapdrop.backends.torch._internals import decompose_in_inductor
 from mapdrop.backends.torch.apply import bound_for
-from mapdrop.backends.torch.seeds import read_words
+from mapdrop.backends.torch.seeds import read_seed
 from mapdrop.backends.torch.text import bound_to
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
@@ -51,7 +50,7 @@ def _apart(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
     order = sorted(range(x.dim()), key=lambda axis: -strides[axis])
     if not (bound.law.independent and bound.binding.count == x.numel()):
         kept = _by_mask(x, seed, arguments, order)
-    elif device.known(x) and _in_order(bound, strides):
+    elif gpu.known(x) and _in_order(bound, strides):
         kept = _by_bits(x, seed, arguments)
     else:
         return _whole(x, seed, arguments)
@@ -113,8 +112,8 @@ def _bits(
 ) -> Tensor:
     """Return the coins in order, 32 in each int32, from the lowest bit on."""
     bound = bound_to(tuple(shape), pattern, p, options)
-    if device.known(seed) and isinstance(bound, BoundSpec):
-        return device.bits(seed, stream, bound)
+    if gpu.known(seed) and isinstance(bound, BoundSpec):
+        return gpu.bits(seed, stream, bound)
     coins = _coins(seed, stream, bound).flatten().long()
     padded = torch.nn.functional.pad(coins, (0, -coins.numel() % 32)).view(-1, 32)
     return (padded << torch.arange(32, device=coins.device)).sum(1).to(torch.int32)
@@ -125,12 +124,12 @@ def _inverse(order: list[int]) -> list[int]:
 
 
 def _coins(seed: Tensor, stream: str | None, bound: BoundSpec | LocalSpec) -> Tensor:
-    if device.known(seed):
-        return device.coins(seed, stream, bound)
+    if gpu.known(seed):
+        return gpu.coins(seed, stream, bound)
     if not seed.is_cpu:
-        return plain.drawn(bound, seed, stream)[0]
-    key, step = read_words(seed, stream)
-    return torch.from_numpy(host.drawn(bound, key, step, torch.get_num_threads())[0])
+        return space.drawn(bound, seed, stream)[0]
+    key, step = read_seed(seed, stream)
+    return torch.from_numpy(cpu.drawn(bound, key, step, torch.get_num_threads())[0])
 
 
 def _lined_up(coins: Tensor, bound: BoundSpec | LocalSpec) -> Tensor:
@@ -142,7 +141,7 @@ def _lined_up(coins: Tensor, bound: BoundSpec | LocalSpec) -> Tensor:
     spread = [
         n if has else 1 for part, has in zip(ungrouped.axes, drawn, strict=True) for n, _ in part
     ]
-    lined_up = plain.repeated(coins, bound.binding).permute(order).reshape(factors).expand(spread)
+    lined_up = space.repeated(coins, bound.binding).permute(order).reshape(factors).expand(spread)
     return lined_up.reshape(_shape(bound))
 
 

@@ -20,7 +20,7 @@ from mapdrop.spec import seed as seeds
 _LIMIT = 2**64
 
 
-def seed_words(x: Tensor, seed: Any, step: Any) -> Tensor:
+def seed_tensor(x: Tensor, seed: Any, step: Any) -> Tensor:
     """Return [seed] or [seed, step] for dropping x.
 
     Args:
@@ -92,7 +92,7 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
     return _number(seeds.check_uint64(seed, "seed"), x.device)
 
 
-def read_words(words: Tensor, stream: str | None) -> tuple[int, int]:
+def read_seed(words: Tensor, stream: str | None) -> tuple[int, int]:
     """Return the key and the step as numbers. Waits for a device."""
     number, step = [n % _LIMIT for n in (*words.tolist(), 0)[:2]]
     return seeds.key(number, stream), step

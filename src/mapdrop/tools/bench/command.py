@@ -12,7 +12,7 @@ import typer
 
 from mapdrop.system.printable import stop
 from mapdrop.tools.errors import user_errors
-from mapdrop.tools.frameworks import NAMES, selected
+from mapdrop.tools.installed import NAMES, selected
 
 
 def bench(

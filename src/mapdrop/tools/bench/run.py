@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mapdrop.tools.bench.measure import Row
-from mapdrop.tools.frameworks import Installed, Missing, find
+from mapdrop.tools.installed import Installed, Missing, find
 from mapdrop.tools.subprocesses import EndedError, messages
 
 QUICK_SECONDS, SECONDS = 1.5, 3.0

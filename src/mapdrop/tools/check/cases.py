@@ -1,7 +1,7 @@
 """What every framework must drop, and the bits that must come back.
 
 Masks come from the specification's vectors (`vectors.json`); values are worked out in NumPy
-from `mapdrop.spec.reference`, the specification itself.
+from `mapdrop.spec.words`, the specification itself.
 Nothing here uses a framework or a compiled kernel.
 """
 
@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop.mask import Mask
-from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import bind
 from mapdrop.spec.law import Law
 from mapdrop.spec.mask_spec import OPTIONS
+from mapdrop.spec.numpy_space import kept as kept_coins
+from mapdrop.spec.words import all_words
 from mapdrop.tools.adapters.bits import DTYPES, Bits, from_floats, to_floats
 
 MASKS = "masks"
@@ -117,7 +118,7 @@ def _expected(
     name: str, dtype: str, pattern: str, x: Bits, memory: str = "dense", common: bool = True
 ) -> Case:
     binding = bind(pattern, x.shape, {})
-    kept = spec.kept(Law(_RATE), binding.coins, _SEED, 0)
+    kept = kept_coins(Law(_RATE), binding.coins, _SEED, 0)
     dropped = Mask(binding, _RATE, kept, 1 / (1 - _RATE)).apply(to_floats(x, dtype))
     return Case(
         name,
@@ -135,5 +136,5 @@ def _expected(
 
 def _numbers(shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return values from -4 to 4, the same on every machine, so that digests can be compared."""
-    words = spec.all_words(math.prod(shape), key=1, step=0).astype(np.float64)
+    words = all_words(math.prod(shape), key=1, step=0).astype(np.float64)
     return (words / 2**29 - 4).astype(np.float32).reshape(shape)

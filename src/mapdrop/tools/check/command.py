@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mapdrop.tools.errors import user_errors
-from mapdrop.tools.frameworks import NAMES, selected
+from mapdrop.tools.installed import NAMES, selected
 
 
 def check(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mapdrop.tools.check.rows import FAILED, Row
-from mapdrop.tools.frameworks import Installed
+from mapdrop.tools.installed import Installed
 from mapdrop.tools.subprocesses import EndedError, messages
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from rich.console import Console
 
 import mapdrop
-from mapdrop.spec.reference import VERSION
+from mapdrop.spec.words import VERSION
 from mapdrop.system.environment import Machine
 from mapdrop.tools.check import process
 from mapdrop.tools.check.rows import MISSING, Row, disagreements
-from mapdrop.tools.frameworks import Installed, find
+from mapdrop.tools.installed import Installed, find
 
 
 @dataclass(frozen=True)

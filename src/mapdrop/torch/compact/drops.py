@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mapdrop.backends import host
+from mapdrop.backends import cpu
 from mapdrop.backends.torch.apply import bound_for
 from mapdrop.backends.torch.autodiff import dropped
-from mapdrop.backends.torch.seeds import read_words, seed_words
+from mapdrop.backends.torch.seeds import read_seed, seed_tensor
 from mapdrop.backends.torch.sharding import held
 from mapdrop.backends.torch.text import Arguments, arguments, bound_to
 from mapdrop.spec.law import survivors
@@ -130,12 +130,12 @@ class PatternDrop(MapDrop):
     def draw(self, device: torch.device) -> Drawn:
         """See `MapDrop`."""
         source = self._words(device)
-        key, at = read_words(source, None)
-        coins, _ = host.drawn(self.bound, key, at, torch.get_num_threads())
+        key, at = read_seed(source, None)
+        coins, _ = cpu.drawn(self.bound, key, at, torch.get_num_threads())
         return Drawn(self._spread(coins), source)
 
     def _words(self, device: torch.device) -> Tensor:
-        return seed_words(torch.empty(0, device=device), self.layer.source, 0)
+        return seed_tensor(torch.empty(0, device=device), self.layer.source, 0)
 
     def draw_on_device(self, device: torch.device) -> Drawn:
         """See `MapDrop`: what the layer itself makes of maps of one value each."""
@@ -146,7 +146,7 @@ class PatternDrop(MapDrop):
     def _spread(self, coins: Any) -> Any:
         binding = self.bound.binding
         order, lined_up = binding.ungrouped.lineup
-        every = host.repeated(coins, binding).transpose(order).reshape(lined_up)
+        every = cpu.repeated(coins, binding).transpose(order).reshape(lined_up)
         return np.broadcast_to(every, binding.ungrouped.factors).reshape(self.shape[:2])
 
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:

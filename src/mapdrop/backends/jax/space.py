@@ -1,6 +1,6 @@
 """Words and laws in plain JAX operations: any device, any sharding, any transformation.
 
-The same bits as `mapdrop.spec.reference`, which is the definition. A 64-bit number is a pair of
+The same bits as `mapdrop.spec.words`, which is the definition. A 64-bit number is a pair of
 32-bit words, low and high; where an operation needs 64 bits, it has them whether the program
 around it enables them or not. JAX's own Philox (`lax.rng_bit_generator`) is not used: XLA
 scrambles its key, so its words are others.
@@ -22,9 +22,9 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
-from mapdrop.spec import reference as spec
-from mapdrop.spec.law import BlockAxis, CoinSpace, kept, strides
+from mapdrop.spec.law import BlockAxis, CoinSpace, kept, numbered, strides
 from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.words import split, stream_words
 
 Pair = tuple[Array, Array]
 U32 = np.uint32
@@ -68,7 +68,7 @@ def _high(word: Array, factor: np.uint32) -> Array:
 
 def stream_key(key: Pair, stream: str | None) -> Pair:
     """The key for a seed and a stream's name."""
-    return key if stream is None else hashed(key, spec.stream_words(stream))
+    return key if stream is None else hashed(key, stream_words(stream))
 
 
 def hashed(key: Pair, counter: tuple[int | Array, ...]) -> Pair:
@@ -82,7 +82,7 @@ def numbers(shape: tuple[int, ...], start: int = 0) -> Pair:
     """The row-major number of every place of the shape, from `start` on."""
     places = [lax.broadcasted_iota(U32, shape, axis) for axis in range(len(shape))]
     low, high = at_places(places, shape)
-    start_low, start_high = map(U32, spec.split(start))
+    start_low, start_high = map(U32, split(start))
     carry = low + start_low < start_low
     return low + start_low, jnp.broadcast_to(high + start_high + carry, shape)
 
@@ -92,7 +92,7 @@ def at_places(places: list[Array], shape: tuple[int, ...]) -> Pair:
     low = high = jnp.zeros((), U32)
     small = math.prod(shape) <= _LOW
     for place, step in zip(places, strides(shape), strict=True):
-        step_low, step_high = map(U32, spec.split(step))
+        step_low, step_high = map(U32, split(step))
         added = place * step_low
         low = low + added
         if not small:
@@ -120,7 +120,7 @@ class JaxSpace(CoinSpace[Array, Array]):
 
     def words(self, axis: int | None = None) -> Array:
         """See `CoinSpace`."""
-        shape, start = spec.numbered(self.sizes, axis)
+        shape, start = numbered(self.sizes, axis)
         return words(shape, self.key, self.step, start, apart=self.shared and axis is None)
 
     def at_least(self, words: Array, threshold: int) -> Array:
@@ -129,7 +129,7 @@ class JaxSpace(CoinSpace[Array, Array]):
 
     def high_word(self, number: int, words: Array) -> Array:
         """See `CoinSpace`."""
-        low, high = map(U32, spec.split(number))
+        low, high = map(U32, split(number))
         return high + (words + low < low).astype(U32)  # With the carry.
 
     def largest(self, words: Array, axis: int, quota: int | Array) -> Array:

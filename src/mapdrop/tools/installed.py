@@ -19,12 +19,12 @@ class Installed:
     Attributes:
         title: its name in a table.
         name: of its module, and of its adapter's.
-        host: the framework that Keras works on, which is chosen when Keras is imported.
+        runs_on: the framework that Keras works on, which is chosen when Keras is imported.
     """
 
     title: str
     name: str
-    host: str = ""
+    runs_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,17 @@ def selected(only: str) -> list[str]:
 
 
 def find(names: Collection[str]) -> Iterator[Installed | Missing]:
-    """Look for these frameworks, for Keras once on each host. Imports none of them."""
+    """Look for these frameworks, for Keras once on each that it works on. Imports none of them."""
     for name in names:
         framework = FRAMEWORKS[name]
         remedy = f'pip install "mapdrop[{framework.extras or name}]"'
-        hosts = [host for host in framework.hosts if _is_installed(host)]
+        found = [other for other in framework.runs_on if _is_installed(other)]
         if not _is_installed(name):
             yield Missing(name, f"not installed: {remedy}")
-        elif framework.hosts and not hosts:
+        elif framework.runs_on and not found:
             yield Missing(name, f"has no backend here: {remedy}")
-        elif hosts:
-            yield from (Installed(f"{name} ({host})", name, host) for host in hosts)
+        elif found:
+            yield from (Installed(f"{name} ({other})", name, other) for other in found)
         else:
             yield Installed(name, name)
 

@@ -1,4 +1,4 @@
-"""Dropping in the host's memory: NumPy arrays and CPU tensors share this."""
+"""Dropping in CPU memory: NumPy arrays and CPU tensors share this."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop import kernels
-from mapdrop.backends.host_spaces import BoxSpace, CompiledSpace, to_values
+from mapdrop.backends.cpu_spaces import BoxSpace, CompiledSpace, to_values
 from mapdrop.spec import law
-from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import Binding
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.numpy_space import Bits, NumpySpace
 
 Loops = tuple[tuple[int, int], ...]
 
 
 def drawn(
     bound: BoundSpec | LocalSpec, key: int, step: int, threads: int
-) -> tuple[spec.Bits, float | NDArray[np.float64]]:
+) -> tuple[Bits, float | NDArray[np.float64]]:
     """Return the coins as `bound.binding` has them, and what kept values are multiplied by."""
-    space: spec.NumpySpace
+    space: NumpySpace
     if isinstance(bound, LocalSpec):
         space = BoxSpace(bound.box, key, step, threads)
         coins = law.kept(bound.law, space)
@@ -34,7 +34,7 @@ def drawn(
         return to_values(coins, bound), factor
     sizes = bound.binding.coins
     if kernels.for_cpu() is None:
-        space = spec.NumpySpace(sizes, key, step)
+        space = NumpySpace(sizes, key, step)
     else:
         space = CompiledSpace(sizes, key, step, threads)
     coins = law.kept(bound.law, space)
@@ -101,7 +101,7 @@ def overlapping(shape: Sequence[int], strides: Sequence[int]) -> bool:
     return False
 
 
-def repeated(made: spec.Bits, binding: Binding) -> spec.Bits:
+def repeated(made: Bits, binding: Binding) -> Bits:
     """The coins of `binding.ungrouped`: repeated where the last group of a batch is smaller."""
     if binding.repeats is None:
         return made

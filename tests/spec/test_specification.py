@@ -1,6 +1,6 @@
 """The mask specification: its vectors, and every implementation of it against them and each other.
 
-`tests/reference.py` is the independent reading of docs/mask-v1.md; `mapdrop.spec.reference` the
+`tests/reference.py` is the independent reading of docs/mask-v1.md; `mapdrop.spec.words` the
 definition in NumPy; `mapdrop.backends` make the same bits faster or elsewhere.
 """
 
@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 import mapdrop
 from mapdrop import kernels
-from mapdrop.backends.host_spaces import BoxSpace, CompiledSpace
+from mapdrop.backends.cpu_spaces import BoxSpace, CompiledSpace
 from mapdrop.spec import law as generic
-from mapdrop.spec import reference as spec
+from mapdrop.spec import numpy_space
+from mapdrop.spec import words as generator
 from mapdrop.spec.law import Law, centre_rate, threshold
 from mapdrop.spec.local_spec import Box
 from mapdrop.spec.mask_spec import BoundSpec, mask_spec
@@ -47,7 +48,7 @@ def cpu_kernels() -> Any:
 
 
 def _by_spec(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
-    return spec.kept(asked.law, asked.binding.coins, key, step)
+    return numpy_space.kept(asked.law, asked.binding.coins, key, step)
 
 
 def _by_cpu(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
@@ -57,9 +58,9 @@ def _by_cpu(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
 
 def _by_torch(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
     torch = framework("torch")
-    from mapdrop.backends.torch import law as torch_coins
+    from mapdrop.backends.torch import space as torch_space
 
-    made, _ = torch_coins.drawn(asked, torch.cat([_tensor(torch, key), _tensor(torch, step)]), None)
+    made, _ = torch_space.drawn(asked, torch.cat([_tensor(torch, key), _tensor(torch, step)]), None)
     return np.asarray(made.numpy())
 
 
@@ -113,34 +114,35 @@ def test_vectors_are_what_the_reference_gives() -> None:
 def test_random123(row: dict[str, str]) -> None:
     a, b, c, d = (int(w, 16) for w in row["counter"].split())
     low, high = (int(w, 16) for w in row["key"].split())
-    assert " ".join(f"{int(w):08x}" for w in spec.philox((a, b, c, d), (low, high))) == row["words"]
+    words = generator.philox((a, b, c, d), (low, high))
+    assert " ".join(f"{int(w):08x}" for w in words) == row["words"]
 
 
 @pytest.mark.parametrize("row", VECTORS["random123"], ids=lambda row: row["counter"][:8])
 def test_random123_torch(row: dict[str, str]) -> None:
     torch = framework("torch")
-    from mapdrop.backends.torch import law as torch_coins
+    from mapdrop.backends.torch import space as torch_space
 
     counter = tuple(torch.tensor([int(w, 16)]) for w in row["counter"].split())
     low, high = (torch.tensor([int(w, 16)]) for w in row["key"].split())
-    words = torch_coins.philox(counter, (low, high))
+    words = torch_space.philox(counter, (low, high))
     assert " ".join(f"{int(w):08x}" for w in words) == row["words"]
 
 
 def test_counter_1() -> None:
     """The words that TensorFlow's and Triton's generators were seen to give."""
-    words = spec.philox((1, 0, 0, 0), (0, 0))
+    words = generator.philox((1, 0, 0, 0), (0, 0))
     assert [f"{int(w):08x}" for w in words] == ["f8e4cca4", "5cb200db", "b1a574eb", "097eff67"]
 
 
 @pytest.mark.parametrize("row", VECTORS["keys"], ids=lambda row: f"{row['seed']}-{row['stream']}")
 def test_keys(row: dict[str, str]) -> None:
     seed, key = int(row["seed"], 16), int(row["key"], 16)
-    assert spec.stream_key(seed, row["stream"]) == key
+    assert generator.stream_key(seed, row["stream"]) == key
     torch = framework("torch")
-    from mapdrop.backends.torch import law as torch_coins
+    from mapdrop.backends.torch import space as torch_space
 
-    made = torch_coins.stream_key(_tensor(torch, seed), row["stream"])
+    made = torch_space.stream_key(_tensor(torch, seed), row["stream"])
     assert int(made) % 2**64 == key
 
 
@@ -151,13 +153,13 @@ def _word_ids(row: dict[str, str]) -> str:
 @pytest.mark.parametrize("row", VECTORS["words"], ids=_word_ids)
 def test_words(row: dict[str, str]) -> None:
     seed, step, coin = (int(row[name], 16) for name in ("seed", "step", "coin"))
-    key = spec.stream_key(seed, row["stream"])
+    key = generator.stream_key(seed, row["stream"])
     wanted = int(row["word"], 16)
-    assert spec.words(np.uint64(coin), key, step) == wanted  # type: ignore[arg-type]
-    assert spec.words(np.array([[coin]], np.uint64), key, step).tolist() == [[wanted]]
+    assert generator.words(np.uint64(coin), key, step) == wanted  # type: ignore[arg-type]
+    assert generator.words(np.array([[coin]], np.uint64), key, step).tolist() == [[wanted]]
     assert cpu_kernels().words(1, key, step, coin).tolist() == [wanted]
     if coin < 2**62:
-        assert spec.all_words(1, key, step, coin).tolist() == [wanted]
+        assert generator.all_words(1, key, step, coin).tolist() == [wanted]
 
 
 @pytest.mark.parametrize("row", VECTORS["thresholds"], ids=lambda row: str(row["p"]))
@@ -174,13 +176,13 @@ def test_masks(row: dict[str, Any], make: Kept) -> None:
         row["pattern"], row["p"], **options,
         block=tuple(block.items()), sizes=tuple(sizes.items()),
     ).bind(tuple(row["shape"]))  # fmt: skip
-    key = spec.stream_key(int(row["seed"], 16), row.get("stream"))
+    key = generator.stream_key(int(row["seed"], 16), row.get("stream"))
     bits = make(asked, key, int(row.get("step", "0"), 16))
     assert bits.dtype == bool
     assert list(bits.shape) == row["coins"]
     assert np.packbits(bits).tobytes().hex() == row["kept"]
     if bits.size:
-        scale = np.ravel(asked.factor(spec.NumpySpace(bits.shape, 0, 0), bits))
+        scale = np.ravel(asked.factor(numpy_space.NumpySpace(bits.shape, 0, 0), bits))
         assert [n.tobytes()[::-1].hex() for n in scale.astype("<f8")] == row["scale64"]
         assert [n.tobytes()[::-1].hex() for n in scale.astype("<f4")] == row["scale32"]
 
@@ -232,7 +234,7 @@ def test_numpy_is_the_reference(case: tuple[Law, tuple[int, ...]], key: int, ste
         coins, law.p, key, step,
         exact=law.exact, balance=law.balance, block=dict(law.block), region=law.region,
     )  # fmt: skip
-    made = spec.kept(law, coins, key, step)
+    made = numpy_space.kept(law, coins, key, step)
     assert made.shape == coins
     assert made.ravel().tolist() == list(wanted.values())
 
@@ -243,7 +245,7 @@ def test_cpu_is_numpy(case: tuple[Law, tuple[int, ...]], key: int, step: int, th
     cpu_kernels()
     made = generic.kept(law, CompiledSpace(coins, key, step, threads))
     assert made.dtype == bool
-    assert np.array_equal(made, spec.kept(law, coins, key, step))
+    assert np.array_equal(made, numpy_space.kept(law, coins, key, step))
 
 
 @given(laws(), U64S, U64S)
@@ -251,7 +253,7 @@ def test_one_coin_is_the_whole_s(case: tuple[Law, tuple[int, ...]], key: int, st
     law, coins = case
     if 0 in coins:
         return
-    whole = spec.kept(law, coins, key, step)
+    whole = numpy_space.kept(law, coins, key, step)
     every = np.indices(coins).reshape(len(coins), math.prod(coins))
     alone = kept_at(law, coins, key, step, tuple(every))
     assert np.array_equal(alone.reshape(whole.shape), whole)
@@ -259,10 +261,10 @@ def test_one_coin_is_the_whole_s(case: tuple[Law, tuple[int, ...]], key: int, st
 
 @given(st.integers(0, 2**62), st.integers(0, 900), U64S, U64S)
 def test_words_from_anywhere(start: int, count: int, key: int, step: int) -> None:
-    whole = spec.all_words(count, key, step, start)
+    whole = generator.all_words(count, key, step, start)
     assert np.array_equal(cpu_kernels().words(count, key, step, start), whole)
     index = np.uint64(start) + np.arange(count, dtype=np.uint64)
-    assert np.array_equal(spec.words(index, key, step), whole)
+    assert np.array_equal(generator.words(index, key, step), whole)
 
 
 @given(RATES, st.lists(st.tuples(st.integers(1, 12), st.integers(1, 14)), min_size=1, max_size=2))
@@ -295,7 +297,7 @@ def test_threads_do_not_matter(law: Law, coins: tuple[int, ...], threads: int) -
     key, step = 2**63 + 2**32 + 5, 2**40 + 3
     cpu_kernels()
     made = generic.kept(law, CompiledSpace(coins, key, step, threads))
-    assert np.array_equal(made, spec.kept(law, coins, key, step))
+    assert np.array_equal(made, numpy_space.kept(law, coins, key, step))
 
 
 @pytest.mark.parametrize("start", [0, 3, 2**32 - 5, 2**34 - 100_001, 2**63 - 7, 2**64 - 300_001])
@@ -303,7 +305,7 @@ def test_threads_do_not_matter(law: Law, coins: tuple[int, ...], threads: int) -
 def test_words_of_large_numbers(start: int, threads: int) -> None:
     made = cpu_kernels().words(300_001, 9, 2**64 - 1, start, threads)
     index = np.uint64(start) + np.arange(300_001, dtype=np.uint64)
-    assert np.array_equal(made, spec.words(index, 9, 2**64 - 1))
+    assert np.array_equal(made, generator.words(index, 9, 2**64 - 1))
 
 
 FAR = {
@@ -359,16 +361,16 @@ def test_a_word_that_is_the_threshold_is_kept(make: Kept, block: bool) -> None:
 
 def test_ties_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = np.array([5, 9, 5, 5, 1, 9], np.uint32)
-    monkeypatch.setattr(spec, "all_words", lambda count, *_: drawn[:count])
-    made = spec.kept(Law(0.5, exact=0), (6,), 0, 0)
+    monkeypatch.setattr(numpy_space, "all_words", lambda count, *_: drawn[:count])
+    made = numpy_space.kept(Law(0.5, exact=0), (6,), 0, 0)
     assert made.tolist() == [True, True, False, False, False, True]
     torch = framework("torch")
-    from mapdrop.backends.torch import law as torch_coins
+    from mapdrop.backends.torch import space as torch_space
 
     words = torch.tensor([5, 9, 5, 5, 1, 9])
-    monkeypatch.setattr(torch_coins, "words", lambda count, *_: words[:count])
+    monkeypatch.setattr(torch_space, "words", lambda count, *_: words[:count])
     asked = mask_spec("b -> b", 0.5, exact="b").bind((6,))
-    coins, _ = torch_coins.drawn(asked, words[:1], None)
+    coins, _ = torch_space.drawn(asked, words[:1], None)
     assert coins.tolist() == made.tolist()
 
 

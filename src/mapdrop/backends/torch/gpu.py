@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from mapdrop import kernels
-from mapdrop.backends.host import Loops, memory_walk
-from mapdrop.backends.torch import law as plain
-from mapdrop.spec import reference as spec
+from mapdrop.backends.cpu import Loops, memory_walk
+from mapdrop.backends.torch import space
 from mapdrop.spec.law import BlockAxis, kept, threshold
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.words import stream_words
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -72,18 +72,18 @@ def _into(
 ) -> None:
     fast = kernels.for_gpu()
     assert fast is not None
-    name = None if stream is None else spec.stream_words(stream)
+    name = None if stream is None else stream_words(stream)
     scale = float(np.float32(bound.expected))
     law, first = bound.law, bound.first
     with torch.cuda.device_of(x):  # Triton starts kernels on the current device, whoever's x is.
         if law.independent and first is not None and path == ((x.numel(), 1),):
             fast.elements(x, out, seed, name, first, threshold(law.p), scale)
             return
-        made = plain.repeated(coins(seed, stream, bound), bound.binding)
+        made = space.repeated(coins(seed, stream, bound), bound.binding)
         fast.apply(x, out, made.contiguous(), path, scale)
 
 
-class TritonSpace(plain.TorchSpace):
+class TritonSpace(space.TorchSpace):
     """The coins of a mask on a GPU, 1 or True where kept: by the kernels where there is one."""
 
     def __init__(self, sizes: tuple[int, ...], seed: Tensor, stream: str | None) -> None:
@@ -92,7 +92,7 @@ class TritonSpace(plain.TorchSpace):
 
     def coins(self, threshold: int) -> Tensor:
         """See `CoinSpace`: the words are never stored."""
-        name = None if self.stream is None else spec.stream_words(self.stream)
+        name = None if self.stream is None else stream_words(self.stream)
         with torch.cuda.device_of(self.seed):
             made: Tensor = self.kernels.drawn(self.sizes, self.seed, name, threshold)
             return made
@@ -107,7 +107,7 @@ class TritonSpace(plain.TorchSpace):
 def coins(seed: Tensor, stream: str | None, bound: BoundSpec | LocalSpec) -> Tensor:
     """Return the coins as the binding has them, 1 or True where kept."""
     if isinstance(bound, LocalSpec):
-        return plain.drawn(bound, seed, stream)[0]
+        return space.drawn(bound, seed, stream)[0]
     return kept(bound.law, TritonSpace(bound.binding.coins, seed, stream))
 
 
@@ -115,7 +115,7 @@ def bits(seed: Tensor, stream: str | None, bound: BoundSpec) -> Tensor:
     """Independent coins, a bit for each, 32 in a number from the lowest on."""
     fast = kernels.for_gpu()
     assert fast is not None
-    name = None if stream is None else spec.stream_words(stream)
+    name = None if stream is None else stream_words(stream)
     with torch.cuda.device_of(seed):
         made: Tensor = fast.packed(bound.binding.count, seed, name, threshold(bound.law.p))
         return made

@@ -1,6 +1,6 @@
 """Words and laws in plain tensor operations: any device, the seed staying where it is.
 
-The same bits as `mapdrop.spec.reference`, which is the definition. Words are int64 from 0 to
+The same bits as `mapdrop.spec.words`, which is the definition. Words are int64 from 0 to
 2**32 - 1, because PyTorch has few operations on unsigned integers.
 """
 
@@ -12,11 +12,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mapdrop.spec import reference as spec
 from mapdrop.spec.binding import Binding
-from mapdrop.spec.law import BlockAxis, CoinSpace, kept
+from mapdrop.spec.law import BlockAxis, CoinSpace, kept, numbered
 from mapdrop.spec.local_spec import Box, LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.words import stream_words
 
 _LOW = 0xFFFF_FFFF
 _W0, _W1 = 0x9E37_79B9, 0xBB67_AE85
@@ -48,7 +48,7 @@ def stream_key(seed: Tensor, stream: str | None) -> Tensor:
     """The key for a seed and a stream's name."""
     if stream is None:
         return seed
-    counter = tuple(torch.full_like(seed, word) for word in spec.stream_words(stream))
+    counter = tuple(torch.full_like(seed, word) for word in stream_words(stream))
     low, high, *_ = philox(counter, split(seed))
     return low | (high << 32)
 
@@ -86,7 +86,7 @@ class TorchSpace(CoinSpace[Tensor, Tensor]):
 
     def words(self, axis: int | None = None) -> Tensor:
         """See `CoinSpace`."""
-        shape, start = spec.numbered(self.sizes, axis)
+        shape, start = numbered(self.sizes, axis)
         return words(math.prod(shape), *self.key_and_step, start).reshape(shape)
 
     def at_least(self, words: Tensor, threshold: int) -> Tensor:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mapdrop.backends import host
-from mapdrop.backends.small import small_drop
-from mapdrop.backends.torch import law
+from mapdrop.backends import cpu
+from mapdrop.backends.small_drop import small_drop
+from mapdrop.backends.torch import space
 from mapdrop.backends.torch._internals import (
     dispatch_modes,
     forward_level,
@@ -25,7 +25,7 @@ from mapdrop.backends.torch._internals import (
 from mapdrop.backends.torch.apply import broadcast, drop_into
 from mapdrop.backends.torch.autodiff import dropped
 from mapdrop.backends.torch.hugepages import huge_pages
-from mapdrop.backends.torch.seeds import key_and_step, seed_words
+from mapdrop.backends.torch.seeds import key_and_step, seed_tensor
 from mapdrop.backends.torch.sharding import current, held
 from mapdrop.backends.torch.text import Arguments, arguments, bound_locally
 from mapdrop.spec.local_spec import LocalSpec
@@ -80,7 +80,7 @@ class Route:
         whole = self.bound.bound if isinstance(self.bound, LocalSpec) else self.bound
         self.warning = whole.warning  # For every call, as Python shows it once a line.
         name = str(x.dtype).removeprefix("torch.")
-        self.compiled = x.numel() > 0 and host.compiled(self.bound, name)
+        self.compiled = x.numel() > 0 and cpu.compiled(self.bound, name)
         self.small = small_drop(self.bound, tuple(n * x.itemsize for n in x.stride()), name)
 
     def drop(self, x: Tensor, key: int, step: int) -> Tensor:
@@ -92,8 +92,8 @@ class Route:
         if self.compiled:
             drop_into(huge_pages(out), x, self.bound, key, step)
             return out
-        words = seed_words(x, key, step)
-        return broadcast(x, self.bound.binding, *law.drawn(self.bound, words, None))
+        words = seed_tensor(x, key, step)
+        return broadcast(x, self.bound.binding, *space.drawn(self.bound, words, None))
 
     def arguments(self) -> Arguments:
         """Return the same drop as arguments of the dispatcher's operation."""
@@ -126,7 +126,7 @@ _apply: Callable[..., Tensor] = super(torch.autograd.Function, _Dropped).apply
 def _again(x: Tensor, route: Route, key: int, step: int) -> Tensor:
     """Return x dropped by the mask of an earlier drop."""
     if not takes(x):
-        return dropped(x, seed_words(x, key, step), route.arguments())
+        return dropped(x, seed_tensor(x, key, step), route.arguments())
     layout = x.shape, x.stride(), x.dtype, route.shards
     own = route.spec.memo.get(layout) or _route(x, route.spec, route.shards)
     if x.requires_grad and torch.is_grad_enabled():

@@ -1,6 +1,6 @@
 """Laws in TensorFlow's operations: eager, in a graph, and compiled by XLA.
 
-The same bits as `mapdrop.spec.reference`, which is the definition. A word is compared as the
+The same bits as `mapdrop.spec.words`, which is the definition. A word is compared as the
 integer it is; uniform floats in x's dtype would have too few values for the rate.
 """
 

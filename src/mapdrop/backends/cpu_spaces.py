@@ -1,4 +1,4 @@
-"""The functions that laws are written in, for masks in the host's memory."""
+"""The functions that laws are written in, for masks in CPU memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from mapdrop import kernels
 from mapdrop.spec.law import BlockAxis
 from mapdrop.spec.local_spec import Box, LocalSpec
-from mapdrop.spec.reference import Bits, NumpySpace, Words, words
+from mapdrop.spec.numpy_space import Bits, NumpySpace
+from mapdrop.spec.words import Words, words
 
 U64 = np.uint64
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mapdrop import kernels
-from mapdrop.backends import host
+from mapdrop.backends import cpu
 from mapdrop.spec.law import threshold
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
@@ -55,9 +55,9 @@ def small_drop(
     """Return the drop for an array of these strides in bytes, or None if it takes more."""
     values, count = bound.binding.values, bound.binding.count
     simple = bound.law.independent and bound.counted_axes is None and bound.first == 0
-    if not simple or not 0 < values <= MOST or not host.compiled(bound, dtype):
+    if not simple or not 0 < values <= MOST or not cpu.compiled(bound, dtype):
         return None
-    walk = host.memory_walk(bound.binding.ungrouped, strides, CARRIERS[dtype].itemsize)
+    walk = cpu.memory_walk(bound.binding.ungrouped, strides, CARRIERS[dtype].itemsize)
     if walk is None or bound.binding.ungrouped.count != count:
         return None
     run = values // count

@@ -2,6 +2,8 @@
 
 The compiler's front end does not look into `trace`, but its back end records what that does to fake
 tensors. Masks have no values then, so that only drops with an exact count can skip anything.
+
+Imported by traced code alone: the compiler takes as long to import as the rest of PyTorch.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,7 @@ from mapdrop.backends.torch.source import Source
 from mapdrop.torch.compact.capture.capture import tensors_of
 from mapdrop.torch.compact.capture.snapshot import beyond
 from mapdrop.torch.compact.schedule import Schedule
-from mapdrop.torch.layers import Drop
-
-VIEWS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
-"""Compact models by `id`. The compiler passes numbers and tensors to `trace`, but no modules."""
+from mapdrop.torch.compact.views import VIEWS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -32,11 +30,6 @@ def _constant(function: Function) -> Function:
     """Let the compiler call the function once and take its result as a constant."""
     marked: Function = torch.compiler.assume_constant_result(function)
     return marked
-
-
-def has_exact_drops(model: nn.Module) -> bool:
-    """Return whether any layer of the model drops an exact number."""
-    return any(isinstance(m, Drop) and m.exact is not None for m in model.modules())
 
 
 @_constant

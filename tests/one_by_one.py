@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop.spec.law import Law, block_axes, centre_rate, strides, survivors, threshold
-from mapdrop.spec.numpy_space import Bits
+from mapdrop.spec.numpy_coins import Bits
 from mapdrop.spec.words import U64, words
 
 

@@ -20,9 +20,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-from mapdrop.backends.cpu_spaces import CompiledSpace
+from mapdrop.backends.cpu_coins import CompiledSpace
 from mapdrop.spec import law as generic
-from mapdrop.spec import numpy_space
+from mapdrop.spec import numpy_coins
 from mapdrop.spec import words as generator
 from mapdrop.spec.law import Law, block_axes, threshold
 from tests import reference
@@ -262,7 +262,7 @@ def test_every_configuration(
     _, places = _configurations(sizes, block, region, p)
     ranges = [range(block.first, block.last + 1) for block in block_axes(law, sizes)]
     assert list(itertools.product(*ranges)) == centres
-    space = numpy_space.NumpySpace(sizes, 0, 0)
+    space = numpy_coins.NumpySpace(sizes, 0, 0)
     sets = itertools.product([False, True], repeat=len(centres))
     some = range(0, len(places), max(1, len(places) // 500))
     for number, fallen in enumerate(sets):

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 import mapdrop
 from mapdrop import kernels
-from mapdrop.backends.cpu_spaces import BoxSpace, CompiledSpace
+from mapdrop.backends.cpu_coins import BoxSpace, CompiledSpace
 from mapdrop.spec import law as generic
-from mapdrop.spec import numpy_space
+from mapdrop.spec import numpy_coins
 from mapdrop.spec import words as generator
 from mapdrop.spec.law import Law, centre_rate, threshold
 from mapdrop.spec.local_spec import Box
@@ -48,7 +48,7 @@ def cpu_kernels() -> Any:
 
 
 def _by_spec(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
-    return numpy_space.kept(asked.law, asked.binding.coins, key, step)
+    return numpy_coins.kept(asked.law, asked.binding.coins, key, step)
 
 
 def _by_cpu(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
@@ -58,9 +58,9 @@ def _by_cpu(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
 
 def _by_torch(asked: BoundSpec, key: int, step: int) -> NDArray[np.bool_]:
     torch = framework("torch")
-    from mapdrop.backends.torch import space as torch_space
+    from mapdrop.backends.torch import coins as torch_coins
 
-    made, _ = torch_space.drawn(asked, torch.cat([_tensor(torch, key), _tensor(torch, step)]), None)
+    made, _ = torch_coins.drawn(asked, torch.cat([_tensor(torch, key), _tensor(torch, step)]), None)
     return np.asarray(made.numpy())
 
 
@@ -121,11 +121,11 @@ def test_random123(row: dict[str, str]) -> None:
 @pytest.mark.parametrize("row", VECTORS["random123"], ids=lambda row: row["counter"][:8])
 def test_random123_torch(row: dict[str, str]) -> None:
     torch = framework("torch")
-    from mapdrop.backends.torch import space as torch_space
+    from mapdrop.backends.torch import coins as torch_coins
 
     counter = tuple(torch.tensor([int(w, 16)]) for w in row["counter"].split())
     low, high = (torch.tensor([int(w, 16)]) for w in row["key"].split())
-    words = torch_space.philox(counter, (low, high))
+    words = torch_coins.philox(counter, (low, high))
     assert " ".join(f"{int(w):08x}" for w in words) == row["words"]
 
 
@@ -140,9 +140,9 @@ def test_keys(row: dict[str, str]) -> None:
     seed, key = int(row["seed"], 16), int(row["key"], 16)
     assert generator.stream_key(seed, row["stream"]) == key
     torch = framework("torch")
-    from mapdrop.backends.torch import space as torch_space
+    from mapdrop.backends.torch import coins as torch_coins
 
-    made = torch_space.stream_key(_tensor(torch, seed), row["stream"])
+    made = torch_coins.stream_key(_tensor(torch, seed), row["stream"])
     assert int(made) % 2**64 == key
 
 
@@ -182,7 +182,7 @@ def test_masks(row: dict[str, Any], make: Kept) -> None:
     assert list(bits.shape) == row["coins"]
     assert np.packbits(bits).tobytes().hex() == row["kept"]
     if bits.size:
-        scale = np.ravel(asked.factor(numpy_space.NumpySpace(bits.shape, 0, 0), bits))
+        scale = np.ravel(asked.factor(numpy_coins.NumpySpace(bits.shape, 0, 0), bits))
         assert [n.tobytes()[::-1].hex() for n in scale.astype("<f8")] == row["scale64"]
         assert [n.tobytes()[::-1].hex() for n in scale.astype("<f4")] == row["scale32"]
 
@@ -234,7 +234,7 @@ def test_numpy_is_the_reference(case: tuple[Law, tuple[int, ...]], key: int, ste
         coins, law.p, key, step,
         exact=law.exact, balance=law.balance, block=dict(law.block), region=law.region,
     )  # fmt: skip
-    made = numpy_space.kept(law, coins, key, step)
+    made = numpy_coins.kept(law, coins, key, step)
     assert made.shape == coins
     assert made.ravel().tolist() == list(wanted.values())
 
@@ -245,7 +245,7 @@ def test_cpu_is_numpy(case: tuple[Law, tuple[int, ...]], key: int, step: int, th
     cpu_kernels()
     made = generic.kept(law, CompiledSpace(coins, key, step, threads))
     assert made.dtype == bool
-    assert np.array_equal(made, numpy_space.kept(law, coins, key, step))
+    assert np.array_equal(made, numpy_coins.kept(law, coins, key, step))
 
 
 @given(laws(), U64S, U64S)
@@ -253,7 +253,7 @@ def test_one_coin_is_the_whole_s(case: tuple[Law, tuple[int, ...]], key: int, st
     law, coins = case
     if 0 in coins:
         return
-    whole = numpy_space.kept(law, coins, key, step)
+    whole = numpy_coins.kept(law, coins, key, step)
     every = np.indices(coins).reshape(len(coins), math.prod(coins))
     alone = kept_at(law, coins, key, step, tuple(every))
     assert np.array_equal(alone.reshape(whole.shape), whole)
@@ -297,7 +297,7 @@ def test_threads_do_not_matter(law: Law, coins: tuple[int, ...], threads: int) -
     key, step = 2**63 + 2**32 + 5, 2**40 + 3
     cpu_kernels()
     made = generic.kept(law, CompiledSpace(coins, key, step, threads))
-    assert np.array_equal(made, numpy_space.kept(law, coins, key, step))
+    assert np.array_equal(made, numpy_coins.kept(law, coins, key, step))
 
 
 @pytest.mark.parametrize("start", [0, 3, 2**32 - 5, 2**34 - 100_001, 2**63 - 7, 2**64 - 300_001])
@@ -361,16 +361,16 @@ def test_a_word_that_is_the_threshold_is_kept(make: Kept, block: bool) -> None:
 
 def test_ties_go_to_the_lower_index(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = np.array([5, 9, 5, 5, 1, 9], np.uint32)
-    monkeypatch.setattr(numpy_space, "all_words", lambda count, *_: drawn[:count])
-    made = numpy_space.kept(Law(0.5, exact=0), (6,), 0, 0)
+    monkeypatch.setattr(numpy_coins, "all_words", lambda count, *_: drawn[:count])
+    made = numpy_coins.kept(Law(0.5, exact=0), (6,), 0, 0)
     assert made.tolist() == [True, True, False, False, False, True]
     torch = framework("torch")
-    from mapdrop.backends.torch import space as torch_space
+    from mapdrop.backends.torch import coins as torch_coins
 
     words = torch.tensor([5, 9, 5, 5, 1, 9])
-    monkeypatch.setattr(torch_space, "words", lambda count, *_: words[:count])
+    monkeypatch.setattr(torch_coins, "words", lambda count, *_: words[:count])
     asked = mask_spec("b -> b", 0.5, exact="b").bind((6,))
-    coins, _ = torch_space.drawn(asked, words[:1], None)
+    coins, _ = torch_coins.drawn(asked, words[:1], None)
     assert coins.tolist() == made.tolist()
 
 

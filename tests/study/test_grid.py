@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mapdrop.localize.kinds import KINDS, kind
+from mapdrop.localize.drop_option import KINDS, kind
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell, conditions, grid
 from mapdrop.torch import DropBlock2d, Dropout, SpatialDropout2d

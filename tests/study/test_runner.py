@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mapdrop.localize.data import DataError, KeypointData, LoadOptions, load
-from mapdrop.localize.kinds import KINDS
+from mapdrop.localize.drop_option import KINDS
 from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.train import Recipe
 from mapdrop.study.conditions import Condition

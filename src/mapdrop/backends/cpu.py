@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop import kernels
-from mapdrop.backends.cpu_spaces import BoxSpace, CompiledSpace, to_values
+from mapdrop.backends.cpu_coins import BoxSpace, CompiledSpace, to_values
 from mapdrop.spec import law
 from mapdrop.spec.binding import Binding
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
-from mapdrop.spec.numpy_space import Bits, NumpySpace
+from mapdrop.spec.numpy_coins import Bits, NumpySpace
 
 Loops = tuple[tuple[int, int], ...]
 

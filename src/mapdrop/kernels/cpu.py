@@ -16,7 +16,7 @@ from mapdrop.kernels.float16 import float16_in_hardware as float16_in_hardware
 from mapdrop.kernels.jit import compiled
 from mapdrop.kernels.parallel import spread
 from mapdrop.spec.law import BlockAxis, threshold
-from mapdrop.spec.numpy_space import Bits
+from mapdrop.spec.numpy_coins import Bits
 from mapdrop.spec.words import Words
 
 Loops = tuple[tuple[int, int], ...]  # (size, step of the coin's number), outermost first

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -29,10 +29,10 @@ class Law:
     block: tuple[tuple[int, int], ...] = ()
     region: str = "valid"
 
-    @property
+    @cached_property
     def independent(self) -> bool:
-        """Whether each coin falls by its own word alone."""
-        return self.exact is None and self.balance is None and not self.block
+        """Whether each coin falls by its own word alone, by no other field than p."""
+        return self == Law(self.p, region=self.region)
 
     @property
     def axis(self) -> int | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mapdrop.spec.binding import Binding
 from mapdrop.spec.law import BlockAxis, Law, needed, strides
-from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
 from mapdrop.spec.sharding import Shard, local_ranges
 
 Places = NDArray[np.int64]
@@ -116,6 +116,15 @@ class LocalSpec:
 
 
 @lru_cache(maxsize=1024)
+def bound_locally(
+    spec: MaskSpec, shape: tuple[int, ...], shards: tuple[Shard, ...], warn: bool = True
+) -> BoundSpec | LocalSpec:
+    """Return the spec bound to a shape or, with shards, to a part of that shape."""
+    if not shards:
+        return spec.bind(shape, warn)
+    return local_spec(spec.bind(global_shape(shape, shards), warn), shape, shards)
+
+
 def local_spec(bound: BoundSpec, shape: tuple[int, ...], shards: tuple[Shard, ...]) -> LocalSpec:
     """Return what an array of `shape` needs of the spec bound to `global_shape(shape, shards)`."""
     held = local_ranges(shards, shape)

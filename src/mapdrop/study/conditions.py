@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from mapdrop.localize.kinds import HEAT_MAP_BLOCK, kind
+from mapdrop.localize.drop_option import HEAT_MAP_BLOCK, kind
 from mapdrop.torch.compact import Costs
 
 Model = TypeVar("Model", bound=nn.Module)

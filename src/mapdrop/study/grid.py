@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mapdrop.localize.kinds import kind
+from mapdrop.localize.drop_option import kind
 from mapdrop.study.conditions import Condition
 
 

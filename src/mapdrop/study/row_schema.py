@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from mapdrop.localize.kinds import kind
+from mapdrop.localize.drop_option import kind
 from mapdrop.system.printable import printable
 
 Check = Callable[[Any, str], None]

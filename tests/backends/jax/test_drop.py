@@ -16,7 +16,7 @@ import pytest
 from jax import Array
 
 import mapdrop
-from mapdrop.backends.jax import space
+from mapdrop.backends.jax import coins
 from mapdrop.spec import words as generator
 from mapdrop.spec.law import strides
 from mapdrop.spec.mask_spec import mask_spec
@@ -115,7 +115,7 @@ def test_every_value_is_rounded_once(name: str, p: float) -> None:
 def test_words_of_large_numbers(start: int) -> None:
     """Coins so far on that their numbers do not fit 32 bits; no array of so many is made."""
     key, step = (jnp.uint32(5), jnp.uint32(6)), (jnp.uint32(1), jnp.uint32(2))
-    drawn = space.words((3, 7), key, step, start)
+    drawn = coins.words((3, 7), key, step, start)
     wanted = generator.all_words(21, 5 | 6 << 32, 1 | 2 << 32, start)
     assert np.array_equal(np.asarray(drawn).ravel(), wanted)
 
@@ -124,7 +124,7 @@ def test_words_of_large_numbers(start: int) -> None:
 def test_numbers_of_shapes_too_large_for_32_bits(shape: tuple[int, ...]) -> None:
     """The same arithmetic at a few places of the shape: nobody has room for all of them."""
     at = [np.array([0, n // 3, n - 1], np.uint64) for n in shape]
-    low, high = space.at_places([jnp.asarray(a % 2**32, jnp.uint32) for a in at], shape)
+    low, high = coins.at_places([jnp.asarray(a % 2**32, jnp.uint32) for a in at], shape)
     wanted = sum(a * np.uint64(step) for a, step in zip(at, strides(shape), strict=True))
     assert np.array_equal(np.asarray(low) | np.asarray(high, np.uint64) << np.uint64(32), wanted)
 
@@ -140,9 +140,9 @@ def test_a_word_that_is_the_threshold_is_kept(above: int) -> None:
 def test_equal_words_go_to_the_lower_index() -> None:
     drawn = jnp.array([[5, 9, 9, 1, 9, 0]], jnp.uint32)
     bound, zero = mask_spec("b c -> b c", 0.5, exact="c").bind((1, 6)), (jnp.uint32(0),) * 2
-    coins = space.JaxSpace(bound, zero, zero, np.dtype(np.float32))
+    space = coins.JaxSpace(bound, zero, zero, np.dtype(np.float32))
     for quota, wanted in ((2, [1, 2]), (3, [1, 2, 4]), (4, [0, 1, 2, 4]), (0, [])):
-        kept = coins.largest(drawn, 1, jnp.array([[quota]], jnp.int32))
+        kept = space.largest(drawn, 1, jnp.array([[quota]], jnp.int32))
         assert np.flatnonzero(np.asarray(kept)).tolist() == wanted
 
 

@@ -13,8 +13,8 @@ import tensorflow as tf
 import torch
 
 import mapdrop
+from mapdrop.backends.tensorflow.coins import TensorFlowSpace
 from mapdrop.backends.tensorflow.seeds import source
-from mapdrop.backends.tensorflow.space import TensorFlowSpace
 from mapdrop.spec.law import Law, centre_rate, threshold
 from tests import checks
 from tests.backends.tensorflow.modes import MODES, Drop, graph

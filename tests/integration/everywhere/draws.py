@@ -16,7 +16,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mapdrop.spec import numpy_space
+from mapdrop.spec import numpy_coins
 from mapdrop.spec import words as generator
 from mapdrop.spec.law import Law
 from tests import reference
@@ -235,7 +235,7 @@ def expected(draw: Draw, x: NDArray[Any], flipped: int | None = None) -> NDArray
     if case.p == 0:
         bits, factor = np.ones(shape, bool), np.ones(shape)
     else:
-        bits = numpy_space.kept(
+        bits = numpy_coins.kept(
             law, shape, generator.stream_key(options["seed"], options["stream"]), options["step"]
         )
         factor = np.broadcast_to(_factor(law, bits, options["scale"]), shape)

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from mapdrop.backends.jax import space
+from mapdrop.backends.jax.coins import drawn, stream_key
 from mapdrop.spec.binding import Binding
 from mapdrop.spec.mask_spec import MaskSpec
 
@@ -25,9 +25,8 @@ def drop_values(x: Array, words: Array, spec: MaskSpec, stream: str | None) -> A
         return jax.vmap(partial(drop_values, spec=spec, stream=stream))(x, words)
     bound = spec.bind(x.shape, warn=False)
     low, high, *step = words
-    key = space.stream_key((low, high), stream)
-    drawn = space.drawn(bound, key, (step[0], step[1]), wide(x))
-    return broadcast(x, bound.binding, *drawn)
+    key = stream_key((low, high), stream)
+    return broadcast(x, bound.binding, *drawn(bound, key, (step[0], step[1]), wide(x)))
 
 
 def wide(x: Array) -> np.dtype[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from mapdrop.backends.jax.space import U32, hashed
+from mapdrop.backends.jax.coins import U32, hashed
 from mapdrop.spec import seed as seeds
 from mapdrop.spec.words import split
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mapdrop.backends.tensorflow import space
+from mapdrop.backends.tensorflow.coins import drawn
 from mapdrop.backends.tensorflow.seeds import Source
 from mapdrop.backends.tensorflow.sizes import Fitted, as_shape, fit
 from mapdrop.spec.mask_spec import MaskSpec
@@ -82,4 +82,4 @@ def _wide(dtype: tf.DType, scale: Any) -> tf.DType:
 
 def _values(x: tf.Tensor, source: Source, spec: MaskSpec) -> tf.Tensor:
     bound, fitted = fit(x, spec)
-    return broadcast(x, fitted, *space.drawn(bound, fitted.coins, source))
+    return broadcast(x, fitted, *drawn(bound, fitted.coins, source))

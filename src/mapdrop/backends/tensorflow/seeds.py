@@ -36,13 +36,6 @@ def source(seed: Any, stream: str | None, step: Any) -> Source:
     return Source(key if stream is None else _hashed(key, stream), counter)
 
 
-def words(shape: tf.Tensor, source: Source) -> tf.Tensor:
-    """Return the words of the coins from number 0 on, uint32, row-major in the shape."""
-    return tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=shape, key=source.key, counter=source.counter, alg=PHILOX, dtype=tf.uint32
-    )
-
-
 def _bits(value: Any, name: str) -> tf.Tensor:
     """Return an integer, or a tensor of one, as uint64 of the same bits and shape ()."""
     if not isinstance(value, (tf.Tensor, tf.Variable)):

@@ -18,7 +18,6 @@ from mapdrop.backends.torch.sharding import distributed, drop_local, held
 from mapdrop.backends.torch.text import (
     TextSpec,
     arguments,
-    bound_locally,
     option_text,
     read_spec,
     text_spec,
@@ -26,6 +25,7 @@ from mapdrop.backends.torch.text import (
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import mask_spec as specs
 from mapdrop.spec import seed as seeds
+from mapdrop.spec.local_spec import bound_locally
 from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.pattern import Pattern
 

@@ -101,6 +101,12 @@ def transformed() -> bool:
     return function_transforms() or forward_level() >= 0
 
 
+def direct_apply(function: type[torch.autograd.Function]) -> Callable[..., Any]:
+    """Return its `apply` without the look for transforms that it begins with; unknown: with it."""
+    apply: Callable[..., Any] = function.apply
+    return getattr(super(torch.autograd.Function, function), "apply", apply)
+
+
 # --- Recomputation: which call of backward a thread works for, and what it was given.
 
 

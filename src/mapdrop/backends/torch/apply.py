@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mapdrop.backends import cpu
-from mapdrop.backends.torch import gpu, space
+from mapdrop.backends.torch import gpu
+from mapdrop.backends.torch.coins import drawn, repeated
 from mapdrop.backends.torch.hugepages import huge_pages
 from mapdrop.backends.torch.seeds import read_seed
 from mapdrop.backends.torch.text import Arguments, bound_to
@@ -54,7 +55,7 @@ def _compiled(x: Tensor, bound: BoundSpec | LocalSpec) -> bool:
 def drop_anywhere(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
     """Return x dropped by plain tensor operations, on any device."""
     bound = bound_for(x, arguments)
-    return broadcast(x, bound.binding, *space.drawn(bound, seed, arguments[0]))
+    return broadcast(x, bound.binding, *drawn(bound, seed, arguments[0]))
 
 
 def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> Tensor:
@@ -62,10 +63,10 @@ def broadcast(x: Tensor, binding: Any, coins: Tensor, scale: float | Tensor) -> 
     ungrouped = binding.ungrouped
     order, lined_up = ungrouped.lineup
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    kept = space.repeated(coins, binding).permute(order).reshape(lined_up)
+    kept = repeated(coins, binding).permute(order).reshape(lined_up)
     if isinstance(scale, Tensor):
         per_coin = scale.to(x.device, wide).expand(coins.shape)
-        factor = space.repeated(per_coin, binding).permute(order).reshape(lined_up)
+        factor = repeated(per_coin, binding).permute(order).reshape(lined_up)
     else:
         factor = torch.full((), scale, dtype=wide, device=x.device)
     values = (x.to(wide).reshape(ungrouped.factors) * factor).to(x.dtype)

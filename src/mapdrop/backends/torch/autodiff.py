@@ -3,7 +3,7 @@
 `mapdrop::drop` is what torch.compile, torch.export, fake tensors and tensor subclasses see: one
 opaque step. Eager code goes around the dispatcher, which would cost a small tensor more than its
 dropping does. Nothing but the seed is saved for backward: the gradient is dropped by the same
-operation, which makes the same mask again. (Inductor is taught better, in `fused`.)
+operation, which makes the same mask again. (Inductor is taught better, in `inductor`.)
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from mapdrop.backends import cpu
 from mapdrop.backends.small_drop import small_drop
-from mapdrop.backends.torch import space
 from mapdrop.backends.torch._internals import (
+    direct_apply,
     dispatch_modes,
     forward_level,
     function_transforms,
@@ -24,11 +24,12 @@ from mapdrop.backends.torch._internals import (
 )
 from mapdrop.backends.torch.apply import broadcast, drop_into
 from mapdrop.backends.torch.autodiff import dropped
+from mapdrop.backends.torch.coins import drawn
 from mapdrop.backends.torch.hugepages import huge_pages
 from mapdrop.backends.torch.seeds import key_and_step, seed_tensor
 from mapdrop.backends.torch.sharding import current, held
-from mapdrop.backends.torch.text import Arguments, arguments, bound_locally
-from mapdrop.spec.local_spec import LocalSpec
+from mapdrop.backends.torch.text import Arguments, arguments
+from mapdrop.spec.local_spec import LocalSpec, bound_locally
 from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.sharding import Shard
 from mapdrop.spec.warn import warn_user
@@ -93,7 +94,7 @@ class Route:
             drop_into(huge_pages(out), x, self.bound, key, step)
             return out
         words = seed_tensor(x, key, step)
-        return broadcast(x, self.bound.binding, *space.drawn(self.bound, words, None))
+        return broadcast(x, self.bound.binding, *drawn(self.bound, words, None))
 
     def arguments(self) -> Arguments:
         """Return the same drop as arguments of the dispatcher's operation."""
@@ -111,16 +112,15 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, route: Route, key: int, step: int) -> Tensor:
-        ctx.route, ctx.key, ctx.step = route, key, step
+        ctx.drawn = route, key, step
         return route.drop(x, key, step)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return _again(grad, ctx.route, ctx.key, ctx.step), None, None, None
+        return _again(grad, *ctx.drawn), None, None, None
 
 
-# Past the method of `torch.autograd.Function`, which looks for transforms again, as `takes` did.
-_apply: Callable[..., Tensor] = super(torch.autograd.Function, _Dropped).apply
+_apply: Callable[..., Tensor] = direct_apply(_Dropped)  # `takes` has looked for transforms.
 
 
 def _again(x: Tensor, route: Route, key: int, step: int) -> Tensor:

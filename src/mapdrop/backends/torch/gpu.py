@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mapdrop import kernels
 from mapdrop.backends.cpu import Loops, memory_walk
-from mapdrop.backends.torch import space
+from mapdrop.backends.torch.coins import TorchSpace, drawn, repeated
 from mapdrop.spec.law import BlockAxis, kept, threshold
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
@@ -79,11 +79,11 @@ def _into(
         if law.independent and first is not None and path == ((x.numel(), 1),):
             fast.elements(x, out, seed, name, first, threshold(law.p), scale)
             return
-        made = space.repeated(coins(seed, stream, bound), bound.binding)
+        made = repeated(coins(seed, stream, bound), bound.binding)
         fast.apply(x, out, made.contiguous(), path, scale)
 
 
-class TritonSpace(space.TorchSpace):
+class TritonSpace(TorchSpace):
     """The coins of a mask on a GPU, 1 or True where kept: by the kernels where there is one."""
 
     def __init__(self, sizes: tuple[int, ...], seed: Tensor, stream: str | None) -> None:
@@ -107,7 +107,7 @@ class TritonSpace(space.TorchSpace):
 def coins(seed: Tensor, stream: str | None, bound: BoundSpec | LocalSpec) -> Tensor:
     """Return the coins as the binding has them, 1 or True where kept."""
     if isinstance(bound, LocalSpec):
-        return space.drawn(bound, seed, stream)[0]
+        return drawn(bound, seed, stream)[0]
     return kept(bound.law, TritonSpace(bound.binding.coins, seed, stream))
 
 

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from mapdrop.backends import cpu
 from mapdrop.backends.cpu import memory_walk
-from mapdrop.backends.torch import gpu, space
+from mapdrop.backends.torch import gpu
 from mapdrop.backends.torch._internals import decompose_in_inductor
 from mapdrop.backends.torch.apply import bound_for
+from mapdrop.backends.torch.coins import drawn, repeated
 from mapdrop.backends.torch.seeds import read_seed
 from mapdrop.backends.torch.text import bound_to
 from mapdrop.spec.local_spec import LocalSpec
@@ -127,7 +128,7 @@ def _coins(seed: Tensor, stream: str | None, bound: BoundSpec | LocalSpec) -> Te
     if gpu.known(seed):
         return gpu.coins(seed, stream, bound)
     if not seed.is_cpu:
-        return space.drawn(bound, seed, stream)[0]
+        return drawn(bound, seed, stream)[0]
     key, step = read_seed(seed, stream)
     return torch.from_numpy(cpu.drawn(bound, key, step, torch.get_num_threads())[0])
 
@@ -141,7 +142,7 @@ def _lined_up(coins: Tensor, bound: BoundSpec | LocalSpec) -> Tensor:
     spread = [
         n if has else 1 for part, has in zip(ungrouped.axes, drawn, strict=True) for n, _ in part
     ]
-    lined_up = space.repeated(coins, bound.binding).permute(order).reshape(factors).expand(spread)
+    lined_up = repeated(coins, bound.binding).permute(order).reshape(factors).expand(spread)
     return lined_up.reshape(_shape(bound))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,13 +39,13 @@ def seed_tensor(x: Tensor, seed: Any, step: Any) -> Tensor:
 
 
 def key_and_step(x: Tensor, seed: Any, stream: str | None, step: Any) -> tuple[int, int]:
-    """Return the same as numbers, with the stream in the key, for x on the CPU."""
+    """Return the same as numbers, with the stream in the key, for x that `eager_cpu` takes."""
     if isinstance(seed, Source):
         found = seed.key_and_step(x)
         if isinstance(found[0], int):
             return found
         seed, step = found
-    if seed is None and not recorded():
+    if seed is None:
         number = _scratch.draw()
     elif isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < _LIMIT:
         number = seed
@@ -61,12 +62,15 @@ class _Scratch(threading.local):
     """A tensor of one number for each thread: making one takes as long as drawing it."""
 
     def __init__(self) -> None:
+        self.number = np.empty(1, np.int64)  # NumPy reads it faster than PyTorch does.
         with torch.inference_mode(False):
-            self.number = torch.empty(1, dtype=torch.int64, device="cpu")
+            self.tensor = torch.from_numpy(self.number)
 
     def draw(self) -> int:
         """Return 64 bits from PyTorch's generator for the CPU, the same as `fresh` gives."""
-        return int(self.number.random_(-(2**63), 2**63 - 1).item())
+        self.tensor.random_(-(2**63), 2**63 - 1)
+        number: int = self.number.item()
+        return number
 
 
 _scratch = _Scratch()

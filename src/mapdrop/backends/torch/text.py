@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from mapdrop.spec.local_spec import LocalSpec, global_shape, local_spec
+from mapdrop.spec.local_spec import LocalSpec, bound_locally
 from mapdrop.spec.mask_spec import OPTIONS, BoundSpec, MaskSpec, mask_spec
 from mapdrop.spec.sharding import Shard, read, written
 
@@ -77,12 +77,3 @@ def read_spec(pattern: str, p: float, options: str) -> tuple[MaskSpec, tuple[Sha
     given["ragged"] = "ragged" in given
     shards = read(given.pop("shards")) if "shards" in given else ()
     return mask_spec(pattern, p, **given), shards
-
-
-def bound_locally(
-    spec: MaskSpec, shape: tuple[int, ...], shards: tuple[Shard, ...], warn: bool = True
-) -> BoundSpec | LocalSpec:
-    """Return the spec bound to a shape or, with shards, to a part of that shape."""
-    if not shards:
-        return spec.bind(shape, warn)
-    return local_spec(spec.bind(global_shape(shape, shards), warn), shape, shards)

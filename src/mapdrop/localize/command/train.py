@@ -66,7 +66,7 @@ def train(
     """
     with user_errors(others=(LocalizeError, OSError)):
         from mapdrop.localize.augment import Augment
-        from mapdrop.localize.kinds import kind
+        from mapdrop.localize.drop_option import kind
         from mapdrop.localize.run.process_group import process_group
         from mapdrop.localize.run.settings import (
             DataSettings,

@@ -11,7 +11,7 @@ from torch import nn
 
 from mapdrop.localize.augment import Augment
 from mapdrop.localize.cascade import Cascade
-from mapdrop.localize.kinds import kind
+from mapdrop.localize.drop_option import kind
 from mapdrop.localize.network import CoarseNet, channels_last
 from mapdrop.localize.run.decoding import decode
 from mapdrop.localize.run.folder import RunError

@@ -21,7 +21,7 @@ from mapdrop.mask import Mask
 from mapdrop.spec.binding import bind
 from mapdrop.spec.law import Law
 from mapdrop.spec.mask_spec import OPTIONS
-from mapdrop.spec.numpy_space import kept as kept_coins
+from mapdrop.spec.numpy_coins import kept as kept_coins
 from mapdrop.spec.words import all_words
 from mapdrop.tools.adapters.bits import DTYPES, Bits, from_floats, to_floats
 

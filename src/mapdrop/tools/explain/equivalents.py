@@ -38,7 +38,7 @@ class Equivalent:
 
 @dataclass(frozen=True)
 class _Question:
-    law: Structure
+    structure: Structure
     shape: tuple[int, ...]
     p: str
 
@@ -48,7 +48,7 @@ class _Question:
 
     @property
     def ordinary(self) -> bool:
-        return all(self.law.own)
+        return all(self.structure.own)
 
 
 def equivalents(law: Structure, shape: tuple[int, ...], p: float) -> list[Equivalent]:
@@ -62,11 +62,11 @@ def equivalents(law: Structure, shape: tuple[int, ...], p: float) -> list[Equiva
 
 
 def _torch(ask: _Question) -> list[Call]:
-    if reason := _obstacle(ask.law):
+    if reason := _obstacle(ask.structure):
         return [Call(note=reason)]
     if ask.ordinary:
         return [Call(f"nn.Dropout({ask.p})(x)")]
-    own = ask.law.independent
+    own = ask.structure.independent
     if len(own) != 2 or not 3 <= ask.rank <= 5:
         return [Call(note="no layer takes a mask shape")]
     layer = f"nn.Dropout{ask.rank - 2}d({ask.p})"
@@ -83,35 +83,35 @@ def _torchvision(ask: _Question) -> list[Call]:
             call = f"drop_block{ask.rank - 2}d(x, {ask.p}, block_size={side})"
             return [Call(call, _OTHER_RATE, near=True)]
         return [Call(note="blocks have coins of their own in every map")]
-    if ask.law.plain and ask.law.independent in ((), (0,)):
-        mode = "row" if ask.law.independent else "batch"
+    if ask.structure.plain and ask.structure.independent in ((), (0,)):
+        mode = "row" if ask.structure.independent else "batch"
         return [Call(f'stochastic_depth(x, {ask.p}, mode="{mode}")')]
-    return [Call(note=_obstacle(ask.law, blocks=True) or _PATHS)]
+    return [Call(note=_obstacle(ask.structure, blocks=True) or _PATHS)]
 
 
 def _timm(ask: _Question) -> list[Call]:
-    own = ask.law.own
+    own = ask.structure.own
     side = _block_side(ask)
     if side and ask.rank == 4 and (ask.ordinary or own == (True, False, True, True)):
         call = f"DropBlock2d({ask.p}, {side}, couple_channels={not ask.ordinary})(x)"
         return [Call(call, _OTHER_RATE, near=True)]
-    if ask.law.plain and ask.law.independent == (0,):
+    if ask.structure.plain and ask.structure.independent == (0,):
         return [Call(f"DropPath({ask.p})(x)")]
-    return [Call(note=_obstacle(ask.law, blocks=True) or _PATHS)]
+    return [Call(note=_obstacle(ask.structure, blocks=True) or _PATHS)]
 
 
 def _keras(ask: _Question) -> list[Call]:
-    if reason := _obstacle(ask.law):
+    if reason := _obstacle(ask.structure):
         return [Call(note=reason)]
     if ask.ordinary:
         return [Call(f"layers.Dropout({ask.p})(x)")]
-    shape = tuple(None if own else 1 for own in ask.law.own)
+    shape = tuple(None if own else 1 for own in ask.structure.own)
     found = [Call(f"layers.Dropout({ask.p}, noise_shape={shape})(x)")]
     formats: dict[tuple[int, ...], str] = {
         (0, 1): "channels_first",
         (0, ask.rank - 1): "channels_last",
     }
-    data_format = formats.get(ask.law.independent)
+    data_format = formats.get(ask.structure.independent)
     if data_format and 3 <= ask.rank <= 5:
         layer = f"layers.SpatialDropout{ask.rank - 2}D"
         if ask.rank > 3:
@@ -122,31 +122,31 @@ def _keras(ask: _Question) -> list[Call]:
 
 
 def _tensorflow(ask: _Question) -> list[Call]:
-    if reason := _obstacle(ask.law):
+    if reason := _obstacle(ask.structure):
         return [Call(note=reason)]
     if ask.ordinary:
         return [Call(f"tf.nn.dropout(x, {ask.p})")]
-    shape = tuple(n if own else 1 for n, own in zip(ask.shape, ask.law.own, strict=True))
+    shape = tuple(n if own else 1 for n, own in zip(ask.shape, ask.structure.own, strict=True))
     return [Call(f"tf.nn.dropout(x, {ask.p}, noise_shape={shape})")]
 
 
 def _flax(ask: _Question) -> list[Call]:
-    if reason := _obstacle(ask.law):
+    if reason := _obstacle(ask.structure):
         return [Call(note=reason)]
     # The axes that share a coin.
-    dims = f", broadcast_dims={ask.law.shared}" if ask.law.shared else ""
+    dims = f", broadcast_dims={ask.structure.shared}" if ask.structure.shared else ""
     return [Call(f"nnx.Dropout({ask.p}{dims}, rngs=rngs)(x)")]
 
 
 def _paddle(ask: _Question) -> list[Call]:
-    if reason := _obstacle(ask.law):
+    if reason := _obstacle(ask.structure):
         return [Call(note=reason)]
     if ask.ordinary:
         return [Call(f"F.dropout(x, {ask.p})")]
-    if not ask.law.independent:
+    if not ask.structure.independent:
         return [Call(note="its axis= cannot be empty")]
     # The axes that have coins of their own: the opposite of Flax's argument.
-    return [Call(f"F.dropout(x, {ask.p}, axis={list(ask.law.independent)})")]
+    return [Call(f"F.dropout(x, {ask.p}, axis={list(ask.structure.independent)})")]
 
 
 _FRAMEWORKS: dict[str, Callable[[_Question], list[Call]]] = {
@@ -162,23 +162,23 @@ _OTHER_RATE = "only near: it drops another rate than p, and scales by the batch'
 _PATHS = "only paths and blocks"
 
 
-def _obstacle(law: Structure, blocks: bool = False) -> str:
+def _obstacle(structure: Structure, blocks: bool = False) -> str:
     """Say why no mask that broadcasts, of independent coins, has this law; empty where one has."""
-    if law.tied:
-        return f"coins fall independently, so there is no {law.tied}="
-    if None in law.own:
-        axis = law.own.index(None)
+    if structure.tied:
+        return f"coins fall independently, so there is no {structure.tied}="
+    if None in structure.own:
+        axis = structure.own.index(None)
         return f"axis {axis} is split, and masks have one coin along it or one for each place"
-    if max(law.block, default=1) > 1:
+    if max(structure.block, default=1) > 1:
         return "only square blocks of an odd size, on the last axes" if blocks else "no blocks"
     return ""
 
 
 def _block_side(ask: _Question) -> int:
     """Return the side of blocks as others know them, odd and on all axes from the third, or 0."""
-    law = ask.law
-    side, *others = set(law.block[2:]) or {1}
-    fits = 4 <= ask.rank <= 5 and not others and set(law.block[:2]) == {1} and side % 2 == 1
-    if not fits or side == 1 or law.tied or None in law.own:
+    structure = ask.structure
+    side, *others = set(structure.block[2:]) or {1}
+    fits = 4 <= ask.rank <= 5 and not others and set(structure.block[:2]) == {1} and side % 2 == 1
+    if not fits or side == 1 or structure.tied or None in structure.own:
         return 0
     return side if side <= min(ask.shape[2:]) else 0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mapdrop import kernels
 from mapdrop.spec.law import BlockAxis
 from mapdrop.spec.local_spec import Box, LocalSpec
-from mapdrop.spec.numpy_space import Bits, NumpySpace
+from mapdrop.spec.numpy_coins import Bits, NumpySpace
 from mapdrop.spec.words import Words, words
 
 U64 = np.uint64

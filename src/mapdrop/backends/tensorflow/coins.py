@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mapdrop.backends.tensorflow.seeds import Source, words
+from mapdrop.backends.tensorflow.seeds import PHILOX, Source
 from mapdrop.backends.tensorflow.sizes import as_shape, product
 from mapdrop.spec.law import (
     BlockAxis,
@@ -25,6 +25,13 @@ from mapdrop.spec.law import (
 from mapdrop.spec.mask_spec import BoundSpec
 
 _LOW = 0xFFFF_FFFF
+
+
+def words(shape: tf.Tensor, source: Source) -> tf.Tensor:
+    """Return the words of the coins from number 0 on, uint32, row-major in the shape."""
+    return tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=shape, key=source.key, counter=source.counter, alg=PHILOX, dtype=tf.uint32
+    )
 
 
 class TensorFlowSpace(CoinSpace[tf.Tensor, tf.Tensor]):

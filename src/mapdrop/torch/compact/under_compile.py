@@ -1,7 +1,8 @@
 """compact() inside a graph of torch.compile: lowered while PyTorch's compiler traces the model.
 
 The compiler's front end does not look into `trace`, but its back end records what that does to fake
-tensors. Masks have no values then, so that only drops with an exact count can skip anything.
+tensors. Masks have no values then, so that only drops with an exact count can skip anything. Only
+what is compiled imports this file, because to mark functions for the compiler imports it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,7 @@ from mapdrop.backends.torch.source import Source
 from mapdrop.torch.compact.capture.capture import tensors_of
 from mapdrop.torch.compact.capture.snapshot import beyond
 from mapdrop.torch.compact.schedule import Schedule
-from mapdrop.torch.layers import Drop
-
-VIEWS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
-"""Compact models by `id`. The compiler passes numbers and tensors to `trace`, but no modules."""
+from mapdrop.torch.compact.views import VIEWS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -32,11 +29,6 @@ def _constant(function: Function) -> Function:
     """Let the compiler call the function once and take its result as a constant."""
     marked: Function = torch.compiler.assume_constant_result(function)
     return marked
-
-
-def has_exact_drops(model: nn.Module) -> bool:
-    """Return whether any layer of the model drops an exact number."""
-    return any(isinstance(m, Drop) and m.exact is not None for m in model.modules())
 
 
 @_constant

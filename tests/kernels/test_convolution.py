@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import llvmlite.ir
+import numba.core
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import config
+from numba.core import cgutils
 from numpy.typing import NDArray
 
+import mapdrop
 from mapdrop.kernels import convolution as kernels
 from mapdrop.kernels.jit import _sources
 from tests.conftest import framework
@@ -269,46 +278,48 @@ def test_cached_code_is_stale_once_any_source_changed() -> None:
     assert copy_map._cache._cache_file._source_stamp == _sources()
 
 
-GONE = {
-    "cgutils": "sys.modules['numba.core.cgutils'] = None; del numba.core.cgutils",
-    "a function of cgutils": "del numba.core.cgutils.get_or_insert_function",
-    "an instruction": "del llvmlite.ir.IRBuilder.shuffle_vector",
+@pytest.fixture
+def imported_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the convolutions imported and tried out again, as in a new process without a cache."""
+    for name in [name for name in sys.modules if name.startswith(kernels.__name__)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(mapdrop.kernels, "convolution")
+    for_convolution = cache(mapdrop.kernels.for_convolution.__wrapped__)
+    monkeypatch.setattr(mapdrop.kernels, "for_convolution", for_convolution)
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+
+
+GONE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "cgutils": lambda patch: (
+        patch.setitem(sys.modules, "numba.core.cgutils", None),
+        patch.delattr(numba.core, "cgutils"),
+    ),
+    "a function of cgutils": lambda patch: patch.delattr(cgutils, "get_or_insert_function"),
+    "an instruction": lambda patch: patch.delattr(llvmlite.ir.IRBuilder, "shuffle_vector"),
 }
-TRAINED = """
-import sys, warnings
-import llvmlite.ir, numba, torch
-from torch import nn
-import mapdrop.torch
-from mapdrop import kernels
-from mapdrop.torch.compact import Costs
-{}
-model = nn.Sequential(nn.Conv2d(4, 64, 3), nn.Dropout2d(0.5), nn.Conv2d(64, 8, 3))
-fast = mapdrop.torch.compact(model, Costs())
-x, made = torch.randn(8, 4, 24, 24), []
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    for net in (model, fast):
-        torch.manual_seed(1)
-        y = net(x)
-        made.append([y, *torch.autograd.grad(y.square().sum(), list(model.parameters()))])
-torch.testing.assert_close(*made)
-skipped = "nothing is skipped" not in str(fast.report())
-text = "does not compile mapdrop's convolutions"
-print(kernels.for_convolution() is None, skipped, sum(text in str(w.message) for w in caught))
-"""
 
 
+@pytest.mark.usefixtures("imported_anew")
 @pytest.mark.parametrize("gone", [*GONE, None])
 def test_where_numba_does_not_compile_them_pytorchs_do_the_work(
-    gone: str | None, tmp_path: Path
+    gone: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    framework("torch")
-    code = TRAINED.format(GONE[gone] if gone else "")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == (["True", "True", "1"] if gone else ["False", "True", "0"])
+    torch: Any = framework("torch")
+    compact: Any = importlib.import_module("mapdrop.torch.compact")
+    nn = torch.nn
+    model = nn.Sequential(nn.Conv2d(4, 64, 3), nn.Dropout2d(0.5), nn.Conv2d(64, 8, 3))
+    fast = compact.compact(model, compact.Costs())
+    if gone:
+        GONE[gone](monkeypatch)
+    x, made = torch.randn(8, 4, 24, 24), []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for net in (model, fast):
+            torch.manual_seed(1)
+            y = net(x)
+            made.append([y, *torch.autograd.grad(y.square().sum(), list(model.parameters()))])
+    torch.testing.assert_close(*made)
+    assert "nothing is skipped" not in str(fast.report())
+    assert (mapdrop.kernels.for_convolution() is None) == bool(gone)
+    told = [w for w in caught if "does not compile mapdrop's convolutions" in str(w.message)]
+    assert len(told) == bool(gone)

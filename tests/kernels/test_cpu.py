@@ -7,12 +7,15 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numba import config
+from numba.core import caching
 
 import mapdrop
 from mapdrop.kernels import float16, jit, parallel
@@ -43,12 +46,21 @@ def test_the_second_process_loads_what_the_first_compiled(tmp_path: Path) -> Non
     assert python(DROP, NUMBA_CACHE_DIR=str(tmp_path)) == "1 0"
 
 
-@pytest.fixture(scope="module")
-def cached(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a cache with what DROP compiles."""
-    folder = tmp_path_factory.mktemp("cache")
-    assert python(DROP, NUMBA_CACHE_DIR=str(folder)) == "0 1"
-    return folder
+def double(x: int) -> int:
+    return 2 * x
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Return what compiles `double` as a new process does, with a cache in tmp_path/cache."""
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
+    return lambda: jit.compiled()(double)
+
+
+def lookups(kernel: Any) -> tuple[int, int]:
+    """Call a kernel; return how often it was found in the cache, and how often not."""
+    assert kernel(4) == 8
+    return sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values())
 
 
 TORN: dict[str, Callable[[bytes], bytes]] = {
@@ -64,49 +76,72 @@ TORN: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
 @pytest.mark.parametrize("files", ["*.nbi", "*.nbc"], ids=["index", "data"])
 def test_a_damaged_cache_is_compiled_again(
-    files: str, torn: Callable[[bytes], bytes], cached: Path, tmp_path: Path
+    files: str, torn: Callable[[bytes], bytes], kernel: Callable[[], Any], tmp_path: Path
 ) -> None:
-    folder = tmp_path / "cache"
-    shutil.copytree(cached, folder)
-    assert list(folder.rglob(files))
-    for path in folder.rglob(files):
-        path.write_bytes(torn(path.read_bytes()))
-    assert python(DROP, NUMBA_CACHE_DIR=str(folder)) == "0 1"
-    assert python(DROP, NUMBA_CACHE_DIR=str(folder)) == "1 0"
+    assert lookups(kernel()) == (0, 1)
+    (path,) = tmp_path.rglob(files)
+    path.write_bytes(torn(path.read_bytes()))
+    assert lookups(kernel()) == (0, 1)
+    assert lookups(kernel()) == (1, 0)
 
 
-UNWRITABLE = {
-    "full disk": "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
-    "no folder": "shutil.rmtree(folder); open(folder, 'x').close()",
-    "a folder where the index is": "os.makedirs(cpu._elements._cache._cache_file._index_path)",
-}
+@contextmanager
+def full_disk(index: Path) -> Iterator[None]:
+    resource = pytest.importorskip("resource", reason="limits of POSIX")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
-@pytest.mark.parametrize("change", UNWRITABLE.values(), ids=UNWRITABLE)
-def test_a_cache_that_cannot_be_written_is_not_used(change: str, tmp_path: Path) -> None:
-    before = "import os, resource, shutil\nfrom mapdrop.kernels import cpu\n"
-    before += f"folder = {str(tmp_path / 'cache')!r}\n{change}\n"
-    assert python(before + DROP, NUMBA_CACHE_DIR=str(tmp_path / "cache")) == "0 1"
-    assert not list(tmp_path.rglob("cpu._elements*.nbc"))
+@contextmanager
+def no_folder(index: Path) -> Iterator[None]:
+    shutil.rmtree(index.parent)
+    index.parent.touch()
+    yield
+
+
+@contextmanager
+def folder_for_index(index: Path) -> Iterator[None]:
+    index.mkdir()
+    yield
+
+
+@pytest.mark.parametrize("unwritable", [full_disk, no_folder, folder_for_index])
+def test_a_cache_that_cannot_be_written_is_not_used(
+    unwritable: Callable[[Path], AbstractContextManager[None]],
+    kernel: Callable[[], Any],
+    tmp_path: Path,
+) -> None:
+    made = kernel()
+    with unwritable(Path(made._cache._cache_file._index_path)):
+        assert lookups(made) == (0, 1)
+    assert not list(tmp_path.rglob("*.nbc"))
 
 
 @pytest.mark.parametrize(
     ("owner", "attribute"),
-    [("Cache", "_cache_file"), ("IndexDataCacheFile", "_source_stamp")],
+    [(caching.Cache, "_cache_file"), (caching.IndexDataCacheFile, "_source_stamp")],
     ids=["_cache_file", "_source_stamp"],
 )
-def test_without_numbas_stamp_nothing_is_cached(owner: str, attribute: str, tmp_path: Path) -> None:
+def test_without_numbas_stamp_nothing_is_cached(
+    owner: Any,
+    attribute: str,
+    kernel: Callable[[], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """If the stamp were ignored, kernels of other sources would be loaded."""
-    renamed = f"""
-from numba.core import caching
-begin = caching.{owner}.__init__
-def __init__(self, *args, **kwargs):
-    begin(self, *args, **kwargs)
-    self.renamed = self.__dict__.pop({attribute!r})
-caching.{owner}.__init__ = __init__
-"""
-    assert python(renamed + DROP, NUMBA_CACHE_DIR=str(tmp_path)) == "0 1"
+    begin = owner.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        self.renamed = self.__dict__.pop(attribute)
+
+    monkeypatch.setattr(owner, "__init__", init)
+    assert lookups(kernel()) == (0, 1)
     assert not list(tmp_path.rglob("*.nb?"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mapdrop.backends import cpu
 from mapdrop.backends.torch.apply import bound_for
@@ -169,6 +169,11 @@ def drops_maps(module: Any) -> bool:
     """Whether a module may drop whole maps in training."""
     kinds = (Drop, torch.nn.Dropout1d, torch.nn.Dropout2d, torch.nn.Dropout3d)
     return isinstance(module, kinds) and module.training and module.p > 0
+
+
+def has_exact_drops(model: nn.Module) -> bool:
+    """Return whether any layer of the model drops an exact number."""
+    return any(isinstance(m, Drop) and m.exact is not None for m in model.modules())
 
 
 def map_drop(layer: Any, shape: tuple[int, ...], dtype: torch.dtype) -> MapDrop | None:

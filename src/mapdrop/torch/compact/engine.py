@@ -18,12 +18,11 @@ from mapdrop.torch.compact.capture.hooks import all_hooked
 from mapdrop.torch.compact.capture.recorder import CaptureError
 from mapdrop.torch.compact.capture.snapshot import module_guards
 from mapdrop.torch.compact.cost_model import Costs
-from mapdrop.torch.compact.drops import drops_maps
+from mapdrop.torch.compact.drops import drops_maps, has_exact_drops
 from mapdrop.torch.compact.dynamo import CompiledForward
 from mapdrop.torch.compact.lowering import lower
 from mapdrop.torch.compact.report import Report, report
 from mapdrop.torch.compact.schedule import Schedule
-from mapdrop.torch.compact.views import has_exact_drops
 
 _CALLS = 64  # Kinds of calls whose schedules are kept: the most recent ones.
 _STATES = 8  # Schedules of each kind of call, for different states of the model.

@@ -10,9 +10,10 @@ from torch import nn
 
 from mapdrop.backends.torch._internals import COMPACT_LACKS, dynamo_imported, skipped_by_dynamo
 from mapdrop.torch.compact.cost_model import Costs
+from mapdrop.torch.compact.drops import has_exact_drops
 from mapdrop.torch.compact.engine import Engine
 from mapdrop.torch.compact.report import Report
-from mapdrop.torch.compact.views import VIEWS, has_exact_drops
+from mapdrop.torch.compact.views import VIEWS
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -1,9 +1,8 @@
 """compact() inside a graph of torch.compile: lowered while PyTorch's compiler traces the model.
 
 The compiler's front end does not look into `trace`, but its back end records what that does to fake
-tensors. Masks have no values then, so that only drops with an exact count can skip anything.
-
-Imported by traced code alone: the compiler takes as long to import as the rest of PyTorch.
+tensors. Masks have no values then, so that only drops with an exact count can skip anything. Only
+what is compiled imports this file, because to mark functions for the compiler imports it.
 """
 
 from __future__ import annotations

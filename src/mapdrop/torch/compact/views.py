@@ -1,4 +1,4 @@
-"""What PyTorch's compiler is told of compact models: numbers, because it passes no modules on."""
+"""Compact models by `id`: PyTorch's compiler passes numbers and tensors on, but no modules."""
 
 from __future__ import annotations
 
@@ -6,12 +6,4 @@ from weakref import WeakValueDictionary
 
 from torch import nn
 
-from mapdrop.torch.layers import Drop
-
 VIEWS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
-"""Compact models by `id`."""
-
-
-def has_exact_drops(model: nn.Module) -> bool:
-    """Return whether any layer of the model drops an exact number."""
-    return any(isinstance(m, Drop) and m.exact is not None for m in model.modules())

@@ -79,7 +79,14 @@ def test_jax_s_drop_imports_no_other_framework() -> None:
 def test_torch_s_layers_import_no_other_framework() -> None:
     framework("torch")
     others = FRAMEWORKS - {"torch", "numba"}
-    assert not _imported("import mapdrop.torch", warnings="default") & others
+    code = "import mapdrop.torch, sys\nassert 'torch._dynamo' not in sys.modules"
+    assert not _imported(code, warnings="default") & others
+
+
+def test_labels_are_read_without_what_makes_scenes() -> None:
+    framework("torch")
+    used = _imported("import mapdrop.localize.data", warnings="default")
+    assert not used & {"sklearn", "scipy"}
 
 
 def test_what_measures_on_a_borrowed_gpu_needs_little() -> None:

@@ -45,6 +45,7 @@ OTHERWISE = {
     ("_replicate_for_data_parallel", "seeded"): SEEDED,
     ("register_decomposition", "compiled"): OPAQUE,
     ("cache_clear", "compiled"): OPAQUE,
+    ("_dynamo_marked_constant", "compact_compiled"): "nothing is skipped: its forward cannot be",
     ("_pytree", "compact_compiled"): COMPACT,
 }
 RUNS_AS_IT_IS = (

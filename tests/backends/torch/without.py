@@ -288,6 +288,7 @@ PARTS: dict[str, tuple[Any, tuple[Check, ...]]] = {
     "register_decomposition": (for_good(TABLE), (drop, compiled)),
     "cache_clear": (uncached_table(), (drop, compiled)),
     "nonstrict_trace": (internal("nonstrict_trace", lambda: None), (compact_compiled,)),
+    "_dynamo_marked_constant": (internal("constant_in_dynamo", lambda f: f), (compact_compiled,)),
     "_torchdynamo_disable": (internal("skipped_by_dynamo", lambda f: f), (compact_compiled,)),
     "BackendCompilerFailed": (
         for_good("torch._dynamo.exc.BackendCompilerFailed"),

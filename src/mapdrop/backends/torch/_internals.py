@@ -207,6 +207,16 @@ def skipped_by_dynamo(function: Function) -> Function:
     return function
 
 
+def constant_in_dynamo(function: Function) -> Function:
+    """Mark a function for `torch.compile` to call once and take its result as a constant.
+
+    `torch.compiler.assume_constant_result` does the same, but imports the compiler. Where the mark
+    is unknown, a compiled model skips nothing, and its report says so.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
 def nonstrict_trace() -> Callable[[Function], Function] | None:
     """Return what has Dynamo leave a function to the back end; None: compact breaks the graph."""
     import torch._dynamo

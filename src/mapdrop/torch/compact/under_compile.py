@@ -6,16 +6,21 @@ tensors. Masks have no values then, so that only drops with an exact count can s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mapdrop.backends.torch._internals import nonstrict_trace, pytree, without_modes
+from mapdrop.backends.torch._internals import (
+    constant_in_dynamo,
+    nonstrict_trace,
+    pytree,
+    without_modes,
+)
 from mapdrop.backends.torch.source import Source
 from mapdrop.torch.compact.capture.capture import tensors_of
 from mapdrop.torch.compact.capture.snapshot import beyond
@@ -25,21 +30,13 @@ from mapdrop.torch.layers import Drop
 VIEWS: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
 """Compact models by `id`. The compiler passes numbers and tensors to `trace`, but no modules."""
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def _constant(function: Function) -> Function:
-    """Let the compiler call the function once and take its result as a constant."""
-    marked: Function = torch.compiler.assume_constant_result(function)
-    return marked
-
 
 def has_exact_drops(model: nn.Module) -> bool:
     """Return whether any layer of the model drops an exact number."""
     return any(isinstance(m, Drop) and m.exact is not None for m in model.modules())
 
 
-@_constant
+@constant_in_dynamo
 def can_follow(number: int) -> bool:
     """Return whether the compiler guards everything that the view of that number reads."""
     view: Any = VIEWS[number]
@@ -75,7 +72,7 @@ def _guard(value: Any) -> None:
         value.as_integer_ratio()  # Otherwise a number that changed once would become a variable.
 
 
-@_constant
+@constant_in_dynamo
 def _guarded_attributes(number: int) -> list[list[str]]:
     """Return the names of the attributes of each module that the compiler can guard."""
     return [

@@ -13,9 +13,13 @@ from pathlib import Path
 import pytest
 
 from mapdrop.study.rows import Row, read_rows
-from tests.study.test_command import SMALL
+from tests.study.test_command import SMALL, call
 
-pytestmark = [pytest.mark.subprocess, pytest.mark.training]
+pytestmark = [
+    pytest.mark.subprocess,
+    pytest.mark.training,
+    pytest.mark.usefixtures("cells_run_here"),  # Those of the undisturbed study.
+]
 
 CELLS = [*SMALL, "--train-size", "2,4", "--drops", "none,spatial", "--rates", "0.3,0.6", "--jobs=2"]
 ROWS = 1 + 3 + 12  # The study, the timings, three conditions of two sizes and two seeds.
@@ -36,6 +40,12 @@ def finished(out: Path) -> list[Row]:
     process = started(out)
     output = process.communicate()[0]
     assert process.returncode == 0, output
+    return read_rows(out / "rows.jsonl")
+
+
+def undisturbed(out: Path) -> list[Row]:
+    done = call("scenes", *CELLS, "--out", str(out))
+    assert done.exit_code == 0, done.output
     return read_rows(out / "rows.jsonl")
 
 
@@ -60,7 +70,7 @@ def killed(out: Path, lines: int, moment: float) -> None:
 
 
 def survives(folder: Path, kills: int) -> None:
-    whole = finished(folder / "whole")
+    whole = undisturbed(folder / "whole")
     assert len(whole) == ROWS
     chance = random.Random(kills)
     lines = sorted(chance.randrange(0, ROWS - 1) for _ in range(kills))
@@ -71,7 +81,7 @@ def survives(folder: Path, kills: int) -> None:
     report = (folder / "killed" / "report.txt").read_text()
     assert report.splitlines()[:1] == (folder / "whole" / "report.txt").read_text().splitlines()[:1]
     # Another call changes nothing.
-    assert finished(folder / "killed") == rows
+    assert undisturbed(folder / "killed") == rows
 
 
 def test_a_killed_study_ends_with_the_rows_of_the_undisturbed_one(tmp_path: Path) -> None:

@@ -8,19 +8,22 @@ import shutil
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
 from experiments.__main__ import readme
 from mapdrop.localize.run.folder import new_folder
+from mapdrop.study import plots
 from mapdrop.study.conditions import Condition
 from mapdrop.study.examples import Example, ExampleImages, save_example
 from mapdrop.study.grid import Cell
-from mapdrop.study.html_report import page, write_report
+from mapdrop.study.html_report import load_examples, page, write_report
 from mapdrop.study.rows import Row, read_rows
 from mapdrop.study.runner import RunResult
 from mapdrop.study.summary import Estimate, chosen, failures, runs
@@ -242,6 +245,19 @@ def test_the_page_is_complete_and_self_contained() -> None:
     assert "<script" not in html
 
 
+def test_the_masks_shown_are_those_of_the_layers() -> None:
+    figure = Figure()
+    plots.masks(figure, [Condition(*SPATIAL), Condition("element", 0.5)])
+    shown: list[Any] = [axis.images[0].get_array() for axis in figure.axes]
+    assert len(shown) == 2 * plots.SAMPLES
+    for number, image in enumerate(shown):
+        maps: list[Any] = np.split(image, plots.MAPS, axis=1)
+        assert all(of.mask[:, [0, -1]].all() for of in maps)  # What keeps them apart.
+        values = [set(of.compressed()) for of in maps]
+        assert set().union(*values) == {0, 1}
+        assert all(len(of) == 1 for of in values) is (number < plots.SAMPLES)
+
+
 def test_a_report_is_files_and_what_is_printed(tmp_path: Path) -> None:
     rows = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)})
     some_images().save(tmp_path)
@@ -352,13 +368,10 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
-@pytest.mark.parametrize("name", ["pictures.npz", "spatial-0.5-5-32.npz"])
-def test_a_report_needs_no_images(
-    name: str, content: bytes | float | None, reported: Path, tmp_path: Path
-) -> None:
-    rows, path = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)}), tmp_path / "examples" / name
-    shutil.copytree(reported / "examples", tmp_path / "examples")
+def damaged(reported: Path, folder: Path, name: str, content: bytes | float | None) -> Path:
+    """Copy the examples of the reported study; return the one that the content replaces."""
+    path = folder / "examples" / name
+    shutil.copytree(reported / "examples", path.parent)
     if content is None:
         path.unlink()
     elif content == 0.0:
@@ -366,13 +379,44 @@ def test_a_report_needs_no_images(
     else:
         half = path.read_bytes()[: path.stat().st_size // 2]
         path.write_bytes(content if isinstance(content, bytes) else half)
+    return path
+
+
+NOTICES = {
+    "pictures.npz": "without test images",
+    "spatial-0.5-5-32.npz": "without examples of spatial 0.5",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("name", NOTICES)
+def test_images_that_cannot_be_read_are_left_out(
+    name: str, content: bytes | float | None, reported: Path, tmp_path: Path
+) -> None:
+    path = damaged(reported, tmp_path, name, content)
+    rows, notices = study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)}), list[str]()
+    images, examples = load_examples(tmp_path, rows, findings(rows), notices.append)
+    if content is None and name != "pictures.npz":
+        assert notices == []  # The first seed of the condition failed, perhaps.
+    else:
+        (notice,) = notices
+        assert notice.startswith(NOTICES[name])
+        assert str(path) in notice
+    left = 0 if name == "pictures.npz" else 1
+    assert len(images.images) == len(images.points) == 3 * left
+    assert [example.condition for example in examples] == [Condition(*NONE)] * left
+
+
+@pytest.mark.parametrize("name", NOTICES)
+def test_a_report_needs_no_images(name: str, reported: Path, tmp_path: Path) -> None:
+    path, rows = (
+        damaged(reported, tmp_path, name, b""),
+        study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)}),
+    )
     out = io.StringIO()
     write_report(tmp_path, rows, Console(file=out, width=300))
-    # The first seed of a condition may have failed, and then its example is missing.
-    silent = content is None and name != "pictures.npz"
-    notice = "without test images" if name == "pictures.npz" else "without examples of spatial 0.5"
-    assert (notice in out.getvalue()) is not silent
-    assert (str(path) in out.getvalue()) is not silent
+    assert NOTICES[name] in out.getvalue()
+    assert str(path) in out.getvalue()
     page = (tmp_path / "report.html").read_text()
     assert verdict(rows) in " ".join(page.split())
     assert ("What the networks see in test images" in page) is (name != "pictures.npz")

@@ -43,8 +43,17 @@ def without_time(result: RunResult | str) -> Row:
     return {name: value for name, value in result.row.items() if name != "seconds"}
 
 
-def test_a_cell_is_the_same_in_whatever_process_it_runs(data: KeypointData) -> None:
-    found = finished(processes([*CELLS, BROKEN], data, SETTINGS, 2))
+@pytest.fixture(scope="module")
+def events(data: KeypointData) -> list[Steps | Finished]:
+    """Return all events of two processes."""
+    with closing(processes([*CELLS, BROKEN], data, SETTINGS, 2)) as events:
+        return list(events)
+
+
+def test_a_cell_is_the_same_in_whatever_process_it_runs(
+    data: KeypointData, events: list[Steps | Finished]
+) -> None:
+    found = {event.cell: event.result for event in events if isinstance(event, Finished)}
     assert torch.get_num_threads() == 1
     for cell in CELLS:
         there, here = found[cell], run(cell, data, Inputs.of(data), SETTINGS)
@@ -58,30 +67,28 @@ def test_a_cell_is_the_same_in_whatever_process_it_runs(data: KeypointData) -> N
     assert len({str(without_time(found[cell])["errors"]) for cell in CELLS}) == len(CELLS)
 
 
-def test_steps_are_reported_as_they_are_made(data: KeypointData) -> None:
-    steps = []
-    with closing(processes(CELLS[:1], data, SETTINGS, 2)) as events:
-        steps = [event for event in events if isinstance(event, Steps)]
-    assert steps == [Steps(CELLS[0], 10)] * 2
+def test_steps_are_reported_as_they_are_made(events: list[Steps | Finished]) -> None:
+    for cell in CELLS:
+        *steps, end = (event for event in events if event.cell == cell)
+        assert steps == [Steps(cell, 10)] * 2
+        assert isinstance(end, Finished)
 
 
-def test_a_process_that_dies_takes_its_cell_and_nothing_else(data: KeypointData) -> None:
+def test_a_process_takes_only_its_cell_when_it_dies_and_ends_with_the_study(
+    data: KeypointData,
+) -> None:
     long = Settings(width=2, banks=1, recipe=Recipe(steps=100_000, batch=2))
-    events = processes([CELLS[0], BROKEN], data, long, 1)
-    with closing(events):
-        assert isinstance(next(events), Steps)
+    with closing(processes([CELLS[0], BROKEN, CELLS[1]], data, long, 1)) as events:
+        assert next(events) == Steps(CELLS[0], 10)
         (child,) = active_children()
         child.kill()
-        rest = [event for event in events if isinstance(event, Finished)]
-    assert rest[0] == Finished(CELLS[0], "its process ended with exit code -9")
-    assert rest[1].cell == BROKEN
-    assert "not 99" in str(rest[1].result)
-
-
-def test_processes_end_with_the_study(data: KeypointData) -> None:
-    long = Settings(width=2, banks=1, recipe=Recipe(steps=100_000, batch=2))
-    with closing(processes(CELLS, data, long, 1)) as events:
-        next(events)
+        died = next(event for event in events if isinstance(event, Finished))
+        assert died == Finished(CELLS[0], "its process ended with exit code -9")
+        failed = next(events)
+        assert isinstance(failed, Finished)
+        assert failed.cell == BROKEN
+        assert "not 99" in str(failed.result)
+        assert next(events) == Steps(CELLS[1], 10)
         (child,) = active_children()
     assert not child.is_alive()
     assert active_children() == []

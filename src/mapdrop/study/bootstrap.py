@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -70,10 +71,7 @@ def _interval(values: npt.NDArray[np.float64]) -> Interval:
     sums = np.where(annotated, values, 0.0).sum(axis=2)
     counts = annotated.sum(axis=2)
     seeds, images = sums.shape
-    rng = np.random.default_rng(0)
-    # The number of times that each seed and each image is drawn.
-    seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS)
-    image_weights = rng.multinomial(images, np.full(images, 1 / images), DRAWS)
+    seed_weights, image_weights = _weights(seeds, images)
     hit_sums, totals = (
         np.einsum("ds,si,di->d", seed_weights, table, image_weights, optimize=True)
         for table in (sums, counts)
@@ -81,3 +79,16 @@ def _interval(values: npt.NDArray[np.float64]) -> Interval:
     resampled = 100 * hit_sums[totals > 0] / totals[totals > 0]
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(100 * sums.sum() / counts.sum()), float(low), float(high), seeds)
+
+
+@lru_cache(maxsize=1)
+def _weights(seeds: int, images: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return how often each seed and each image is drawn, (DRAWS, seeds) and (DRAWS, images).
+
+    All comparisons of a study have the same, which take longer to draw than to use.
+    """
+    rng = np.random.default_rng(0)
+    return (
+        rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS),
+        rng.multinomial(images, np.full(images, 1 / images), DRAWS),
+    )

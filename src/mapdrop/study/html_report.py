@@ -46,14 +46,14 @@ def write_report(folder: Path, rows: Sequence[Row], console: Console) -> None:
     write(folder / "report.txt", text.getvalue().encode())
     found = findings(rows)
     show = partial(console.print, highlight=False, soft_wrap=True)
-    images, examples = _load_examples(folder, rows, found, lambda line: show(plain(line)))
+    images, examples = load_examples(folder, rows, found, lambda line: show(plain(line)))
     if found:
         write(folder / "study.png", _overview(rows, found[-1], images, examples))
     write(folder / "report.html", page(rows, images, examples).encode())
     show(plain(f"page: {folder / 'report.html'}"))
 
 
-def _load_examples(
+def load_examples(
     folder: Path, rows: Sequence[Row], found: Sequence[Findings], notify: Callable[[str], None]
 ) -> tuple[ExampleImages, list[Example]]:
     """Load the example images and detections; notify of those that are missing or damaged."""

@@ -79,8 +79,8 @@ def survives(data: Path, folder: Path, kills: int) -> None:
     for count in lines:
         arguments = command(data, folder / "killed", "--resume")
         killed(arguments, Folder(folder / "killed").log, count, moments.uniform(0, 0.05))
-    again = [sys.executable, "-m", "mapdrop", *command(data, folder / "killed", "--resume")]
-    subprocess.run(again, env=ENVIRONMENT, check=True, capture_output=True)
+    again = CliRunner().invoke(app, command(data, folder / "killed", "--resume"))
+    assert again.exit_code == 0, again.output
     assert files(folder / "killed") == files(folder / "whole")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mapdrop.localize.data import coco, deeplabcut, flic, matlab, mpii, scenes, table
+from mapdrop.localize.data import coco, deeplabcut, flic, matlab, mpii, table
 from mapdrop.localize.data.base import DataError as DataError
 from mapdrop.localize.data.base import KeypointData as KeypointData
 from mapdrop.localize.data.base import LoadOptions as LoadOptions
@@ -39,6 +39,8 @@ def load(
     """
     options = options or LoadOptions()
     if data == "scenes":
+        from mapdrop.localize.data import scenes  # scikit-learn takes a second to import.
+
         return scenes.load(options)
     return prepare(read(data, options.bodyparts), options, progress)
 

@@ -289,13 +289,13 @@ def imported_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
 
 
-def _without_cgutils(patch: pytest.MonkeyPatch) -> None:
+def no_cgutils(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(sys.modules, "numba.core.cgutils", None)
     patch.delattr(numba.core, "cgutils")
 
 
 GONE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "cgutils": _without_cgutils,
+    "cgutils": no_cgutils,
     "a function of cgutils": lambda patch: patch.delattr(cgutils, "get_or_insert_function"),
     "an instruction": lambda patch: patch.delattr(llvmlite.ir.IRBuilder, "shuffle_vector"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ KEEPERS: dict[str, Keeper] = {
 
 
 class Net(nn.Module):
-    """Three blocks with drops of every kind, each recomputed as `keep` says."""
+    """Two blocks with drops of every kind, each recomputed as `keep` says."""
 
     def __init__(self, keep: Keeper | None) -> None:
         super().__init__()
@@ -73,7 +74,7 @@ class Net(nn.Module):
                 nn.Conv2d(4, 4, 3, padding=1), SpatialDropout2d(0.4), nn.Tanh(),
                 DropBlock2d(0.3, 3), nn.Conv2d(4, 4, 1), Dropout(0.3), DropPath(0.3),
             )
-            for _ in range(3)
+            for _ in range(2)
         )  # fmt: skip
         self.keep = keep
 
@@ -83,21 +84,31 @@ class Net(nn.Module):
         return x
 
 
-def as_they_are(net: Net) -> None:
-    pass
+def as_they_are(keep: Keeper | None) -> Net:
+    return seeded(Net(keep), 7)
 
 
-def compiled(net: Net) -> None:
+@lru_cache(maxsize=1)  # All trainings use the same graphs.
+def with_compiled_blocks(keep: Keeper | None) -> Net:
     torch._dynamo.reset()
+    net = as_they_are(keep)
     for block in net.blocks:
         block.compile(backend="aot_eager")
+    return net
+
+
+def compiled(keep: Keeper | None) -> Net:
+    net = with_compiled_blocks(keep)
+    net.load_state_dict(as_they_are(keep).state_dict())
+    net.zero_grad()
+    return net
 
 
 def BLOCKS(test: Any) -> Any:  # noqa: N802 - used like a mark
     """Its blocks eager and compiled. PyTorch's compiler asks tensors for .grad that have none."""
     test = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")(test)
     blocks = [as_they_are, pytest.param(compiled, marks=pytest.mark.compiler)]
-    return pytest.mark.parametrize("prepare", blocks)(test)
+    return pytest.mark.parametrize("made", blocks)(test)
 
 
 def views() -> list[Tensor]:
@@ -157,10 +168,9 @@ def gradients(net: Any, train: Callable[[nn.Module], None]) -> list[Tensor]:
 @BLOCKS
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # Under no_grad.
 def test_recomputed_masks_are_those_of_their_forward(
-    train: Callable[[nn.Module], None], keep: Keeper, prepare: Callable[[Net], None]
+    train: Callable[[nn.Module], None], keep: Keeper, made: Callable[[Keeper | None], Net]
 ) -> None:
-    plain, net = seeded(Net(None), 7), seeded(Net(keep), 7)
-    prepare(net)
+    plain, net = as_they_are(None), made(keep)
     for got, wanted in zip(gradients(net, train), gradients(plain, train), strict=True):
         torch.testing.assert_close(got, wanted)
 
@@ -228,10 +238,9 @@ class TestErrors:
     @pytest.mark.parametrize("reentrant", [False, True])
     @BLOCKS
     def test_a_checkpoint_that_does_not_keep_the_state(
-        self, reentrant: bool, prepare: Callable[[Net], None]
+        self, reentrant: bool, made: Callable[[Keeper | None], Net]
     ) -> None:
-        net = seeded(Net(lambda part, x: self.forgetful(part, x, reentrant)), 7)
-        prepare(net)
+        net = made(lambda part, x: self.forgetful(part, x, reentrant))
         with pytest.raises(RuntimeError, match="keep preserve_rng_state=True"):
             contrasted(net)
 
@@ -294,10 +303,11 @@ def test_a_generator_that_is_set_repeats_no_mask() -> None:
 
 
 @BLOCKS
-def test_gradients_by_chunks_are_those_of_the_whole(prepare: Callable[[Net], None]) -> None:
+def test_gradients_by_chunks_are_those_of_the_whole(
+    made: Callable[[Keeper | None], Net],
+) -> None:
     """GradCache: outputs of all chunks first, without gradients; then each chunk again, with."""
-    plain, net = seeded(Net(None), 7), seeded(Net(None), 7)
-    prepare(net)
+    plain, net = as_they_are(None), made(None)
     outputs = [plain(x) for x in views()]
     torch.stack(outputs).std(0).sum().backward()
 

@@ -14,7 +14,7 @@ class Case:
     pattern: str
     shape: tuple[int, ...]
     p: float = 0.5
-    given: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 from unittest import mock
 
@@ -34,11 +35,19 @@ def inputs(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any
     return flat.reshape(shape).astype(dtype)
 
 
-def expected(case: Case, x: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Which values are kept, and the result: one product in float32 (float64), rounded once."""
+@lru_cache(maxsize=256)
+def _coins(case: Case) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which values are kept, and what each is multiplied by; the reference is slow."""
     made = reference.values(case.pattern, case.shape, case.p, **case.options)
     kept = np.array([bit for bit, _ in made.values()], bool).reshape(case.shape)
     factor = np.array([scale for _, scale in made.values()], np.float64).reshape(case.shape)
+    kept.flags.writeable = factor.flags.writeable = False
+    return kept, factor
+
+
+def expected(case: Case, x: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+    """Which values are kept, and the result: one product in float32 (float64), rounded once."""
+    kept, factor = _coins(case)
     wide = np.float64 if x.dtype == np.float64 else np.float32
     with np.errstate(over="ignore", invalid="ignore"):
         result = np.asarray(x.astype(wide) * factor.astype(wide)).astype(x.dtype)

@@ -145,7 +145,7 @@ def test_a_vector_that_is_not_reproduced_is_named(copy: Path) -> None:
 def test_an_implementation_that_differs_is_told_from_one_that_does_not(copy: Path) -> None:
     few = copy / "mapdrop" / "kernels" / "small.py"
     spoil(few, ">= U64(limit)", "< U64(limit)")
-    many = copy / "mapdrop" / "backends" / "cpu_spaces.py"
+    many = copy / "mapdrop" / "backends" / "cpu_coins.py"
     spoil(many, "        return drawn\n", "        return ~drawn\n")
     spoil(many, "        return made\n", "        return ~made\n")
     done = check("--only", "numpy", "--quick", "--json", path=copy)

@@ -247,15 +247,17 @@ def test_the_page_is_complete_and_self_contained() -> None:
 
 def test_the_masks_shown_are_those_of_the_layers() -> None:
     figure = Figure()
-    plots.masks(figure, [Condition(*SPATIAL), Condition("element", 0.5)])
+    plots.masks(figure, [Condition(*SPATIAL), Condition("element", 0.2)])
     shown: list[Any] = [axis.images[0].get_array() for axis in figure.axes]
     assert len(shown) == 2 * plots.SAMPLES
     for number, image in enumerate(shown):
         maps: list[Any] = np.split(image, plots.MAPS, axis=1)
         assert all(of.mask[:, [0, -1]].all() for of in maps)  # What keeps them apart.
-        values = [set(of.compressed()) for of in maps]
-        assert set().union(*values) == {0, 1}
-        assert all(len(of) == 1 for of in values) is (number < plots.SAMPLES)
+        means = [of.compressed().mean() for of in maps]
+        if number < plots.SAMPLES:
+            assert set(means) == {0, 1}
+        else:
+            assert all(0.6 < mean < 0.95 for mean in means)
 
 
 def test_a_report_is_files_and_what_is_printed(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""What each process of test_ranks.py does: python ranks.py FOLDER, under torchrun."""
+"""What the processes of test_ranks.py do: python ranks.py FOLDER forks 1, 2 and 4 of them."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+from torch.multiprocessing.spawn import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 import mapdrop
@@ -127,9 +128,10 @@ def agreed() -> None:
     assert 0 < (mine == 0).sum() < mine.numel()
 
 
-def main(folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+def run(rank: int, ranks: int, folder: Path) -> None:
+    """Be process `rank` of `ranks`; the first writes what was found."""
+    meeting = f"file://{folder / str(ranks)}"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=ranks)
     result = {
         "contiguous": losses(strided=False, told=True),
         "strided": losses(strided=True, told=True),
@@ -138,10 +140,19 @@ def main(folder: Path) -> None:
     }
     open_sums()
     agreed()
-    if dist.get_rank() == 0:
-        (folder / f"{os.environ['WORLD_SIZE']}.json").write_text(json.dumps(result))
+    if rank == 0:
+        (folder / f"{ranks}.json").write_text(json.dumps(result))
     dist.barrier()  # Who leaves while another still reads may end both.
     dist.destroy_process_group()
+
+
+def main(folder: Path) -> None:
+    """Fork the processes of each size in turn. What a training imports is loaded before, once."""
+    torch.set_num_threads(1)
+    model()(torch.ones(1, 3, 6, 6).double())
+    import_module("torch._dynamo")  # By the wrapper that averages gradients.
+    for ranks in MESHES:
+        start_processes(run, (ranks, folder), ranks, start_method="fork")
 
 
 if __name__ == "__main__":

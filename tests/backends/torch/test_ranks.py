@@ -1,4 +1,4 @@
-"""Real processes under torchrun: a run on one, two or four of them drops the same."""
+"""Real processes that talk over Gloo: a run on one, two or four of them drops the same."""
 
 from __future__ import annotations
 
@@ -20,19 +20,14 @@ WORKER = Path(__file__).with_name("ranks.py")
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     """What the first process of 1, 2 and 4 wrote; the others checked what they had, too."""
-    folder, found = tmp_path_factory.mktemp("ranks"), {}
-    for ranks in (1, 2, 4):
-        done = subprocess.run(
-            [
-                sys.executable, "-m", "torch.distributed.run", "--standalone",
-                f"--nproc-per-node={ranks}", str(WORKER), str(folder),
-            ],
-            capture_output=True, text=True, check=False, timeout=600,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        found[ranks] = json.loads((folder / f"{ranks}.json").read_text())
-    return found
+    folder = tmp_path_factory.mktemp("ranks")
+    done = subprocess.run(
+        [sys.executable, str(WORKER), str(folder)],
+        capture_output=True, text=True, check=False, timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {ranks: json.loads((folder / f"{ranks}.json").read_text()) for ranks in (1, 2, 4)}
 
 
 @pytest.mark.parametrize("dealt", ["contiguous", "strided"])

@@ -19,7 +19,7 @@ def outcome(net: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> dict[str, 
     """Run a training step; return its output, all gradients and the generator's state."""
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
     net.zero_grad(set_to_none=True)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for GPUs, each time.
     y = net(*leaves)
     state = torch.get_rng_state()
     weights = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(seed))

@@ -208,7 +208,8 @@ SETTINGS: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("change", SETTINGS.values(), ids=SETTINGS)
 def test_changes_after_the_first_call_are_followed(change: Callable[[Any], object]) -> None:
     torch._dynamo.reset()
-    net = made("a mask for two")
+    net: Any = made("a mask for the batch")
+    net = net[:6]  # As far as the second drop, so that one is left to skip for.
     compiled = Stepped(torch.compile(compact(net, ALWAYS), backend="aot_eager", fullgraph=True))
     x, dense = pixels(4, 3, 11, 11), Stepped(net)
     check(dense, compiled, (x,))
@@ -289,9 +290,9 @@ def test_arguments_are_passed_on() -> None:
     )
     for factor in (1.0, 3.0):
         torch.manual_seed(1)
-        want = model(pixels(4, 3, 9, 9), factor=factor)
+        want = model(pixels(2, 3, 9, 9), factor=factor)
         torch.manual_seed(1)
-        torch.testing.assert_close(compiled(pixels(4, 3, 9, 9), factor=factor), want)
+        torch.testing.assert_close(compiled(pixels(2, 3, 9, 9), factor=factor), want)
 
 
 def test_inductor() -> None:

@@ -399,14 +399,14 @@ CASES += [
 ]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("drops", ["before", "after", "around"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_an_operation_next_to_drops_equals_the_dense_one(case: Case, drops: str, seed: int) -> None:
+def test_an_operation_next_to_drops_equals_the_dense_one(case: Case, drops: str) -> None:
     before, after = drops != "after", drops != "before"
     net = Net(case.make(), case.dims, before, after).double()
     fast = forced(net)
-    check(net, fast, (pixels(2, 3, *SPACE[case.dims]),), seed)
+    for seed in range(3):  # The masks change, the captured model does not.
+        check(net, fast, (pixels(2, 3, *SPACE[case.dims]),), seed)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

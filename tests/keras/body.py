@@ -444,8 +444,6 @@ def test_fit_drops_each_batch_by_the_next_mask(name: str, compiled: bool) -> Non
         mask = mapdrop.mask(pattern, part.shape, seed=7, step=step, **given)
         wanted += float(np.mean(mask.apply(part) ** 2)) * len(part) / len(x)
     assert came == pytest.approx(wanted, rel=1e-5)
-    # Validation drops nothing, and is no call that counts.
-    assert model.evaluate(x, np.zeros_like(x), **options) == pytest.approx(np.mean(x**2), rel=1e-5)
     assert to_numpy(model.layers[-1].seed_generator.state).tolist() == [7, 2]
 
 
@@ -456,10 +454,13 @@ def _identity_then(layer: Any, shape: tuple[int, ...]) -> Any:
 
 
 @pytest.mark.parametrize("compiled", COMPILED)
-def test_predict_drops_nothing_and_counts_no_call(compiled: bool) -> None:
-    model, x = _identity_then(SpatialDropout1D(0.5, seed=7), (4, 6, 9)), values((4, 6, 9))
-    model.compile(jit_compile=compiled)
-    assert np.array_equal(model.predict(x, verbose=0), x)
+def test_validation_and_predictions_drop_nothing_and_count_no_call(compiled: bool) -> None:
+    """Of one layer: `training` reaches the `call` of all in the same way."""
+    model, x = _identity_then(SpatialDropout1D(0.5, seed=7), (4, 6, 9)), values((6, 6, 9))
+    model.compile(loss="mse", jit_compile=compiled)
+    options = {"batch_size": 4, "verbose": 0}
+    assert model.evaluate(x, np.zeros_like(x), **options) == pytest.approx(np.mean(x**2), rel=1e-5)
+    assert np.array_equal(model.predict(x, **options), x)
     assert to_numpy(model.layers[-1].seed_generator.state).tolist() == [7, 0]
 
 

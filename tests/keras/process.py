@@ -14,4 +14,5 @@ BACKENDS = ("tensorflow", "torch", "jax")
 def run(backend: str, *bodies: Path | str) -> subprocess.CompletedProcess[str]:
     """Run pytest on the bodies, among which may be its options, on the backend."""
     framework("keras")
-    return process.run(*bodies, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3")
+    lean = ("-p", "tests.keras.lean")
+    return process.run(*lean, *bodies, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3")

@@ -332,7 +332,10 @@ def test_a_wrong_rate_is_refused_with_what_came(p: Any) -> None:
 
 
 _TRACED = """
-import importlib, sys, tensorflow as tf, mapdrop
+import importlib, sys
+# TensorFlow brings Keras, which imports these where it finds them: seconds.
+sys.modules.update(dict.fromkeys(("jax", "matplotlib", "sklearn")))
+import tensorflow as tf, mapdrop
 @tf.function
 def drop(x):
     return mapdrop.drop(x, "b c -> b c", 0.5)

@@ -1,4 +1,4 @@
-"""What is compared of each framework, in small; `python -m` for Keras, a backend at a time."""
+"""What is compared of each framework, in small."""
 
 from __future__ import annotations
 
@@ -88,9 +88,3 @@ def as_numpy(value: Any) -> Any:
 
         value = tf.cast(value, "float32").numpy()
     return np.array(value, np.float32)
-
-
-if __name__ == "__main__":
-    import sys
-
-    print(check(sys.argv[1]))

@@ -37,7 +37,15 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.load_profile("ci")
 
+_SLOW = ("subprocess", "compiler", "training", "exhaustive")
+
 DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that no process is left alone with one at the end."""
+    slow = {item.path for item in items if any(map(item.get_closest_marker, _SLOW))}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def missing(what: str) -> None:

@@ -23,7 +23,8 @@ BODY = Path(__file__).with_name("body.py")
 OWN = Path(__file__).with_name("keras_own.py")
 DRAWN = Path(__file__).with_name("drawn_cases.py")
 LEAST, LEAST_OWN = 175, 20  # Tests that have to pass on each backend.
-backends = pytest.mark.parametrize("backend", BACKENDS)
+# By the module, so that a backend's tests follow each other, in one process of the suite.
+backends = pytest.mark.parametrize("backend", BACKENDS, scope="module")
 
 
 @cache

@@ -138,9 +138,9 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def _kept_for_backward(drop: Callable[[Any], Any], layers: int = 8) -> float:
-    """What a chain of 8 layers keeps, in arrays of its input's size: the result is one."""
-    x = tf.ones([48, 2**18])  # 48 MiB: as large as what is given back to the system when freed.
+def _kept_for_backward(drop: Callable[[Any], Any], layers: int = 5) -> float:
+    """What a chain of 5 layers keeps, in arrays of its input's size: the result is one."""
+    x = tf.ones([40, 2**18])  # 40 MiB: as large as what is given back to the system when freed.
     with tf.GradientTape() as tape:
         tape.watch(x)
         drop(x)  # What the first call takes, it keeps.
@@ -149,7 +149,7 @@ def _kept_for_backward(drop: Callable[[Any], Any], layers: int = 8) -> float:
         for _ in range(layers):
             y = drop(y)
         gc.collect()
-        kept = (_resident() - before) / (48 << 20)
+        kept = (_resident() - before) / (40 << 20)
     assert tape.gradient(y, x).shape == x.shape
     return kept
 
@@ -165,7 +165,7 @@ def test_nothing_but_the_result_stays(pattern: str) -> None:
 
 @linux
 def test_what_stays_twin() -> None:
-    assert _kept_for_backward(lambda z: tf.nn.dropout(z, 0.1)) > 7
+    assert _kept_for_backward(lambda z: tf.nn.dropout(z, 0.1)) > 4
 
 
 def _draws(step: Callable[[Any, Any], Any]) -> int:

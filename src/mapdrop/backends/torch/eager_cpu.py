@@ -27,7 +27,7 @@ from mapdrop.backends.torch.autodiff import dropped
 from mapdrop.backends.torch.coins import drawn
 from mapdrop.backends.torch.hugepages import huge_pages
 from mapdrop.backends.torch.seeds import key_and_step, seed_tensor
-from mapdrop.backends.torch.sharding import current, held
+from mapdrop.backends.torch.sharding import current_in_eager_code, held
 from mapdrop.backends.torch.text import Arguments, arguments
 from mapdrop.spec.local_spec import LocalSpec, bound_locally
 from mapdrop.spec.mask_spec import MaskSpec
@@ -58,7 +58,7 @@ def takes(x: Tensor) -> bool:
 
 def drop(x: Tensor, spec: MaskSpec, seed: Any, stream: str | None, step: Any) -> Tensor:
     """Return x dropped, differentiable to any order; x is one that `takes` accepts."""
-    shards = current()
+    shards = current_in_eager_code()
     if shards:
         shards = held(x.dim())
     route = spec.memo.get((x.shape, x.stride(), x.dtype, shards)) or _route(x, spec, shards)
@@ -117,18 +117,15 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return _again(grad, *ctx.drawn), None, None, None
+        route, key, step = ctx.drawn
+        if not takes(grad):
+            words = seed_tensor(grad, key, step)
+            return dropped(grad, words, route.arguments()), None, None, None
+        layout = grad.shape, grad.stride(), grad.dtype, route.shards
+        own = route.spec.memo.get(layout) or _route(grad, route.spec, route.shards)
+        if grad.requires_grad and torch.is_grad_enabled():
+            return _apply(grad, own, key, step), None, None, None
+        return own.drop(grad, key, step), None, None, None
 
 
 _apply: Callable[..., Tensor] = direct_apply(_Dropped)  # `takes` has looked for transforms.
-
-
-def _again(x: Tensor, route: Route, key: int, step: int) -> Tensor:
-    """Return x dropped by the mask of an earlier drop."""
-    if not takes(x):
-        return dropped(x, seed_tensor(x, key, step), route.arguments())
-    layout = x.shape, x.stride(), x.dtype, route.shards
-    own = route.spec.memo.get(layout) or _route(x, route.spec, route.shards)
-    if x.requires_grad and torch.is_grad_enabled():
-        return _apply(x, own, key, step)
-    return own.drop(x, key, step)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mapdrop.backends.torch._internals import SHARDS_LACK, stash, stashed
-from mapdrop.backends.torch.generator import fresh, in_backward
+from mapdrop.backends.torch._internals import SHARDS_LACK, graph_task, stash, stashed
+from mapdrop.backends.torch.generator import fresh
 from mapdrop.spec.sharding import Shard
 
 _KEY = "mapdrop_shards"
@@ -33,10 +33,15 @@ def current() -> tuple[Shard, ...]:
 
     In backward, which PyTorch may run in threads of its own, those of the thread that called it.
     """
-    if not torch.compiler.is_compiling() and in_backward():
-        found: tuple[Shard, ...] = stashed(_KEY, ())
-        return found
-    return _held.shards
+    return _held.shards if torch.compiler.is_compiling() else current_in_eager_code()
+
+
+def current_in_eager_code() -> tuple[Shard, ...]:
+    """See `current`: for every drop of eager code, which does not ask once more what it is."""
+    if graph_task() < 0:
+        return _held.shards
+    found: tuple[Shard, ...] = stashed(_KEY, ())
+    return found
 
 
 def held(rank: int) -> tuple[Shard, ...]:

@@ -1,7 +1,7 @@
 """The mask specification: its vectors, and every implementation of it against them and each other.
 
-`tests/reference.py` is the independent reading of docs/mask-v1.md; `mapdrop.spec.words` the
-definition in NumPy; `mapdrop.backends` make the same bits faster or elsewhere.
+`tests/reference.py` is the independent reading of docs/mask-v1.md; `mapdrop.spec` the definition in
+NumPy; `mapdrop.backends` make the same bits faster or elsewhere.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,14 @@ def laws(draw: st.DrawFn) -> tuple[Law, tuple[int, ...]]:
         block = tuple((axis, draw(st.integers(1, 7))) for axis in chosen)
         return Law(p, block=block, region=draw(st.sampled_from(["valid", "full"]))), coins
     return Law(p), coins
+
+
+def test_any_field_but_the_rate_ties_coins() -> None:
+    """Or the kernels would draw each coin alone. The region is that of blocks."""
+    tied: dict[str, Any] = {"exact": 0, "balance": 0, "block": ((0, 3),)}
+    assert {field.name for field in fields(Law)} == {"p", "region", *tied}
+    assert not any(Law(0.3, **{name: value}).independent for name, value in tied.items())
+    assert Law(0.3, region="full").independent
 
 
 @given(laws(), U64S, U64S)

@@ -1,6 +1,6 @@
 """What `mapdrop.drop` can be asked, drawn by Hypothesis, and what the specification answers.
 
-The answer is that of `mapdrop.spec.words`, which is the specification, spread over the values
+The answer is that of `mapdrop.spec.numpy_coins`, which is the specification, spread over the values
 by the independent reading of patterns in tests/reference.py: no framework's code has a part in it.
 """
 

@@ -137,10 +137,10 @@ def _lined_up(coins: Tensor, bound: BoundSpec | LocalSpec) -> Tensor:
     """Return the coins along the array's axes; axes without coins have size 1."""
     ungrouped = bound.binding.ungrouped
     order, factors = ungrouped.lineup
-    axes = ungrouped.axes
-    drawn = [any(coin is not None for _, coin in part) for part in axes]
     spread = [
-        n if has else 1 for part, has in zip(ungrouped.axes, drawn, strict=True) for n, _ in part
+        size if any(coin is not None for _, coin in part) else 1
+        for part in ungrouped.axes
+        for size, _ in part
     ]
     lined_up = repeated(coins, bound.binding).permute(order).reshape(factors).expand(spread)
     return lined_up.reshape(_shape(bound))

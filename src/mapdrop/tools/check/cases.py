@@ -1,7 +1,7 @@
 """What every framework must drop, and the bits that must come back.
 
 Masks come from the specification's vectors (`vectors.json`); values are worked out in NumPy
-from `mapdrop.spec.words`, the specification itself.
+from `mapdrop.spec.numpy_coins`, the specification itself.
 Nothing here uses a framework or a compiled kernel.
 """
 

@@ -7,7 +7,8 @@ twin, which shows on a tree made for it that the rule can fail.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
@@ -40,6 +41,16 @@ KERNEL_USERS = (
     "mapdrop.torch.compact.packed_conv",
     "mapdrop.tools.adapters.numpy",
 )
+GRAPH = ("mapdrop.torch.graph",)
+COMPACT = (*GRAPH, "mapdrop.torch.compact")
+
+OF_CLIENTS = re.compile("(?<![a-z])([Uu]np|[Pp])ack(s|ed|ing)?(?![a-z])|[Cc]ost")
+"""What a graph's clients do with it: words that it has no use for, in names or in comments."""
+TRICKS = {
+    *("exec", "builtins", "__builtins__"),
+    *("monitoring", "setprofile", "setprofile_all_threads", "settrace", "settrace_all_threads"),
+}
+"""What changes Python for all code, or runs code that no tool reads."""
 
 
 class Import(NamedTuple):
@@ -53,6 +64,17 @@ class Import(NamedTuple):
     def __str__(self) -> str:
         imported = self.module if self.name is None else f"{self.name} of {self.module}"
         return f"{self.by}, line {self.line}, imports {imported}"
+
+
+class Word(NamedTuple):
+    """In a module of mapdrop, and out of place there."""
+
+    by: str
+    line: int
+    word: str
+
+    def __str__(self) -> str:
+        return f"{self.by}, line {self.line}, has {self.word!r}"
 
 
 class Tree:
@@ -160,6 +182,52 @@ def _directly_in_tools(tree: Tree, module: str) -> bool:
     return tree.files[module].parent == folder and module != "mapdrop.tools"
 
 
+def from_clients(tree: Tree) -> list[Import]:
+    """What the graph imports of the PyTorch part besides itself."""
+    return [
+        i
+        for i in tree.imports()
+        if _within(i.by, GRAPH)
+        and _within(i.module, ["mapdrop.torch"])
+        and not _within(i.module, GRAPH)
+    ]
+
+
+def of_clients(tree: Tree) -> list[Word]:
+    """Words of the graph's clients in its own files."""
+    return [
+        Word(module, number, found[0])
+        for module, path in tree.files.items()
+        if _within(module, GRAPH)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for found in OF_CLIENTS.finditer(line)
+    ]
+
+
+def tricks(tree: Tree) -> list[Word]:
+    """Names of tricks in the graph and in compact, also as texts by which they are looked up."""
+    return [
+        Word(module, getattr(node, "lineno", 0), name)
+        for module, parsed in tree.parsed.items()
+        if _within(module, COMPACT)
+        for node in ast.walk(parsed)
+        for name in TRICKS.intersection(_names(node))
+    ]
+
+
+def _names(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return [name]
+        case ast.alias(name=name) | ast.ImportFrom(module=str(name)):
+            return name.split(".")
+        case ast.Call(args=looked_up):
+            return [str(part.value) for part in looked_up if isinstance(part, ast.Constant)]
+        case ast.Subscript(slice=ast.Constant(value=key)):
+            return [str(key)]
+    return []
+
+
 def circle(imports: Iterable[Import]) -> list[str]:
     """Return modules that import each other in a ring, or [] where there is no ring."""
     above: dict[str, set[str]] = {}
@@ -197,6 +265,14 @@ def test_applications_use_public_names(mapdrop: Tree) -> None:
     assert not _lines(private(mapdrop))
 
 
+def test_the_graph_knows_none_of_its_clients(mapdrop: Tree) -> None:
+    assert not _lines([*from_clients(mapdrop), *of_clients(mapdrop)])
+
+
+def test_compact_leaves_python_as_it_is(mapdrop: Tree) -> None:
+    assert not _lines(tricks(mapdrop))
+
+
 def test_nothing_imports_a_higher_floor(mapdrop: Tree) -> None:
     assert not _lines(upward(mapdrop))
 
@@ -209,8 +285,8 @@ def test_no_imports_go_in_a_circle(mapdrop: Tree) -> None:
     assert not circle(mapdrop.imports())
 
 
-def _lines(imports: Iterable[Import]) -> str:
-    return "\n".join(map(str, imports))
+def _lines(found: Iterable[Import | Word]) -> str:
+    return "\n".join(map(str, found))
 
 
 def _plant(folder: Path, sources: Mapping[str, str]) -> Tree:
@@ -233,6 +309,8 @@ LIBRARY = {
     "backends/cpu.py": "from mapdrop.kernels import cpu",
     "torch/__init__.py": "from mapdrop.torch.seeded import seeded as seeded",
     "torch/seeded.py": "from mapdrop.backends import cpu\ndef seeded(): ...",
+    "torch/graph/build.py": "def package(x):\n    return x.executor, {'builtins'}",
+    "torch/compact/lower.py": "from mapdrop.torch.graph.build import package\npacked = costs = 0",
     "keras/drop.py": "",
     "tools/errors.py": "",
     "tools/bench/memory.py": "",
@@ -242,13 +320,16 @@ LIBRARY = {
     ),
     "study/study.py": "from mapdrop.localize.train import train",
 }
-RULES: dict[str, Callable[[Tree], list[Import]]] = {
+RULES: dict[str, Callable[[Tree], Sequence[Import | Word]]] = {
     "spec": lambda tree: stray(tree, "spec"),
     "system": lambda tree: stray(tree, "system"),
     "layers": between_layers,
     "kernels": of_kernels,
     "applications": private,
     "floors": upward,
+    "clients": from_clients,
+    "clients' words": of_clients,
+    "tricks": tricks,
 }
 BROKEN = [
     ("spec", "spec/pattern.py", "from mapdrop.system.warn import warn"),
@@ -269,15 +350,30 @@ BROKEN = [
     ("floors", "localize/train.py", "from mapdrop.study.study import study"),
     ("floors", "backends/cpu.py", "from mapdrop.torch import seeded"),
     ("floors", "spec/pattern.py", "import mapdrop"),
+    ("clients", "torch/graph/build.py", "from mapdrop.torch.compact import lower"),
+    ("clients", "torch/graph/build.py", "def f():\n    import mapdrop.torch.compact.lower"),
+    ("clients", "torch/graph/build.py", "from ..seeded import seeded"),
+    ("clients", "torch/graph/build.py", "from mapdrop.torch import seeded"),
+    ("clients' words", "torch/graph/build.py", "class PackedConv: ..."),
+    ("clients' words", "torch/graph/build.py", "def f(maps, is_unpacked): ..."),
+    ("clients' words", "torch/graph/build.py", "x = 1  # What does this cost?"),
+    ("tricks", "torch/graph/build.py", "exec('x = 1')"),
+    ("tricks", "torch/graph/build.py", "import builtins"),
+    ("tricks", "torch/graph/build.py", "from builtins import isinstance as known"),
+    ("tricks", "torch/compact/lower.py", "__builtins__['isinstance'] = None"),
+    ("tricks", "torch/compact/lower.py", "def f(g):\n    sys.setprofile(g)"),
+    ("tricks", "torch/compact/lower.py", "from threading import settrace as s"),
+    ("tricks", "torch/compact/lower.py", "getattr(sys, 'setprofile')(None)"),
+    ("tricks", "torch/compact/lower.py", "sys.modules['builtins'].isinstance = None"),
 ]
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_tree_that_keeps_the_rules_passes(
-    tmp_path: Path, rule: Callable[..., list[Import]]
+    tmp_path: Path, rule: Callable[[Tree], Sequence[Import | Word]]
 ) -> None:
     tree = _plant(tmp_path, LIBRARY)
-    assert len(tree.imports()) == 13
+    assert len(tree.imports()) == 14
     assert not _lines(rule(tree))
     assert not circle(tree.imports())
 

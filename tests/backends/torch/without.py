@@ -224,20 +224,6 @@ def no_module(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def no_attribute(name: str) -> Iterator[None]:
-    """Modules that are made meanwhile have no such attribute."""
-    begin = nn.Module.__init__
-
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        begin(self, *args, **kwargs)
-        del self.__dict__[name]
-
-    nn.Module.__init__ = init  # type: ignore[method-assign]
-    yield
-    nn.Module.__init__ = begin  # type: ignore[method-assign]
-
-
-@contextmanager
 def for_good(path: str, *stand_in: Any) -> Iterator[None]:
     """The same for what is looked up late, and what PyTorch itself needs no more."""
     importlib.import_module(path.rpartition(".")[0])
@@ -286,8 +272,8 @@ PARTS: dict[str, tuple[Any, tuple[Check, ...]]] = {
     "nonstrict_trace": (internal("nonstrict_trace", lambda: None), (compact_compiled,)),
     "direct apply": (internal("direct_apply", lambda f: f.apply), (drop, gradient, transforms)),
     "_torchdynamo_disable": (internal("skipped_by_dynamo", lambda f: f), (compact_compiled,)),
-    "BackendCompilerFailed": (
-        for_good("torch._dynamo.exc.BackendCompilerFailed"),
+    "TorchDynamoException": (
+        for_good("torch._dynamo.exc.TorchDynamoException"),
         (compact_checkpointed,),
     ),
     "_pytree": (no_module("torch.utils._pytree"), (*COMPACT, compact_compiled)),
@@ -297,7 +283,6 @@ PARTS: dict[str, tuple[Any, tuple[Check, ...]]] = {
         replaced("torch.utils._python_dispatch._disable_current_modes"),
         COMPACT,
     ),
-    "_compiled_call_impl": (replaced(MODULE + "_compiled_call_impl"), COMPACT),
     "_len_torch_dispatch_stack": (replaced(C + "_len_torch_dispatch_stack"), EAGER),
     "is_functorch_wrapped_tensor": (
         replaced(C + "_functorch.is_functorch_wrapped_tensor"),
@@ -314,10 +299,6 @@ PARTS: dict[str, tuple[Any, tuple[Check, ...]]] = {
         )
     },
     "DisableTorchFunction": (replaced(C + "DisableTorchFunction"), COMPACT),
-    "_top_saved_tensors_default_hooks": (
-        replaced(C + "_autograd._top_saved_tensors_default_hooks"),
-        (compact, compact_checkpointed),
-    ),
     **{
         name: (replaced(MODULE + name), (drop, seeded))
         for name in (
@@ -325,21 +306,6 @@ PARTS: dict[str, tuple[Any, tuple[Check, ...]]] = {
             "_load_from_state_dict",
             "_apply",
             "_replicate_for_data_parallel",
-        )
-    },
-    **{
-        name: (no_attribute(name), (compact,))
-        for name in (
-            "_parameters",
-            "_buffers",
-            "_modules",
-            "_forward_hooks",
-            "_forward_pre_hooks",
-            "_backward_hooks",
-            "_backward_pre_hooks",
-            "_forward_hooks_with_kwargs",
-            "_forward_pre_hooks_with_kwargs",
-            "_forward_hooks_always_called",
         )
     },
     **{

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mapdrop.torch.compact import Costs, compact
+from mapdrop.torch.compact.lower import Schedule
 from mapdrop.torch.compact.report import Line, Report
+from mapdrop.torch.graph.capture import Captured
+from mapdrop.torch.graph.graph import Graph
 
 ALWAYS = Costs(flops=1e9, own=1e20, call=0, weights=1e20, activations=1e20, margin=-1, least=-1)
 """Only dense convolutions cost anything, so that skipping pays in models of any size."""
@@ -62,6 +66,27 @@ def forced(net: nn.Module) -> nn.Module:
 def skips(fast: nn.Module) -> bool:
     """Return whether the last call skipped anything."""
     return any(line.reads < 1 or line.makes < 1 for line in report(fast).lines)
+
+
+def captured(model: nn.Module, *inputs: Tensor) -> list[tuple[Graph, tuple[Any, ...]]]:
+    """Run a model once as it is; return its graphs, each with its inputs, parameters included."""
+    found: list[tuple[Graph, tuple[Any, ...]]] = []
+
+    def keep(graph: Graph, inputs: Sequence[Any]) -> str:
+        found.append((graph, tuple(inputs)))
+        return "only captured"
+
+    def forward(model: nn.Module, args: Any, kwargs: Any) -> Any:
+        return model(*args, **kwargs)
+
+    Captured[Schedule](forward, keep)(model, inputs, {})
+    return found
+
+
+def graph_of(model: nn.Module, *inputs: Tensor) -> Graph:
+    """Run a model once as it is, and return its only graph."""
+    ((graph, _),) = captured(model, *inputs)
+    return graph
 
 
 def pixels(*shape: int) -> Tensor:

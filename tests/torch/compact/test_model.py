@@ -323,11 +323,3 @@ def test_a_rate_that_changes_with_every_step() -> None:
     assert "changes with nearly every call" in str(report(fast))
     check(net, fast, (IMAGE,))
     check(net, fast, (IMAGE,))
-
-
-def test_schedules_of_old_calls_are_dropped() -> None:
-    net = Net().double()
-    fast: Any = forced(net)
-    for samples in range(1, 80):
-        fast(pixels(samples, 3, 5, 5))
-    assert len(fast._mapdrop_engine._entries) == 64

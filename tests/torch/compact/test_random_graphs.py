@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -390,11 +389,7 @@ def inputs(program: Program) -> torch.Tensor:
     return torch.randn(program.samples, channels, SIDE, SIDE, generator=own, dtype=torch.float64)
 
 
-def test_compact_models_train_like_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    # torch.compile takes seconds for each model that torch.fx cannot follow: other tests have it.
-    monkeypatch.setattr(
-        sys.modules["mapdrop.torch.compact.engine"], "drops_maps", lambda part: False
-    )
+def test_compact_models_train_like_the_models() -> None:
     count = SimpleNamespace(all=0, with_drops=0, skipping=0)
 
     @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))

@@ -170,4 +170,4 @@ def test_the_reason_if_a_model_cannot_be_captured() -> None:
 
     fast = forced(Turning())
     fast(IMAGE)
-    assert str(report(fast)).startswith("nothing is skipped: its forward cannot be followed: ")
+    assert str(report(fast)).startswith("nothing is skipped: no convolution or Linear is called")

@@ -14,7 +14,7 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._functorch._aot_autograd.utils import make_boxed_func
 
 from mapdrop.torch import Drop, Dropout, SpatialDropout2d, compact, seeded
-from mapdrop.torch.compact.drops import PatternDrop
+from mapdrop.torch.graph.drops import PatternDrop
 from tests.torch.compact.agreement import ALWAYS, check, outcome, pixels, skips
 
 pytestmark = pytest.mark.compiler

@@ -12,7 +12,8 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from functools import partial
+from contextlib import AbstractContextManager
+from functools import cache, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -221,12 +222,49 @@ def nonstrict_trace() -> Callable[[Function], Function] | None:
     return public or getattr(torch._dynamo, "nonstrict_trace", None)
 
 
-def backend_failure() -> type[Exception]:
-    """Return what `torch.compile` raises for a back end that fails; unknown: any exception.
+_SETTINGS = {
+    "optimize_ddp": False,  # It would cut a model into a graph for each bucket of gradients.
+    "skip_nnmodule_hook_guards": False,
+    "use_numpy_random_stream": True,
+    "specialize_float": True,  # A rate that changed once would become a variable.
+    "recompile_limit": 1000,  # `Captured` keeps count itself.
+}
+
+
+def dynamo_settings() -> AbstractContextManager[Any]:
+    """Return a context in which the compiler captures for compact; unknown settings are left."""
+    from torch._dynamo import config
+
+    known: Any = {name: value for name, value in _SETTINGS.items() if hasattr(config, name)}
+    return config.patch(known)  # type: ignore[no-any-return]
+
+
+_jit_isinstance = _find("torch._jit_internal", "_isinstance")
+
+
+def _is_instance(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) if isinstance(kind, type) else _jit_isinstance(value, kind)
+
+
+@cache
+def follow_jit_isinstance() -> None:
+    """Let the compiler go through `torch.jit.isinstance`, which networks of MONAI call.
+
+    Where its table of rules is not what it was, it breaks a model into two graphs there.
+    """
+    rules: Any = _find("torch._dynamo.trace_rules", "get_torch_obj_rule_map")
+    substitute = getattr(torch.compiler, "substitute_in_graph", None)
+    if rules is not None and substitute is not None and _jit_isinstance is not None:
+        rules().pop(torch.jit.isinstance, None)
+        substitute(torch.jit.isinstance, skip_signature_check=True)(_is_instance)
+
+
+def compiler_failure() -> type[Exception]:
+    """Return what `torch.compile` raises where it cannot go on; unknown: any exception.
 
     A model's own error is then raised twice, the second time by the model as it is.
     """
-    failure: type[Exception] | None = _find("torch._dynamo.exc", "BackendCompilerFailed")
+    failure: type[Exception] | None = _find("torch._dynamo.exc", "TorchDynamoException")
     return failure or Exception
 
 
@@ -235,24 +273,9 @@ def backend_failure() -> type[Exception]:
 OPERATORS = (type(torch.ops.aten.add), type(torch.ops.aten.add.default))
 """The classes of `torch.ops`' operators and of their overloads."""
 
-MODULE_STATE = ("_parameters", "_buffers", "_modules")
-MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-MODULE_HOOK_KINDS = (
-    "_forward_hooks_with_kwargs",
-    "_forward_pre_hooks_with_kwargs",
-    "_forward_hooks_always_called",
+_GLOBAL_HOOKS = tuple(
+    f"_global_{name}hooks" for name in ("forward_", "forward_pre_", "backward_", "backward_pre_")
 )
-COMPILED_CALL = "_compiled_call_impl"
-MODULE_OTHERS = (
-    "_non_persistent_buffers_set",
-    "_state_dict_hooks",
-    "_state_dict_pre_hooks",
-    "_load_state_dict_pre_hooks",
-    "_load_state_dict_post_hooks",
-    "_is_full_backward_hook",
-    COMPILED_CALL,
-)
-_GLOBAL_HOOKS = tuple(f"_global{name}" for name in MODULE_HOOKS)
 _module: Any = _find("torch.nn.modules.module")
 
 if TYPE_CHECKING:
@@ -283,12 +306,8 @@ def _parts_of_compact() -> Iterable[tuple[str, Any]]:
     yield "_disable_current_modes", without_modes
     yield "Tensor._version", getattr(torch.empty(0), "_version", None)
     yield "UntypedStorage._cdata", getattr(torch.empty(0).untyped_storage(), "_cdata", None)
-    own = vars(nn.Module())
-    for name in (*MODULE_STATE, *MODULE_HOOKS, *MODULE_HOOK_KINDS):
-        yield f"nn.Module().{name}", own.get(name)
     for name in _GLOBAL_HOOKS:
         yield name, getattr(_module, name, None)
-    yield f"nn.Module.{COMPILED_CALL}", hasattr(nn.Module, COMPILED_CALL) or None
 
 
 COMPACT_LACKS = _missing("mapdrop.torch.compact", _parts_of_compact())
@@ -309,14 +328,3 @@ def storage_of(tensor: Tensor) -> int:
     """Return a number for the memory of a tensor, also of a fake one, which has no address."""
     number: int = tensor.untyped_storage()._cdata
     return number
-
-
-_top_hooks = _find("torch._C._autograd", "_top_saved_tensors_default_hooks")
-
-
-def saved_tensor_hooks() -> Any:
-    """Return what saves tensors for backward at present, as checkpointing sets it; unknown: None.
-
-    A part of a model that is checkpointed then counts as any other: the same values, more memory.
-    """
-    return None if _top_hooks is None else _top_hooks(True)

@@ -10,9 +10,10 @@ import torch
 from mapdrop.torch.compact.cost_model import Costs
 from mapdrop.torch.compact.packed_conv.convolve import convolve
 from mapdrop.torch.compact.packed_conv.cpu import supports
-from mapdrop.torch.compact.packed_conv.operation import Convolution, PackedConv
+from mapdrop.torch.compact.packed_conv.operation import PackedConv
 from mapdrop.torch.compact.packing.layout import Layout
 from mapdrop.torch.compact.timing import shortest, step, undisturbed
+from mapdrop.torch.graph.settings import Convolution
 
 _SAMPLES, _MAPS, _SIDE, _KERNEL = 8, 64, 16, 3
 _COPIED = 1 << 22  # Values: more than the caches near the cores of most processors hold.

@@ -5,12 +5,51 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from mapdrop.torch.compact.lattice import AllMaps, MapSet
-from mapdrop.torch.compact.ops.linear import Workload
+from mapdrop.torch.compact.packed_conv.cpu import supports
 from mapdrop.torch.compact.packing.layout import BLOCK
+from mapdrop.torch.graph.facts import ChannelMixing
+from mapdrop.torch.graph.graph import Node
+from mapdrop.torch.graph.lattice import AllMaps, MapSet
 
 _BYTES, _PASSES = 4, 3  # float32; a training step computes an output and two gradients.
 _ROWS, _PIXELS = 4, 8  # Mapdrop's kernels compute tiles of so many maps and pixels.
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The sizes of a convolution or Linear.
+
+    `copies` of each map are made by mapdrop's own kernels; 0 if they do not do the operation.
+    """
+
+    samples: int
+    inputs: int
+    outputs: int
+    kernel: int
+    space_in: int
+    space_out: int
+    copies: int = 0
+
+    @property
+    def own_kernels(self) -> bool:
+        """Whether mapdrop's own kernels do it."""
+        return self.copies > 0
+
+    @classmethod
+    def of(cls, node: Node, facts: ChannelMixing, static: bool) -> Workload:
+        """Return the sizes of a node. Where masks stay on a device, no kernel can read them."""
+        (source,), kernel = facts.sources, facts.kernel
+        # Under autocast the result's type is not the weight's.
+        own = not static and supports(facts.settings, node.value, facts.weight.value)
+        return cls(
+            node.shape[0],
+            facts.inputs,
+            facts.outputs,
+            prod(kernel),
+            prod(source.shape[2:]),
+            prod(node.shape[2:]),
+            prod(kernel[1:]) if own else 0,
+        )
 
 
 @dataclass(frozen=True)

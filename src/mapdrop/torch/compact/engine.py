@@ -1,83 +1,105 @@
-"""The engine of a compact model: a schedule for each kind of call, valid while its guards hold."""
+"""The engine of a compact model: what to run for a call, and what the last call ran."""
 
 from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mapdrop.backends.torch import sharding
-from mapdrop.backends.torch._internals import COMPACT_LACKS, dispatch_modes, pytree, transformed
-from mapdrop.torch.compact.capture.capture import capture, tensors_of
-from mapdrop.torch.compact.capture.guards import Guards, is_value
-from mapdrop.torch.compact.capture.hooks import all_hooked
-from mapdrop.torch.compact.capture.recorder import CaptureError
-from mapdrop.torch.compact.capture.snapshot import module_guards
+from mapdrop.backends.torch._internals import (
+    COMPACT_LACKS,
+    DropoutBase,
+    dispatch_modes,
+    pytree,
+    transformed,
+)
 from mapdrop.torch.compact.cost_model import Costs
-from mapdrop.torch.compact.drops import drops_maps, has_exact_drops
-from mapdrop.torch.compact.dynamo import CompiledForward
-from mapdrop.torch.compact.lowering import lower
+from mapdrop.torch.compact.lower import Schedule, schedule
 from mapdrop.torch.compact.report import Report, report
-from mapdrop.torch.compact.schedule import Schedule
+from mapdrop.torch.graph.capture import Captured
+from mapdrop.torch.graph.graph import Graph
+from mapdrop.torch.graph.hooks import all_hooked
 
-_CALLS = 64  # Kinds of calls whose schedules are kept: the most recent ones.
-_STATES = 8  # Schedules of each kind of call, for different states of the model.
-_MISSES = 16  # Calls in a row without a valid schedule, after which a model runs as it is.
+_CALLS = 64  # Kinds of calls that are remembered to skip nothing: the most recent ones.
+_AGAIN = 16  # After so many calls that skip nothing it is seen whether they still would.
 
-Program = Schedule | CompiledForward | str
-"""What to run for a call, or the reason why the model runs as it is."""
+Made = Schedule | str
+"""What was run for a part of a model, or the reason why it ran as it is."""
 
 
 @dataclass
-class _Entry:
-    """What to run while the guards hold."""
+class _Whole:
+    """A kind of call that skips nothing: why, with which rates, and for how many more calls."""
 
-    guards: Guards
-    program: Program
+    made: list[Made]
+    rates: list[Any]
+    left: int = _AGAIN
 
 
 class Engine:
-    """The schedules of one model of class `kind`."""
+    """What one model of class `kind` runs."""
 
     def __init__(self, kind: type[nn.Module], costs: Costs | None) -> None:
+        def forward(model: nn.Module, args: Any, kwargs: Any) -> Any:
+            return kind.forward(model, *args, **kwargs)
+
         self.kind, self.costs = kind, costs
-        self._entries: OrderedDict[Any, list[_Entry]] = OrderedDict()
-        self._misses = 0
+        self._captured = Captured(forward, scheduler(costs))
+        self._whole: OrderedDict[Any, _Whole] = OrderedDict()
+        self._drops: list[nn.Module] = []
         self._warned = False
-        self.last: Program = COMPACT_LACKS or "it was not called in training mode yet"
+        self.plans: list[Any] = []  # Of compiled graphs that the model is a part of.
+        self.last: list[Made] = [COMPACT_LACKS or "it was not called in training mode yet"]
 
     def forward(self, model: nn.Module, args: Any, kwargs: Any) -> Any:
         """Run the training forward."""
-        tensors = tensors_of(args, kwargs)
-        reason = self._unfit(tensors)
+        leaves = [*args] if not kwargs else [*args, *kwargs.values()]
+        if not all(isinstance(leaf, Tensor) for leaf in leaves):
+            leaves = pytree.tree_leaves((args, kwargs))
+        reason = self._unfit([leaf for leaf in leaves if isinstance(leaf, Tensor)])
         if reason:
-            self.last = reason
+            self.last = [reason]
             return self.kind.forward(model, *args, **kwargs)
-        static = _reading_masks_waits(tensors) and has_exact_drops(model)
-        self.last = program = self._program(model, args, kwargs, static, dynamo=True)
-        if isinstance(program, str) or not program.skips:
+        key = _key(leaves)
+        whole = self._whole.get(key)
+        if whole is not None and whole.left and whole.rates == self._rates():
+            whole.left -= 1
+            self.last = whole.made
             return self.kind.forward(model, *args, **kwargs)
-        if isinstance(program, CompiledForward):
-            return program.run(model, args, kwargs)
-        return program.run(tensors)
+        result = self._captured(model, args, kwargs)
+        self.last = self._captured.made or ["PyTorch's compiler cannot follow its forward"]
+        self._remember(model, key)
+        return result
 
-    def static_schedule(self, model: nn.Module, args: Any, kwargs: Any) -> Schedule | None:
-        """Return a schedule of which no step reads a mask on the host; None if it skips nothing."""
-        self.last = program = self._program(model, args, kwargs, static=True, dynamo=False)
-        return program if isinstance(program, Schedule) and program.skips else None
+    def _remember(self, model: nn.Module, key: Any) -> None:
+        """Note whether such a call skips nothing: then the model need not be asked each time.
+
+        If what is skipped changes meanwhile, the results are right all the same.
+        """
+        if any(isinstance(made, Schedule) and made.skips for made in self.last):
+            self._whole.pop(key, None)
+            return
+        self._drops = [m for m in model.modules() if isinstance(m, DropoutBase)]
+        self._whole[key] = _Whole(self.last, self._rates())
+        if len(self._whole) > _CALLS:
+            self._whole.popitem(last=False)
+
+    def _rates(self) -> list[Any]:
+        return [(drop.training, drop.p) for drop in self._drops]
 
     def report(self, measured: bool) -> Report:
         """Return the report of the last call."""
-        if isinstance(self.last, str):
-            return Report((), self.last)
-        if isinstance(self.last, CompiledForward):
-            parts = [report(schedule, measured) for schedule in self.last.schedules]
-            return Report(tuple(line for part in parts for line in part.lines))
-        return report(self.last, measured)
+        parts = [report(made, measured) for made in self.last if isinstance(made, Schedule)]
+        lines = tuple(line for part in parts for line in part.lines)
+        reasons = tuple(dict.fromkeys(made for made in self.last if isinstance(made, str)))
+        if lines:
+            return Report(lines, notes=reasons)
+        return Report((), "; ".join(reasons) or "no convolution or Linear is called")
 
     def _unfit(self, tensors: list[Tensor]) -> str:
         """Return why the model must run as it is for these inputs; "" if it need not."""
@@ -87,6 +109,8 @@ class Engine:
         if strange is not None:
             self._warn_of(type(strange).__name__)
             return f"its input is a {type(strange).__name__}, not a plain tensor"
+        if torch.is_inference_mode_enabled():
+            return "it runs in inference mode"
         if not _are_plain(tensors):
             return "its inputs are not plain tensors, or something transforms them"
         return ""
@@ -100,46 +124,15 @@ class Engine:
                 stacklevel=2,
             )
 
-    def _program(
-        self, model: nn.Module, args: Any, kwargs: Any, static: bool, dynamo: bool
-    ) -> Program:
-        """Return what to run for such a call of the model in its present state.
 
-        Args:
-            model, args, kwargs: the call.
-            static: whether shapes must not depend on masks.
-            dynamo: whether PyTorch's compiler may capture a model that `capture` cannot.
-        """
-        key = _key(args, kwargs, static, dynamo)
-        if key is None:
-            return "it is given more than tensors and plain values"
-        entries = self._entries.setdefault(key, [])
-        self._entries.move_to_end(key)
-        if len(self._entries) > _CALLS:
-            self._entries.popitem(last=False)
-        for at, entry in enumerate(entries):
-            if entry.guards.hold():
-                entries.insert(0, entries.pop(at))
-                self._misses = 0
-                return entry.program
-        self._misses += bool(entries)
-        if self._misses > _MISSES:
-            return "what its forward reads changes with nearly every call"
-        entries.insert(0, self._make_entry(model, args, kwargs, static, dynamo))
-        del entries[_STATES:]
-        return entries[0].program
+def scheduler(costs: Costs | None) -> Callable[[Graph, Sequence[Any]], Schedule]:
+    """Return what makes a schedule of a graph and its first inputs, by such costs."""
 
-    def _make_entry(
-        self, model: nn.Module, args: Any, kwargs: Any, static: bool, dynamo: bool
-    ) -> _Entry:
-        try:
-            captured = capture(model, self.kind, args, kwargs)
-        except CaptureError as problem:
-            drops = dynamo and any(drops_maps(module) for module in model.modules())
-            program = CompiledForward(self.kind, self.costs) if drops else str(problem)
-            return _Entry(module_guards(model), program)
-        device = tensors_of(args, kwargs)[0].device
-        return _Entry(captured.guards, lower(captured, self.costs, device, static))
+    def make(graph: Graph, inputs: Sequence[Any]) -> Schedule:
+        tensors = [value for value in inputs if isinstance(value, Tensor)]
+        return schedule(graph, costs, tensors[0].device, _reading_masks_waits(tensors))
+
+    return make
 
 
 def _are_plain(tensors: list[Tensor]) -> bool:
@@ -157,18 +150,10 @@ def _reading_masks_waits(tensors: list[Tensor]) -> bool:
     return any(not t.is_cpu for t in tensors)
 
 
-def _key(args: Any, kwargs: Any, static: bool, dynamo: bool) -> Any:
-    """Return what tells kinds of calls apart: all but tensors' values; None for other objects."""
-    leaves, structure = pytree.tree_flatten((args, kwargs))
-    kinds: list[Any] = []
-    for leaf in leaves:
-        if isinstance(leaf, Tensor):
-            kinds.append((leaf.shape, leaf.stride(), leaf.dtype, leaf.device, leaf.requires_grad))
-        elif is_value(leaf):
-            kinds.append((type(leaf), repr(leaf)))
-        else:
-            return None
-    device = next((leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)), "cpu")
-    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-    modes = torch.is_grad_enabled(), autocast, torch.get_default_dtype(), sharding.current()
-    return tuple(kinds), structure, modes, static, dynamo
+def _key(leaves: list[Any]) -> Any:
+    """Return what tells apart kinds of calls, of which one may skip more than another."""
+    kinds = [
+        (v.shape, v.dtype, v.device, v.requires_grad) if isinstance(v, Tensor) else type(v)
+        for v in leaves
+    ]
+    return (*kinds, torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))

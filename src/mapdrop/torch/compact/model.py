@@ -10,7 +10,6 @@ from torch import nn
 
 from mapdrop.backends.torch._internals import COMPACT_LACKS, dynamo_imported, skipped_by_dynamo
 from mapdrop.torch.compact.cost_model import Costs
-from mapdrop.torch.compact.drops import has_exact_drops
 from mapdrop.torch.compact.engine import Engine
 from mapdrop.torch.compact.report import Report
 from mapdrop.torch.compact.views import VIEWS
@@ -34,11 +33,12 @@ class Compact(nn.Module):
         """Run the model's own forward; in training mode without the maps that are dropped."""
         if COMPACT_LACKS or not self.training or _is_exporting():
             return super().forward(*args, **kwargs)
-        if torch.compiler.is_compiling() and has_exact_drops(self):
-            from mapdrop.torch.compact.under_compile import can_follow, forward_under_compile
+        if torch.compiler.is_compiling():
+            from mapdrop.torch.compact.under_compile import forward_under_compile
 
-            if can_follow(id(self)):
-                return forward_under_compile(self, args, kwargs)
+            result = forward_under_compile(self, args, kwargs)
+            if result is not NotImplemented:
+                return result
         return _training_forward(self, args, kwargs)
 
     def report(self, *, measured: bool = False) -> Report:

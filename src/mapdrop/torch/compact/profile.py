@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mapdrop.torch.compact.choice import Decision
+from mapdrop.torch.compact.choose import Decision
+from mapdrop.torch.compact.lower import Schedule
 from mapdrop.torch.compact.packed_conv.convolve import convolve
-from mapdrop.torch.compact.packed_conv.operation import Linear, PackedConv
+from mapdrop.torch.compact.packed_conv.operation import PackedConv
 from mapdrop.torch.compact.packing.layout import Layout
-from mapdrop.torch.compact.schedule import Schedule
 from mapdrop.torch.compact.timing import shortest, step, undisturbed
+from mapdrop.torch.graph.settings import Linear
 
 
 def profile(schedule: Schedule, decision: Decision) -> tuple[float, float] | None:
@@ -25,7 +26,7 @@ def profile(schedule: Schedule, decision: Decision) -> tuple[float, float] | Non
         return None
     source = state.layout(decision.reads) if decision.skip_reads else None
     target = state.layout(decision.makes) if decision.skip_makes else None
-    settings = decision.op.settings
+    settings = decision.facts.settings
     x, weight = _dense_input(decision), _weight(decision)
     packed, conv = _packed_input(x, source), PackedConv(settings, source, target)
     with undisturbed():
@@ -38,17 +39,17 @@ def profile(schedule: Schedule, decision: Decision) -> tuple[float, float] | Non
 
 def _dense_input(decision: Decision) -> Tensor:
     """Return random values for an input, padded as the operation pads it."""
-    op, like = decision.op, decision.op.sources[0].meta["val"]
+    op, like = decision.facts, decision.facts.sources[0].value
     x = _random(like.shape, like)
     if isinstance(op.settings, Linear):
-        return x.view(x.shape[0], op.workload.inputs, op.workload.kernel)
-    return x if op.prepare is None else op.prepare(x)
+        return x.view(x.shape[0], op.inputs, *op.kernel)
+    return x if op.pad is None else torch.nn.functional.pad(x, op.pad)
 
 
 def _weight(decision: Decision) -> Tensor:
-    op = decision.op
-    order = op.settings.weight_order(op.workload.outputs, op.workload.inputs)
-    return _random(order + op.kernel, op.sources[0].meta["val"])
+    op = decision.facts
+    order = op.settings.weight_order(op.outputs, op.inputs)
+    return _random(order + op.kernel, op.sources[0].value)
 
 
 def _packed_input(x: Tensor, layout: Layout | None) -> Tensor:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import fx
-
-from mapdrop.torch.compact.choice import Decision
-from mapdrop.torch.compact.dataflow import Dataflow
-from mapdrop.torch.compact.lattice import AllMaps, MapSet
-from mapdrop.torch.compact.ops.drop import DropOp
+from mapdrop.torch.compact.choose import Decision
+from mapdrop.torch.compact.lower import Schedule
+from mapdrop.torch.compact.packed.registry import PACKED
 from mapdrop.torch.compact.profile import profile
-from mapdrop.torch.compact.schedule import Schedule
+from mapdrop.torch.graph.analysis import Analysis
+from mapdrop.torch.graph.facts import DropFacts
+from mapdrop.torch.graph.graph import Node
+from mapdrop.torch.graph.lattice import AllMaps, MapSet
 
 _FARTHEST = 16  # Operations between a convolution and a drop that are looked at for a reason.
 
@@ -44,6 +44,7 @@ class Report:
 
     lines: tuple[Line, ...]
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def saving(self) -> float:
@@ -70,6 +71,7 @@ class Report:
         text.append(f"predicted saving in these operations: {self.saving:.0%}")
         if measured is not None:
             text.append(f"measured saving in those that skip: {measured:.0%}")
+        text += [f"a part runs as it is: {note}" for note in self.notes]
         return "\n".join(text)
 
 
@@ -108,7 +110,7 @@ def report(schedule: Schedule, measured: bool = False) -> Report:
 def _line(decision: Decision, schedule: Schedule, measured: tuple[float, float] | None) -> Line:
     costs = schedule.choice.costs
     return Line(
-        schedule.flow.infos[decision.node].name,
+        decision.node.name,
         decision.reads.density if decision.skip_reads else 1.0,
         decision.makes.density if decision.skip_makes else 1.0,
         decision.dense_seconds(costs),
@@ -125,8 +127,8 @@ def _reason(decision: Decision, schedule: Schedule) -> str:
             share = f"{choice.costs.least:.0%}"
             return f"skipping, here and elsewhere, would save less than {share} of the model's step"
         return "skipping would save less than it costs: too few or too small maps, or a small p"
-    before = _obstacle(decision.op.sources[0], schedule.flow, up=True)
-    after = _obstacle(decision.node, schedule.flow, up=False)
+    before = _obstacle(decision.facts.sources[0], schedule.analysis, up=True)
+    after = _obstacle(decision.node, schedule.analysis, up=False)
     return " ".join(filter(None, (before, after))) or "no drop of whole maps next to it"
 
 
@@ -134,33 +136,33 @@ def _is_all(maps: MapSet) -> bool:
     return isinstance(maps, AllMaps)
 
 
-def _obstacle(node: fx.Node, flow: Dataflow, up: bool) -> str:
+def _obstacle(node: Node, analysis: Analysis, up: bool) -> str:
     """Say which operation between a convolution and a drop needs dense arrays; "" if none does."""
-    neighbours: list[fx.Node] = [node] if up else list(node.users)
+    users = analysis.graph.users
+    neighbours: list[Node] = [node] if up else list(users[node])
     for _ in range(_FARTHEST):
         if len(neighbours) != 1:
             return ""
-        at = neighbours[0]
-        info, op = flow.infos[at], flow.ops.get(at)
-        kind = type(info.module).__name__ if info.module is not None else str(at.target)
-        if op is None:
-            if at.op in ("placeholder", "output", "get_attr") or not _has_drop(at, flow, up):
+        (at,) = neighbours
+        facts = analysis.facts.get(at)
+        if facts is None:
+            if at.target is None or not _has_drop(at, analysis, up):
                 return ""
             advice = "put the dropout after it" if up else "put the dropout before it"
-            return f"{kind} {info.name!r} reads every map: {advice}."
-        if op.reason:
-            return f"{op.reason}."
-        neighbours = list(op.sources[:1]) if up else list(at.users)
+            return f"{at.layer or at.operation} {at.name!r} reads every map: {advice}."
+        reason = PACKED[type(facts)].reason
+        if reason:
+            return f"{reason}."
+        neighbours = list(facts.sources[:1]) if up else list(users[at])
     return ""
 
 
-def _has_drop(node: fx.Node, flow: Dataflow, up: bool) -> bool:
+def _has_drop(node: Node, analysis: Analysis, up: bool) -> bool:
     """Return whether there is a drop anywhere before a node (`up`) or after it."""
     ahead, seen = [node], set()
     while ahead:
         at = ahead.pop()
-        if at in seen:
-            continue
-        seen.add(at)
-        ahead += list(at.all_input_nodes if up else at.users)
-    return any(isinstance(flow.ops.get(at), DropOp) for at in seen)
+        if at not in seen:
+            seen.add(at)
+            ahead += at.inputs if up else analysis.graph.users[at]
+    return any(isinstance(analysis.facts.get(at), DropFacts) for at in seen)

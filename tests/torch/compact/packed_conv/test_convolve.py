@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
 from mapdrop import kernels
-from mapdrop.torch.compact.lattice import Bits
 from mapdrop.torch.compact.packed_conv.convolve import convolve
-from mapdrop.torch.compact.packed_conv.operation import Convolution, Linear, PackedConv
+from mapdrop.torch.compact.packed_conv.operation import PackedConv
 from mapdrop.torch.compact.packing.gather import convert
 from mapdrop.torch.compact.packing.layout import BLOCK, Layout
+from mapdrop.torch.graph.lattice import Bits
+from mapdrop.torch.graph.settings import Convolution, Linear
 from tests.torch.compact.agreement import pixels
 
 pytestmark = pytest.mark.exhaustive

@@ -9,7 +9,7 @@ import torch
 
 from mapdrop import kernels
 from mapdrop.torch.compact.packed_conv.cpu import supports
-from mapdrop.torch.compact.packed_conv.operation import Convolution, Linear
+from mapdrop.torch.graph.settings import Convolution, Linear
 
 SETTINGS = Convolution((1, 1), (1, 1), (1, 1), (0, 0))
 X, WEIGHT = torch.empty(2, 4, 8, 8), torch.empty(6, 4, 3, 3)

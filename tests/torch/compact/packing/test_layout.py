@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mapdrop.torch.compact.lattice import Bits
 from mapdrop.torch.compact.packing.gather import convert
 from mapdrop.torch.compact.packing.layout import BLOCK, Layout, aligned_runs, dense_layout
+from mapdrop.torch.graph.lattice import Bits
 from tests.torch.compact.agreement import pixels
 
 SPACE = (3, 2)

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from mapdrop.torch import Drop, SpatialDropout2d
-from mapdrop.torch.compact.drops import PatternDrop, map_drop
 from mapdrop.torch.compact.packing.gather import convert
 from mapdrop.torch.compact.packing.layout import Layout
 from mapdrop.torch.compact.packing.static import StaticLayout
 from tests.torch.compact.agreement import pixels
+from tests.torch.graph.layers_drops import drop_of
 
 CPU = torch.device("cpu")
 
@@ -19,12 +19,12 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("share", [1, 2, 6])
 def test_a_static_layout_packs_like_any_other(channels: int, share: int) -> None:
     shape = (6, channels, 3, 2)
-    drop = map_drop(Drop("(b s) c h w -> b c", 0.5, exact="c", s=share), shape, torch.float64)
-    assert isinstance(drop, PatternDrop)
+    drop = drop_of(Drop("(b s) c h w -> b c", 0.5, exact="c", s=share), shape)
+    assert drop is not None
     torch.manual_seed(4)
-    ahead = drop.draw(CPU).bits
+    ahead = drop.draw().bits
     torch.manual_seed(4)
-    on_device = drop.draw_on_device(CPU).bits
+    on_device = drop.draw_on_device().bits
     assert on_device.numpy().tolist() == ahead.tolist()
     kept = drop.kept(0)
     assert set(ahead.sum(axis=1).tolist()) == {kept.count}
@@ -50,8 +50,8 @@ def test_a_static_layout_packs_like_any_other(channels: int, share: int) -> None
     ],
 )
 def test_only_an_exact_number_of_maps_is_known_ahead(layer: Drop, count: int) -> None:
-    drop = map_drop(layer, (4, 12, 3, 2), torch.float64)
+    drop = drop_of(layer, (4, 12, 3, 2))
     assert drop is not None
     assert drop.kept(0).count == count
     if count:
-        assert set(drop.draw(CPU).bits.sum(axis=1).tolist()) == {count}
+        assert set(drop.draw().bits.sum(axis=1).tolist()) == {count}

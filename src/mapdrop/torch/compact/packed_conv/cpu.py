@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mapdrop import kernels
-from mapdrop.torch.compact.packed_conv.operation import Convolution, Linear, PackedConv
+from mapdrop.torch.compact.packed_conv.operation import PackedConv
 from mapdrop.torch.compact.packing.layout import Layout, dense_layout
+from mapdrop.torch.graph.settings import Convolution, Linear
 
 _DTYPES = (torch.float32, torch.float64)
 _LIMIT = 2**31  # Distances in a weight and in copies of maps, in bytes, are stored in 32 bits.

@@ -13,14 +13,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mapdrop.torch.compact.packed_conv.operation import (
-    Convolution,
-    Gradients,
-    Linear,
-    PackedConv,
-)
+from mapdrop.torch.compact.packed_conv.operation import PackedConv
 from mapdrop.torch.compact.packed_conv.weights import gather, scatter_add
 from mapdrop.torch.compact.packing.layout import Layout, Run, aligned_runs, dense_layout
+from mapdrop.torch.graph.settings import Convolution, Gradients, Linear
 
 
 def convolve_by_runs(x: Tensor, weight: Tensor, bias: Tensor | None, conv: PackedConv) -> Tensor:

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mapdrop.torch.compact.lattice import Bits
+from mapdrop.torch.graph.lattice import Bits, equal_rows
 
 BLOCK = 16  # Channels in a block of oneDNN's with 512-bit registers; with shorter ones, 8 or 4.
 IndexArray = NDArray[np.int64]
@@ -188,12 +188,3 @@ def aligned_runs(layouts: list[Layout]) -> list[tuple[int, int, list[Run]]]:
         runs = [layout.runs[j] for layout, j in zip(layouts, at, strict=True)]
         stretches.append((first, last, runs))
     return stretches
-
-
-def equal_rows(bits: Bits) -> list[tuple[int, int]]:
-    """Return the longest stretches (first, last) of equal rows."""
-    if len(bits) == 0:
-        return []
-    changes = np.flatnonzero((bits[1:] != bits[:-1]).any(axis=1)) + 1
-    edges = [0, *changes.tolist(), len(bits)]
-    return list(itertools.pairwise(edges))

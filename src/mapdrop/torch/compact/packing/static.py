@@ -13,8 +13,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mapdrop.torch.compact.lattice import Kept
 from mapdrop.torch.compact.packing.layout import Samples
+from mapdrop.torch.graph.lattice import Kept
 
 
 @dataclass(frozen=True)

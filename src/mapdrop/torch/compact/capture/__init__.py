@@ -1,1 +1,0 @@
-"""A model captured as a graph, and the guards under which the graph stays valid."""

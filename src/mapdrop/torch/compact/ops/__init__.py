@@ -1,1 +1,0 @@
-"""What compact knows of each operation, and the registry of all of them."""

@@ -1,0 +1,90 @@
+"""How an array is stored, and the state of one step: its masks and the layouts made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from mapdrop.torch.compact.packing.gather import convert
+from mapdrop.torch.compact.packing.layout import Layout, dense_layout
+from mapdrop.torch.compact.packing.static import StaticLayout
+from mapdrop.torch.graph.drops import Drawn
+from mapdrop.torch.graph.lattice import AllMaps, Concatenated, Kept, MapSet, NoMaps
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How an array is stored: the maps it has (None: dense), and a factor still to be applied."""
+
+    maps: MapSet | None = None
+    gain: float = 1.0
+
+    @property
+    def packed(self) -> bool:
+        """Whether some maps are left out."""
+        return self.maps is not None
+
+
+DENSE = Storage()
+
+
+class StepState:
+    """One call: the masks drawn so far, and layouts whose rows come in multiples of `block`."""
+
+    def __init__(self, samples: int, block: int) -> None:
+        self.samples, self.block = samples, block
+        self.drawn: dict[int, Drawn] = {}
+        self._layouts: dict[MapSet, Any] = {}
+
+    def layout(self, maps: MapSet | None) -> Any:
+        """Return the layout of a set; None if it is all maps."""
+        if maps is None or isinstance(maps, AllMaps):
+            return None
+        if maps not in self._layouts:
+            self._layouts[maps] = self._make_layout(maps)
+        return self._layouts[maps]
+
+    def _make_layout(self, maps: MapSet) -> Any:
+        if isinstance(maps, Concatenated):
+            return Layout.concatenated([self.layout_or_dense(part) for part in maps.parts])
+        bits = {number: drawn.bits for number, drawn in self.drawn.items()}
+        # Few operations take an array without a map. A part of a concatenation may have none.
+        least = 0 if isinstance(maps, NoMaps) else 1
+        return Layout.from_bits(maps.bits(bits, self.samples), self.block, least)
+
+    def layout_or_dense(self, maps: MapSet) -> Layout:
+        """Return the layout of a set; the dense layout if it is all maps."""
+        return self.layout(maps) or dense_layout(self.samples, maps.channels)
+
+    def convert(
+        self, values: Tensor, source: Storage, target: Storage, shape: Sequence[int] = ()
+    ) -> Tensor:
+        """Return an array in another storage; `shape` is that of the dense result."""
+        moved = self._move(values, self.layout(source.maps), self.layout(target.maps), shape)
+        return moved if source.gain == target.gain else moved * (source.gain / target.gain)
+
+    def _move(self, values: Tensor, source: Any, target: Any, shape: Sequence[int]) -> Tensor:
+        return convert(values, source, target, shape)
+
+
+class StaticStepState(StepState):
+    """A step whose masks are tensors on the device, so that shapes are static."""
+
+    def _make_layout(self, maps: MapSet) -> StaticLayout:
+        assert isinstance(maps, Kept)
+        return StaticLayout.from_bits(maps, self.drawn[maps.number].bits, self.block)
+
+    def _move(
+        self,
+        values: Tensor,
+        source: StaticLayout | None,
+        target: StaticLayout | None,
+        shape: Sequence[int],
+    ) -> Tensor:
+        if source is target:
+            return values
+        dense = values if source is None else source.unpack(values)
+        return dense.reshape(shape) if target is None else target.pack(dense)

@@ -1,0 +1,158 @@
+"""The analysis of a graph: its facts, its drops, and which maps have to exist.
+
+Non-zero maps follow from the inputs down, live maps from the outputs up. A map has to exist if it
+may be non-zero and is live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, reduce
+
+from mapdrop.torch.graph.dataflow import backward, forward
+from mapdrop.torch.graph.drops import MapDrop
+from mapdrop.torch.graph.facts import ChannelMixing, DropFacts, Facts
+from mapdrop.torch.graph.graph import Graph, Node
+from mapdrop.torch.graph.lattice import AllMaps, Kept, MapSet, intersection, union
+from mapdrop.torch.graph.registry import may_draw, record_of
+
+_NEARLY_ALL = 0.97  # A set with a higher density counts as all maps.
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What is known of a graph before anything is decided.
+
+    Attributes:
+        graph: the graph.
+        facts: of the nodes that need not read everything.
+        needed: for each array, the maps that have to exist.
+    """
+
+    graph: Graph
+    facts: Mapping[Node, Facts]
+    needed: Mapping[Node, MapSet]
+
+    @cached_property
+    def drops(self) -> tuple[tuple[Node, DropFacts], ...]:
+        """The drops of whole maps, in order."""
+        return tuple((n, f) for n, f in self.facts.items() if isinstance(f, DropFacts))
+
+    @cached_property
+    def samples(self) -> int:
+        """The batch size; 0 without drops."""
+        return self.drops[0][0].shape[0] if self.drops else 0
+
+    @cached_property
+    def draws(self) -> Mapping[int, tuple[int, tuple[Node, ...]]]:
+        """Of each drop by its number: after which node it is drawn, and the nodes of its seed."""
+        return draw_positions(self.graph, self.facts)
+
+
+def analyse(graph: Graph, accept: Callable[[Kept], bool] = lambda kept: True) -> Analysis:
+    """Return the analysis of a graph.
+
+    Args:
+        graph: to analyse.
+        accept: which drops count; the others stay as they are.
+    """
+    facts = find_facts(graph, accept)
+    tops = _Maps(facts)
+    positions = draw_positions(graph, facts)
+    nonzero: dict[Node, MapSet] = forward(
+        graph, facts, lambda known, inputs: known.nonzero(inputs), tops.top
+    )
+
+    def join(node: Node, reads: list[MapSet]) -> MapSet:
+        def is_drawn(number: int) -> bool:
+            return positions[number][0] < node.number
+
+        return _rounded(reduce(union, reads).from_known(is_drawn))
+
+    def transfer(known: Facts, output: MapSet) -> list[MapSet]:
+        return [_rounded(maps) for maps in known.live(output)]
+
+    live: dict[Node, MapSet] = backward(graph, facts, transfer, join, tops.top)
+    needed = {node: _rounded(intersection(nonzero[node], live[node])) for node in nonzero}
+    return Analysis(graph, facts, needed)
+
+
+def find_facts(graph: Graph, accept: Callable[[Kept], bool]) -> dict[Node, Facts]:
+    """Return the facts of the nodes that have any. Drops are numbered in their order.
+
+    A drop of another batch size than the first one's has none.
+    """
+    facts: dict[Node, Facts] = {}
+    maps, drops = _Maps(facts), 0
+    samples = None
+    for node in graph.nodes:
+        record = record_of(node)
+        if record is None or not node.is_array or node.region:
+            continue
+        known = record.rule(node, record, maps)
+        if isinstance(known, MapDrop):
+            kept, samples = known.kept(drops), samples or node.shape[0]
+            if node.shape[0] != samples or not accept(kept):
+                continue
+            known = DropFacts(sources=node.args[:1], homogeneous=True, drop=known, kept=kept)
+            drops += 1
+        if known is not None:
+            facts[node] = known
+    return facts
+
+
+class _Maps:
+    """How many maps a node's result has, each of how many features, by the facts so far."""
+
+    def __init__(self, facts: Mapping[Node, Facts]) -> None:
+        self.facts = facts
+
+    def __call__(self, node: Node) -> tuple[int, int]:
+        shape, known = node.shape, self.facts.get(node)
+        channels = shape[1] if len(shape) > 1 else 1
+        if len(shape) != 2 or known is None or isinstance(known, ChannelMixing):
+            return channels, 1
+        (source, *_) = known.sources
+        maps = self(source)[0]
+        return maps, channels // maps if maps else 1
+
+    def top(self, node: Node) -> MapSet:
+        """Return all maps of a node."""
+        return AllMaps(self(node)[0])
+
+
+def draw_positions(
+    graph: Graph, facts: Mapping[Node, Facts]
+) -> dict[int, tuple[int, tuple[Node, ...]]]:
+    """Return, for each drop, the number of the last node before it that may draw random numbers.
+
+    Its mask is drawn right after that node, in the order of the drops, so that every random number
+    is what it would have been; -1 stands for the start. With it come the nodes of its seed.
+    """
+    seeds = {
+        node: _ancestors(known.drop.seed)
+        for node, known in facts.items()
+        if isinstance(known, DropFacts)
+    }
+    own = {node for nodes in seeds.values() for node in nodes}
+    random = [n.number for n in graph.nodes if n not in own and may_draw(n, n in facts)]
+    positions: dict[int, tuple[int, tuple[Node, ...]]] = {}
+    for node, nodes in seeds.items():
+        first = min(n.number for n in (*nodes, node))
+        known = facts[node]
+        assert isinstance(known, DropFacts)
+        positions[known.kept.number] = max((r for r in random if r < first), default=-1), nodes
+    return positions
+
+
+def _ancestors(seed: Node | None) -> tuple[Node, ...]:
+    """Return a node and what it follows from, but for inputs, in order."""
+    if seed is None or seed.target is None:
+        return ()
+    found = {node for source in seed.inputs for node in _ancestors(source)} | {seed}
+    return tuple(sorted(found, key=lambda node: node.number))
+
+
+def _rounded(maps: MapSet) -> MapSet:
+    return AllMaps(maps.channels) if maps.density > _NEARLY_ALL else maps

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from benchmarks.models import MODELS, Model
 from mapdrop import kernels
@@ -51,7 +50,7 @@ def _part(model: Model) -> str:
 
 def _column(graphs: list[Graph], costs: Costs) -> list[tuple[str, str]]:
     """Return the name of each operation, and what is decided about it."""
-    schedules = [schedule(graph, costs, torch.device("cpu")) for graph in graphs]
+    schedules = [schedule(graph, costs) for graph in graphs]
     return [(d.node.name, _decided(s, d)) for s in schedules for d in s.choice.decisions]
 
 

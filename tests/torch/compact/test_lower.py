@@ -26,7 +26,6 @@ from mapdrop.torch.graph.program import Program, Step
 from mapdrop.torch.graph.record import Record
 from tests.torch.compact.agreement import ALWAYS, captured, pixels
 
-CPU = torch.device("cpu")
 NEVER = Costs(least=1.0)
 IMAGE = pixels(3, 8, 6, 6)
 
@@ -62,7 +61,7 @@ class Captured:
     analysis: Analysis
 
     def lowered(self, costs: Costs = ALWAYS) -> Schedule:
-        return lower(self.analysis, choose(self.analysis, costs), CPU)
+        return lower(self.analysis, choose(self.analysis, costs))
 
     def run(self, made: Schedule) -> Tensor:
         torch.manual_seed(0)
@@ -113,7 +112,7 @@ def test_what_ran_and_was_lowered_before_changes_nothing(model: Captured) -> Non
 
 @pytest.mark.parametrize("static", [False, True], ids=["any masks", "static shapes"])
 def test_a_graph_analysed_twice_gives_one_program(model: Captured, static: bool) -> None:
-    first, second = (schedule(model.graph, ALWAYS, CPU, static) for _ in range(2))
+    first, second = (schedule(model.graph, ALWAYS, static) for _ in range(2))
     assert first.analysis.needed == second.analysis.needed
     assert [*map(decided, first.choice.decisions)] == [*map(decided, second.choice.decisions)]
     check_same(model, first, second)

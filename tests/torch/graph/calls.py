@@ -166,7 +166,7 @@ class Case:
             drop = self.facts.drop
             seed = None if drop.seed is None else self.inputs[self.array_of(drop.seed)]
             torch.default_generator.manual_seed(0)
-            own = {0: drop.draw(seed, torch.device("cpu")).bits}
+            own = {0: drop.draw(seed).bits}
         return maps.bits({**drawn, **own}, N)
 
     def live(self, kept: Bits) -> dict[Array, Bits]:

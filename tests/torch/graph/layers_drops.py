@@ -22,11 +22,11 @@ class LayersDrop:
 
     def draw(self) -> Drawn:
         """Return a mask, from the random numbers that the layer would have drawn."""
-        return self.drop.draw(self._seed(), torch.device("cpu"))
+        return self.drop.draw(self._seed())
 
     def draw_on_device(self) -> Drawn:
         """Return a mask that stays on the device."""
-        return self.drop.draw_on_device(self._seed(), torch.device("cpu"))
+        return self.drop.draw_on_device(self._seed())
 
     def kept(self, number: int) -> Kept:
         return self.drop.kept(number)

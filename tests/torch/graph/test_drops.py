@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mapdrop.torch import Drop, DropBlock2d, Dropout, DropPath, SpatialDropout2d, seeded
-from mapdrop.torch.graph.drops import FeatureDropout
+from mapdrop.torch.graph.drops import FeatureDropout, feature_drop
+from mapdrop.torch.graph.graph import Node
 from tests.torch.graph.layers_drops import LayersDrop, drop_of
 
 CPU = torch.device("cpu")
@@ -87,13 +88,13 @@ def test_a_patterns_mask_is_the_layers(name: str, seed: int) -> None:
 def test_a_feature_mask_is_the_layers(dims: int, p: float, dtype: torch.dtype) -> None:
     layer = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)[dims - 1](p)
     x = torch.ones((4, 9, 3, 2, 4)[: dims + 2], dtype=dtype)
-    drop = FeatureDropout(p, tuple(x.shape), dtype)
+    drop = FeatureDropout(p, tuple(x.shape), dtype, CPU)
     for seed in range(3):
         torch.manual_seed(seed)
         expected = layer(x)
         after = torch.get_rng_state()
         torch.manual_seed(seed)
-        drawn = drop.draw(None, CPU)
+        drawn = drop.draw(None)
         assert torch.equal(torch.get_rng_state(), after)
         assert np.array_equal(drawn.bits, (expected.flatten(2)[:, :, 0] != 0).numpy())
         assert torch.equal(drop.apply(x, drawn), expected)
@@ -137,6 +138,13 @@ def test_the_check_sees_a_mask_of_another_pattern_and_another_draw() -> None:
     drop = made(PATTERNS["maps"])
     with pytest.raises(AssertionError):
         check(PATTERNS["channels"], drop, ones(), 0)
-    drop.drop.draw = FeatureDropout(0.4, SHAPE, torch.float64).draw  # type: ignore[method-assign]
+    drop.drop.draw = FeatureDropout(0.4, SHAPE, torch.float64, CPU).draw  # type: ignore[method-assign]
     with pytest.raises(AssertionError):
         check(PATTERNS["maps"], drop, ones(), 0)
+
+
+def test_a_feature_mask_is_drawn_where_the_array_is() -> None:
+    x = Node(0, value=torch.empty(SHAPE, device="meta"))
+    drop = feature_drop(Node(1, nn.functional.dropout2d, (x, 0.4), value=x.value))
+    assert isinstance(drop, FeatureDropout)
+    assert drop.device.type == "meta"

@@ -130,7 +130,7 @@ def scheduler(costs: Costs | None) -> Callable[[Graph, Sequence[Any]], Schedule]
 
     def make(graph: Graph, inputs: Sequence[Any]) -> Schedule:
         tensors = [value for value in inputs if isinstance(value, Tensor)]
-        return schedule(graph, costs, tensors[0].device, _reading_masks_waits(tensors))
+        return schedule(graph, costs, _reading_masks_waits(tensors))
 
     return make
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import torch
-
 from mapdrop.torch.compact.calibration import calibrate
 from mapdrop.torch.compact.choose import Choice, choose
 from mapdrop.torch.compact.cost_model import Costs
@@ -65,36 +63,32 @@ class Schedule:
         return outputs
 
 
-def schedule(
-    graph: Graph, costs: Costs | None, device: torch.device, waits: bool = False
-) -> Schedule:
+def schedule(graph: Graph, costs: Costs | None, waits: bool = False) -> Schedule:
     """Analyse a graph, choose what to skip, and write the steps.
 
     Args:
         graph: the graph.
         costs: the constants to choose by; None for this machine's.
-        device: where masks are drawn.
         waits: whether the host would wait for the device to read a mask. Then only drops with an
             exact count skip anything, if there are any.
     """
     analysis = analyse(graph)
     if waits and any(facts.drop.exact for _, facts in analysis.drops):
-        return static_schedule(graph, costs, device)
-    return _chosen(analysis, costs, device, static=False)
+        return static_schedule(graph, costs)
+    return _chosen(analysis, costs, static=False)
 
 
-def static_schedule(graph: Graph, costs: Costs | None, device: torch.device) -> Schedule:
+def static_schedule(graph: Graph, costs: Costs | None) -> Schedule:
     """As `schedule`, but no step reads a mask on the host: only exact drops skip anything."""
     analysis = analyse(graph, lambda kept: kept.count > 0)
-    return _chosen(_with_static_counts(analysis), costs, device, static=True)
+    return _chosen(_with_static_counts(analysis), costs, static=True)
 
 
-def _chosen(
-    analysis: Analysis, costs: Costs | None, device: torch.device, static: bool
-) -> Schedule:
+def _chosen(analysis: Analysis, costs: Costs | None, static: bool) -> Schedule:
     if costs is None:
-        costs = calibrate() if analysis.drops and device.type == "cpu" else Costs()
-    return lower(analysis, choose(analysis, costs, static), device, static)
+        on_cpu = any(node.value.device.type == "cpu" for node, _ in analysis.drops)
+        costs = calibrate() if on_cpu else Costs()
+    return lower(analysis, choose(analysis, costs, static), static)
 
 
 def _with_static_counts(analysis: Analysis) -> Analysis:
@@ -112,11 +106,9 @@ def _with_static_counts(analysis: Analysis) -> Analysis:
     return Analysis(analysis.graph, analysis.facts, needed)
 
 
-def lower(
-    analysis: Analysis, choice: Choice, device: torch.device, static: bool = False
-) -> Schedule:
+def lower(analysis: Analysis, choice: Choice, static: bool = False) -> Schedule:
     """Write the steps of an analysed graph, as chosen."""
-    writer = _Writer(analysis, choice, device, static)
+    writer = _Writer(analysis, choice, static)
     program = writer.program()
     fused = frozenset(writer.fused)
     return Schedule(analysis, choice, program, writer.storages, fused, static)
@@ -125,10 +117,8 @@ def lower(
 class _Writer:
     """Writes the steps of one program, node by node."""
 
-    def __init__(
-        self, analysis: Analysis, choice: Choice, device: torch.device, static: bool
-    ) -> None:
-        self.analysis, self.choice, self.device = analysis, choice, device
+    def __init__(self, analysis: Analysis, choice: Choice, static: bool) -> None:
+        self.analysis, self.choice = analysis, choice
         self.graph, self.facts = analysis.graph, analysis.facts
         self.static = static
         self.storages: dict[Node, Storage] = {}
@@ -171,10 +161,10 @@ class _Writer:
         if drop.seed is not None:
             self._inputs_first(drop.seed)
         draw = drop.draw_on_device if self.static else drop.draw
-        seed, device = drop.seed, self.device
+        seed = drop.seed
 
         def run(env: Env, state: StepState) -> None:
-            state.drawn[number] = draw(None if seed is None else env[seed], device)
+            state.drawn[number] = draw(None if seed is None else env[seed])
 
         self._add(("draw", number), run, [] if seed is None else [seed])
 

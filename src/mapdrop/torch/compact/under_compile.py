@@ -148,7 +148,7 @@ def _plan(view: Any, described: Any) -> Plan:
     places |= {id(source.handle): source.handle for source in sources.values()}
     if any(id(t) not in places for t in reading.inputs):
         raise GraphError("a tensor that is neither a parameter nor a buffer")
-    made = static_schedule(reading.graph, view._mapdrop_engine.costs, given[0].device)
+    made = static_schedule(reading.graph, view._mapdrop_engine.costs)
     return Plan(made, tuple(places[id(t)] for t in reading.inputs), reading.result)
 
 

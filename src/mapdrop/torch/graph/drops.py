@@ -48,10 +48,10 @@ class MapDrop(ABC):
         """Return the set of kept maps."""
 
     @abstractmethod
-    def draw(self, seed: Any, device: torch.device) -> Drawn:
+    def draw(self, seed: Any) -> Drawn:
         """Return a mask, drawn from the same random numbers as by the layer itself."""
 
-    def draw_on_device(self, seed: Any, device: torch.device) -> Drawn:
+    def draw_on_device(self, seed: Any) -> Drawn:
         """As `draw`, but the mask stays on the device. Only for drops with an exact count."""
         raise NotImplementedError
 
@@ -63,8 +63,10 @@ class MapDrop(ABC):
 class FeatureDropout(MapDrop):
     """PyTorch's own nn.Dropout1d, 2d and 3d: a coin for each of (sample, channel)."""
 
-    def __init__(self, p: float, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        self.p, self.dtype = p, dtype
+    def __init__(
+        self, p: float, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.p, self.dtype, self.device = p, dtype, device
         self.shape = (*shape[:2], *[1] * (len(shape) - 2))
         self.gain = 1 / (1 - p) if p < 1 else 1.0
 
@@ -73,9 +75,9 @@ class FeatureDropout(MapDrop):
         samples, channels = self.shape[:2]
         return Kept(number, channels, 1 - self.p, samples, channels)
 
-    def draw(self, seed: Any, device: torch.device) -> Drawn:
+    def draw(self, seed: Any) -> Drawn:
         """See `MapDrop`. PyTorch draws the same for maps of one value as for larger ones."""
-        ones = torch.ones(self.shape, dtype=self.dtype, device=device)
+        ones = torch.ones(self.shape, dtype=self.dtype, device=self.device)
         noise = torch.feature_dropout(ones, self.p, True)
         return Drawn((noise != 0).flatten(1).cpu().numpy(), noise)
 
@@ -127,15 +129,15 @@ class PatternDrop(MapDrop):
         law = self.bound.law
         return 1 - law.p if law.exact is None else (1 / self.gain if self.bound.expected else 0.0)
 
-    def draw(self, seed: Any, device: torch.device) -> Drawn:
+    def draw(self, seed: Any) -> Drawn:
         """See `MapDrop`."""
         key, at = read_seed(seed, self.arguments[0])
         coins, _ = cpu.drawn(self.bound, key, at, torch.get_num_threads())
         return Drawn(self._spread(coins), seed)
 
-    def draw_on_device(self, seed: Any, device: torch.device) -> Drawn:
+    def draw_on_device(self, seed: Any) -> Drawn:
         """See `MapDrop`: what the operation itself makes of maps of one value each."""
-        ones = torch.ones((*self.shape[:2], *[1] * (len(self.shape) - 2)), device=device)
+        ones = torch.ones((*self.shape[:2], *[1] * (len(self.shape) - 2)), device=seed.device)
         return Drawn((self.apply(ones, Drawn(None, seed)) != 0).flatten(1), seed)
 
     def _spread(self, coins: Any) -> Any:
@@ -162,7 +164,7 @@ def feature_drop(node: Node) -> MapDrop | None:
     # Dropout1d and 3d take an array with one axis less for one sample without a batch axis.
     ranks = {"1d": (3,), "2d": (3, 4), "3d": (5,)}[node.operation[-2:]]
     fits = active and p > 0 and len(shape) in ranks
-    return FeatureDropout(p, shape, node.value.dtype) if fits else None
+    return FeatureDropout(p, shape, node.value.dtype, node.value.device) if fits else None
 
 
 def pattern_drop_of(node: Node) -> MapDrop | None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mapdrop.torch.graph.guards import Guards
 from tests.torch.compact.agreement import check, forced, outcome, pixels, report, skips
 
 C = 32
@@ -343,3 +344,26 @@ def test_changes_since_the_first_call_are_followed(kind: str) -> None:
     for seed in range(2):
         check(net, fast, (IMAGE,), seed)
     assert skips(fast) or not followed, report(fast)
+
+
+class Own(nn.Module):
+    """A layer of a user's."""
+
+
+@pytest.mark.parametrize("layers", [1, 50])
+def test_a_class_is_watched_once_for_all_its_modules(layers: int) -> None:
+    model = nn.Sequential(*(nn.Sequential(Own(), nn.ReLU()) for _ in range(layers)))
+    assert len(Guards(model)._contents) == 1
+
+
+def test_a_slow_first_call_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mapdrop.torch.graph.compiler._SLOW", 0.0)
+    fast = forced(made("a number"))
+    fast(IMAGE)
+    assert capsys.readouterr().err == (
+        "mapdrop: compact reads the model, once for each kind of call ...\n"
+    )
+    fast(IMAGE)
+    assert capsys.readouterr().err == ""

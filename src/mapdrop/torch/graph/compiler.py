@@ -76,11 +76,13 @@ def _own_warnings_ignored(first: bool) -> Iterator[None]:
 @contextmanager
 def _told_when_slow(first: bool) -> Iterator[None]:
     """Say on stderr what a first call is busy with, if it takes long."""
+    if not first:
+        yield
+        return
     text = "mapdrop: compact reads the model, once for each kind of call ..."
     timer = threading.Timer(_SLOW, print, (text,), {"file": sys.stderr, "flush": True})
-    if first:
-        timer.daemon = True
-        timer.start()
+    timer.daemon = True
+    timer.start()
     try:
         yield
     finally:

@@ -5,13 +5,14 @@ These are the methods and attributes of classes, and what changes inside of a tu
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from operator import is_
 from typing import Any
 
 from torch import nn
 
-_LIBRARIES = ("torch", "mapdrop.torch", "builtins")
+_LIBRARIES = ("mapdrop.torch.layers", "mapdrop._layers.settings", "mapdrop._layers.patterns")
 _CONTAINERS = (list, dict, set)
 
 
@@ -19,11 +20,14 @@ class Guards:
     """The contents of a model's classes, and of the containers inside of its tuples."""
 
     def __init__(self, model: nn.Module) -> None:
-        watched: dict[int, Any] = {}
+        classes: dict[type, Mapping[str, Any]] = {}
+        inside: dict[int, Any] = {}
         for module in model.modules():
             for value in (module, *vars(module).values()):
-                watched.update((id(c), c) for c in (*_classes(value), *_inside_tuples(value)))
-        self._contents = [(c, _content(c)) for c in watched.values()]
+                classes.update((kind, vars(kind)) for kind in _classes(value))
+                inside.update((id(container), container) for container in _inside_tuples(value))
+        watched = (*classes.values(), *inside.values())
+        self._contents = [(container, _content(container)) for container in watched]
 
     def hold(self) -> bool:
         """Return whether nothing changed."""
@@ -35,11 +39,13 @@ class Guards:
         return True
 
 
-def _classes(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the contents of the classes of an object that a user wrote."""
+def _classes(value: Any) -> Iterator[type]:
+    """Yield the classes of an object that a user wrote."""
     for kind in type(value).__mro__:
-        if kind.__module__.partition(".")[0] != "torch" and kind.__module__ not in _LIBRARIES:
-            yield vars(kind)
+        home = kind.__module__.partition(".")[0]
+        library = home == "torch" or home in sys.stdlib_module_names
+        if not library and kind.__module__ not in _LIBRARIES:
+            yield kind
 
 
 def _inside_tuples(value: Any, inside: bool = False) -> Iterator[Any]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
+import mapdrop as md
 from mapdrop.torch.graph.capture import Subgraph
 from mapdrop.torch.graph.graph import Graph
 from tests.torch.compact.agreement import check, forced, line, outcome, pixels, skips
@@ -469,6 +470,27 @@ def test_random_numbers_of_python() -> None:
         found.append([outcome(each, (IMAGE,), seed)["output"] for seed in range(8)])
     for have, want in zip(found[1], found[0], strict=True):
         torch.testing.assert_close(have, want, rtol=1e-10, atol=1e-10)
+
+
+def test_a_seed_that_counts_on_before_backward() -> None:
+    class Counting(Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            count: Any = self.count
+            y = md.drop(self.a(x), "b c h w -> b c", 0.5, seed=count)
+            count.add_(1)
+            z = md.drop(self.b(y), "b c h w -> b c", 0.5, seed=count)
+            count.add_(1)
+            return self.c(self.drop(z))  # type: ignore[no-any-return]
+
+    net, other = Counting().double(), Counting().double()
+    fast = forced(other)
+    for seed in range(3):
+        check(net, fast, (IMAGE,), seed)
+    assert net.count == other.count == 6
 
 
 def test_random_numbers_of_numpy() -> None:

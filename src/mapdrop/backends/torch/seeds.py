@@ -83,7 +83,8 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
                 f"a seed tensor has one integer, not shape {tuple(seed.shape)} of {seed.dtype}"
             )
         bits = seed.view(torch.int64) if seed.dtype == torch.uint64 else seed
-        return bits.reshape(1).to(x.device, torch.int64)
+        # A copy: backward needs it, and a counter goes on meanwhile.
+        return bits.reshape(1).to(x.device, torch.int64, copy=True)
     if seed is None or isinstance(seed, torch.Generator):
         compiling = torch.compiler.is_compiling()
         if not compiling and is_tracing():

@@ -82,7 +82,10 @@ def test_of_several_tables_one_must_be_named(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+# Hypothesis also draws words of the source, among them the one that names the total.
+NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8).filter(
+    lambda name: name != "total"
+)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 LABELS = st.dictionaries(
     st.tuples(st.integers(0, 5), NAMES), st.none() | st.tuples(NUMBERS, NUMBERS), max_size=12

@@ -17,9 +17,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
 import mapdrop as md
+from mapdrop.torch import compact
 from mapdrop.torch.graph.capture import Subgraph
 from mapdrop.torch.graph.graph import Graph
-from tests.torch.compact.agreement import check, forced, line, outcome, pixels, skips
+from tests.torch.compact.agreement import ALWAYS, check, forced, line, outcome, pixels, skips
 
 C = 32
 IMAGE = pixels(2, 3, 6, 6)
@@ -470,6 +471,37 @@ def test_random_numbers_of_python() -> None:
         found.append([outcome(each, (IMAGE,), seed)["output"] for seed in range(8)])
     for have, want in zip(found[1], found[0], strict=True):
         torch.testing.assert_close(have, want, rtol=1e-10, atol=1e-10)
+
+
+def by_a_number_of_another_type(m: Any, x: Tensor) -> Tensor:
+    return m.c(m.drop(m.a(x) * x.double().mean()))  # type: ignore[no-any-return]
+
+
+def in_place_with_another_type(m: Any, x: Tensor) -> Tensor:
+    y = m.drop(m.a(x))
+    y += torch.ones(2, C, 6, 6, dtype=torch.float64)
+    return m.c(m.drop(y))  # type: ignore[no-any-return]
+
+
+def written_by_a_keyword(m: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        torch.add(m.norm.running_mean, 1, out=m.norm.running_mean)
+    return m.c(m.drop(m.a(x)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "body", [by_a_number_of_another_type, in_place_with_another_type, written_by_a_keyword]
+)
+def test_types_and_keywords_are_those_of_the_model(body: Body) -> None:
+    nets = [model(body).float() for _ in range(2)]
+    fast: Any = compact(nets[1], ALWAYS)
+    found = []
+    for net in (nets[0], fast):
+        torch.manual_seed(0)
+        found.append([net(IMAGE.float()), net.norm.running_mean])
+    assert found[0][0].dtype is found[1][0].dtype is torch.float32
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+    assert skips(fast)
 
 
 def test_a_seed_that_counts_on_before_backward() -> None:

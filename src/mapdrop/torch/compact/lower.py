@@ -282,7 +282,7 @@ def call_of(node: Node, slots: Mapping[Node, Any]) -> Callable[[Env, Any], Any]:
     target, args, kwargs = node.target, node.args, node.kwargs or {}
     assert target is not None
     nodes = [i for i, value in enumerate(args) if isinstance(value, Node)]
-    if len({args[i] for i in nodes}) == len(node.inputs):  # None is inside of a list.
+    if len(nodes) == _count((args, kwargs)):  # None is inside of a list or a keyword.
         places = [(i, slots[args[i]]) for i in nodes]
 
         def run_flat(env: Env, state: Any) -> Any:
@@ -300,3 +300,10 @@ def call_of(node: Node, slots: Mapping[Node, Any]) -> Callable[[Env, Any], Any]:
         return target(*substituted(args, value), **substituted(kwargs, value))
 
     return run
+
+
+def _count(value: Any) -> int:
+    """Return how many times nodes stand in arguments."""
+    found: list[Node] = []
+    substituted(value, found.append)
+    return len(found)

@@ -30,11 +30,13 @@ class PackedElementwise(Packed[Elementwise]):
             for value, full in zip(values, self.facts.full, strict=True)
         ]
         result: Tensor = self.call(dict(zip(self.facts.sources, operands, strict=True)))
-        return result
+        return result.to(self.node.value.dtype)  # In place it would have kept its type.
 
 
 def _broadcast(value: Tensor, rank: int, layout: Layout | StaticLayout) -> Tensor:
     """Return an array that broadcasts to `rank` axes as one that broadcasts to packed rows."""
+    if value.dim() == 0:  # With axes it would count for the type of the result.
+        return value
     wide = value.reshape([1] * (rank - value.dim()) + list(value.shape))
     sample = layout.sample_tensor.to(value.device)
     channel = layout.channel_tensor.clamp(max=layout.channels - 1).to(value.device)

@@ -493,7 +493,7 @@ def written_by_a_keyword(m: Any, x: Tensor) -> Tensor:
     "body", [by_a_number_of_another_type, in_place_with_another_type, written_by_a_keyword]
 )
 def test_types_and_keywords_are_those_of_the_model(body: Body) -> None:
-    nets = [model(body).float() for _ in range(2)]
+    nets: list[Any] = [model(body).float() for _ in range(2)]
     fast: Any = compact(nets[1], ALWAYS)
     found = []
     for net in (nets[0], fast):

@@ -57,6 +57,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.compact
 	$(BIN)/python -m benchmarks.compiled
 	$(BIN)/python -m benchmarks.fused
+	$(BIN)/python -m benchmarks.samples
 
 # torch comes first, at the pinned version, so that nothing after it chooses another build.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -1,9 +1,10 @@
 """All that a GPU decides, in one run of some minutes: `python -m benchmarks.gpu`.
 
 First the bits: every kind of mask on the GPU against NumPy's, eager and compiled. Then each drop
-against its peers and a copy, drops in compiled graphs, and training steps of four convolutions of
-256 maps. Rows are appended to results/*-cuda.jsonl as they are made, so that a run that is cut off
-leaves what it had. Of packages it needs NumPy and PyTorch with Triton alone.
+against its peers and a copy, drops in compiled graphs, training steps of four convolutions of 256
+maps, and those of ViT-L's blocks under drop path. Rows are appended to results/*-cuda.jsonl as they
+are made, so that a run that is cut off leaves what it had. Of packages it needs NumPy and PyTorch
+with Triton alone.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import mapdrop
-from benchmarks import compiled, fused
+from benchmarks import compiled, fused, samples
+from benchmarks.models.vit import Size
 from benchmarks.pages import RESULTS
 from mapdrop.tools.adapters.torch import Adapter
 from mapdrop.tools.bench.case import BOTH, FORWARD, LAST, PLAIN, Case
@@ -43,6 +46,9 @@ CASES = [
     if layout == PLAIN or len(find(shape).places) == 2
 ]
 STACK = ("64-256-256-256-256, 56x56, batch 64", ((256,) * 5, 56, 64))
+VIT_L = Size(width=1024, heads=16, depth=24, tokens=256, batch=64)
+COMPILED_DEPTH = 6  # Compilers take time by the operation, and all blocks are alike.
+GPU = samples.Place("cuda", torch.bfloat16)
 MASKS: dict[str, dict[str, Any]] = {
     **{
         kind.name: {"pattern": kind.first, **kind.options}
@@ -66,7 +72,8 @@ def bits() -> None:
             wanted = mapdrop.mask(shape=tuple(x.shape), p=0.4, seed=7, **options).apply(x)
 
             def drop(x: torch.Tensor, options: dict[str, Any] = options) -> torch.Tensor:
-                return mapdrop.drop(x.abs(), p=0.4, seed=7, **options)
+                y: torch.Tensor = mapdrop.drop(x.abs(), p=0.4, seed=7, **options)
+                return y
 
             for run in (drop, torch.compile(drop, fullgraph=True)):
                 torch.testing.assert_close(run(x.cuda()).cpu(), wanted.abs(), rtol=0, atol=0)
@@ -100,10 +107,25 @@ def steps() -> Iterator[dict[str, Any]]:
             yield row | {"mode": mode} | Adapter.hardware()
 
 
+def branches(
+    size: Size = VIT_L,
+    depth: int = COMPILED_DEPTH,
+    place: samples.Place = GPU,
+) -> Iterator[dict[str, Any]]:
+    """Training steps of blocks under drop path: eager, and of `depth` of them compiled."""
+    where = environment(Adapter.versions() | Adapter.hardware())
+    for row in (
+        samples.vit_row(size, 0.4, both=True),
+        samples.vit_row(replace(size, depth=depth), 0.4, compiled=True),
+    ):
+        yield samples.measured(row, place) | {"dtype": str(place.dtype)} | where
+
+
 PARTS: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "operations": operations,
     "fused": graphs,
     "compiled": steps,
+    "samples": branches,
 }
 
 

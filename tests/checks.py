@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -111,6 +112,23 @@ def check_drop(
             wild = np.full(case.shape, value, dtype)
             came = to_numpy(drop(make(wild.copy()), case.pattern, case.p, **case.options))
             assert same_bits(came, expected(case, wild)[1]), f"{value} under the mask"
+
+
+def check_balanced(drop: Callable[[NDArray[Any]], NDArray[Any]], draws: int = 200) -> None:
+    """`drop` keeps floor or ceil of 0.7 b of b samples, each of them in 0.7 of its calls.
+
+    At b = 1 that is Bernoulli. Raises AssertionError.
+    """
+    for batch in (1, 2, 5, 10):
+        x = inputs((batch, 2))
+        came = np.stack([drop(x) for _ in range(draws)])
+        kept = came[:, :, 0] != 0
+        wanted = np.where(kept[..., None], x * np.float32(1 / 0.7), np.float32(0))
+        assert np.array_equal(came, wanted), "a sample is dropped in part, or wrongly scaled"
+        counts, exact = set(kept.sum(1).tolist()), 7 * batch / 10
+        assert counts == {math.floor(exact), math.ceil(exact)}, f"{counts} kept of {batch}"
+        each = np.abs(kept.mean(0) - 0.7)
+        assert (each < 5 * (0.7 * 0.3 / draws) ** 0.5).all(), f"the rates differ: {each}"
 
 
 def check_sharing(kept: NDArray[np.bool_], case: Case) -> None:

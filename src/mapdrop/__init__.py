@@ -1,6 +1,7 @@
 """mapdrop: dropout that drops whole feature maps, and every other structured kind."""
 
 from mapdrop.backends import drop as drop
+from mapdrop.backends.residual import residual as residual
 from mapdrop.mask import Mask as Mask
 from mapdrop.mask import mask as mask
 from mapdrop.spec.pattern import Pattern as Pattern

@@ -91,6 +91,12 @@ SET: dict[str, tuple[Make, str, Any, Make]] = {
         lambda m: m.DropBlock2d(0.3, 5, "channels_last"), "region", "full",
         lambda m: m.DropBlock2d(0.3, 5, "channels_last", region="full"),
     ),
+    "balance of a path": (
+        lambda m: m.DropPath(0.3), "balance", "b", lambda m: m.DropPath(0.3, balance=True),
+    ),
+    "balance taken away": (
+        lambda m: m.DropPath(0.3, balance=True), "balance", None, lambda m: m.DropPath(0.3),
+    ),
     "scale": (lambda m: m.DropPath(0.5), "scale", None, lambda m: m.DropPath(0.5, scale=None)),
 }  # fmt: skip
 WRONG: dict[str, tuple[Make, str, Any, str]] = {

@@ -25,7 +25,7 @@ LAYERS = (
 PUBLIC = {
     f"{module}.{name}": (module, name)
     for module, names in {
-        "mapdrop": ("drop", "mask", "Mask", "Pattern", "PatternError"),
+        "mapdrop": ("drop", "mask", "residual", "Mask", "Pattern", "PatternError"),
         "mapdrop.torch": (*LAYERS, "seeded", "replay", "compact", "compact_report", "shard"),
         "mapdrop.flax": LAYERS,
         "mapdrop.equinox": LAYERS,

@@ -29,7 +29,7 @@ def test_its_whole_api_stands_in_four_code_blocks() -> None:
 def test_its_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     x, maps = np.ones((4, 8, 8, 16), np.float32), torch.ones(2, 64, 9, 9)
-    names: dict[str, object] = {"x": x, "maps": maps, "nn": nn}
+    names: dict[str, object] = {"x": x, "maps": maps, "nn": nn, "np": np}
     for block in BLOCKS:
         exec(block, names)
     assert (tmp_path / "mask.npz").exists()

@@ -16,6 +16,7 @@ from jax import Array
 import mapdrop.equinox
 import mapdrop.flax
 from mapdrop import PatternError
+from tests.checks import check_balanced
 
 KEY = jax.random.key(4)
 HOMES: dict[str, Any] = {"flax": mapdrop.flax, "equinox": mapdrop.equinox}
@@ -45,6 +46,9 @@ LAYERS: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[int, ...]]] = 
     "flax Drop": (lambda: mapdrop.flax.Drop("b h w c -> w c"), (8, 3, 16, 9), (2, 3)),
     "flax Dropout": (mapdrop.flax.Dropout, (8, 16, 3), (0, 1, 2)),
     "flax DropPath": (lambda: mapdrop.flax.DropPath(0.5), (64, 3, 2), (0,)),
+    "flax DropPath, balance": (
+        lambda: mapdrop.flax.DropPath(0.5, balance=True), (64, 3, 2), (0,),
+    ),
     "flax SpatialDropout1d": (mapdrop.flax.SpatialDropout1d, (8, 6, 16), (0, 2)),
     "flax SpatialDropout2d": (mapdrop.flax.SpatialDropout2d, (8, 6, 5, 16), (0, 3)),
     "flax SpatialDropout3d": (mapdrop.flax.SpatialDropout3d, (8, 6, 5, 4, 16), (0, 4)),
@@ -85,7 +89,7 @@ def test_it_is_mapdrop_s_function_with_the_key_as_seed(
     make: Callable[[], Any], size: tuple[int, ...], own: tuple[int, ...]
 ) -> None:
     layer, x = make(), normal(size)
-    wanted = mapdrop.drop(x, layer.pattern, 0.5, seed=KEY)
+    wanted = mapdrop.drop(x, layer.pattern, 0.5, seed=KEY, balance=layer.balance)
     assert np.array_equal(call(layer, x), wanted)
     assert np.array_equal(jax.jit(lambda x, key: call(layer, x, key))(x, KEY), wanted)
 
@@ -254,6 +258,16 @@ def test_balance_keeps_every_map_equally_often() -> None:
     assert set(np.asarray((y != 0).sum(0)).ravel()) == {4}
     plain = call(mapdrop.flax.SpatialDropout2d(0.5), x)
     assert len(set(np.asarray((plain != 0).sum(0)).ravel())) > 1
+
+
+def test_a_balanced_path_keeps_floor_or_ceil_and_each_sample_at_the_rate() -> None:
+    def dropped(layer: Any) -> Callable[[Any], Any]:
+        return lambda x: np.asarray(layer(jnp.asarray(x)))
+
+    keys = nnx.Rngs(0)
+    check_balanced(dropped(mapdrop.flax.DropPath(0.3, balance=True, rngs=keys)))
+    with pytest.raises(AssertionError, match="kept of"):
+        check_balanced(dropped(mapdrop.flax.DropPath(0.3, rngs=keys)))
 
 
 @pytest.mark.parametrize("share", [0, True, 1.5])

@@ -28,6 +28,7 @@ from mapdrop.keras import (
     SpatialDropout2D,
     SpatialDropout3D,
 )
+from tests.checks import check_balanced
 from tests.integration.test_calls import calls
 
 SPATIAL = {1: SpatialDropout1D, 2: SpatialDropout2D, 3: SpatialDropout3D}
@@ -49,6 +50,10 @@ LAYERS: dict[str, tuple[Make, tuple[int, ...], str, dict[str, Any]]] = {
         lambda **k: Dropout(0.3, (None, 1, 5), **k), (4, 6, 5), "b t c -> b c", {"p": 0.3},
     ),
     "DropPath": (lambda **k: DropPath(0.4, **k), (24, 3, 2), "b ... -> b", {"p": 0.4}),
+    "DropPath, balance": (
+        lambda **k: DropPath(0.4, balance=True, **k),
+        (24, 3, 2), "b ... -> b", {"p": 0.4, "balance": "b"},
+    ),
     "SpatialDropout1D": (
         lambda **k: SpatialDropout1D(0.5, **k), (4, 6, 9), "b t c -> b c", {"p": 0.5},
     ),
@@ -234,6 +239,26 @@ def test_both_data_formats_have_one_mask(dims: int, family: dict[int, Any]) -> N
     z = to_numpy(family[dims](0.4, seed=4, data_format="channels_first")(first, training=True))
     assert np.array_equal(np.moveaxis(z, 1, -1), y)
     assert 0 < np.sum(y == 0) < y.size
+
+
+def test_a_balanced_path_keeps_floor_or_ceil_and_each_sample_at_the_rate() -> None:
+    def dropped(layer: Any) -> Callable[[Any], Any]:
+        return lambda x: to_numpy(layer(x, training=True))
+
+    check_balanced(dropped(DropPath(0.3, seed=7, balance=True)))
+    with pytest.raises(AssertionError, match="kept of"):
+        check_balanced(dropped(DropPath(0.3, seed=7)))
+
+
+def test_a_path_s_configuration_says_whether_it_is_balanced() -> None:
+    assert DropPath(0.3, balance=True).get_config()["balance"] is True
+    assert DropPath(0.3).get_config()["balance"] is False
+    assert DropPath(0.3, None, 7, True).get_config() | {"name": "here"} == {
+        "name": "here", "trainable": True, "dtype": keras.dtype_policies.serialize(
+            keras.dtype_policies.get("float32")
+        ),
+        "rate": 0.3, "scale": None, "seed": 7, "balance": True,
+    }  # fmt: skip
 
 
 @layers

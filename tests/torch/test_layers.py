@@ -26,6 +26,7 @@ from mapdrop.torch import (
     SpatialDropout3d,
     seeded,
 )
+from tests.checks import check_balanced
 
 SPATIAL = {1: SpatialDropout1d, 2: SpatialDropout2d, 3: SpatialDropout3d}
 BLOCK = {1: DropBlock1d, 2: DropBlock2d, 3: DropBlock3d}
@@ -35,6 +36,7 @@ LAYERS: dict[str, tuple[Callable[[], Drop], tuple[int, ...], tuple[int, ...]]] =
     "Drop": (lambda: Drop("b c h w -> c w", 0.5), (8, 16, 3, 9), (1, 3)),
     "Dropout": (lambda: Dropout(0.5), (8, 16, 3), (0, 1, 2)),
     "DropPath": (lambda: DropPath(0.5), (64, 3, 2), (0,)),
+    "DropPath, balance": (lambda: DropPath(0.5, balance=True), (64, 3, 2), (0,)),
     "SpatialDropout1d": (lambda: SpatialDropout1d(0.5), (8, 16, 6), (0, 1)),
     "SpatialDropout2d": (lambda: SpatialDropout2d(0.5), (8, 16, 6, 5), (0, 1)),
     "SpatialDropout3d": (lambda: SpatialDropout3d(0.5), (8, 16, 6, 5, 4), (0, 1)),
@@ -140,6 +142,17 @@ def test_balance_keeps_every_map_equally_often() -> None:
     assert set((y != 0).sum(0).flatten().tolist()) == {4}
     plain = SpatialDropout2d(0.5)(torch.ones(8, 100, 1, 1))
     assert len(set((plain != 0).sum(0).flatten().tolist())) > 1
+
+
+def test_a_balanced_path_keeps_floor_or_ceil_and_each_sample_at_the_rate() -> None:
+    torch.manual_seed(0)
+    check_balanced(lambda x: DropPath(0.3, balance=True)(torch.from_numpy(x)).numpy())
+    with pytest.raises(AssertionError, match="kept of"):
+        check_balanced(lambda x: DropPath(0.3)(torch.from_numpy(x)).numpy())
+
+
+def test_repr_of_a_balanced_path() -> None:
+    assert repr(DropPath(0.3, balance=True)) == "DropPath('b ... -> b', p=0.3, balance='b')"
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from mapdrop.backends import cpu
 from mapdrop.backends.small_drop import CARRIERS, SmallDrop, small_drop
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import seed as seeds
+from mapdrop.spec.branch import check_branch, check_inputs
 from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
 from mapdrop.spec.mask_spec import mask_spec as mask_spec
 from mapdrop.system.cores import usual_threads
@@ -53,6 +55,39 @@ def drop(
         if x.size:
             _drop_into(out, source, bound, key, number)
     return made
+
+
+def residual(
+    branch: Callable[..., NDArray[Any]],
+    x: NDArray[Any],
+    inputs: tuple[NDArray[Any], ...],
+    spec: MaskSpec,
+    *,
+    seed: Any = None,
+    stream: str | None = None,
+    step: Any = 0,
+) -> NDArray[Any]:
+    """See `mapdrop.residual`."""
+    rows = spec.rows
+    check_inputs(x.shape, [other.shape for other in inputs])
+    spec.bind(x.shape, warn=False)  # For its checks.
+    factors = drop(np.ones(len(x)), rows, seed=seed, stream=stream, step=step)
+    kept = np.flatnonzero(factors)
+    given = x[kept]
+    came = branch(given, *(other[kept] for other in inputs))
+    check_branch(np.shape(came), given.shape)
+    _check_dtype(came)
+    made = x.astype(np.result_type(x, came))
+    made[kept] += _scaled(came, factors[kept])
+    return made
+
+
+def _scaled(x: NDArray[Any], factors: NDArray[np.float64]) -> NDArray[Any]:
+    """Return x times a factor for each index of its first axis."""
+    wide = np.float64 if x.dtype in (np.float64, np.complex128) else np.float32
+    each = factors.astype(wide).reshape(-1, *[1] * (x.ndim - 1))
+    product: NDArray[Any] = (x * each).astype(x.dtype, copy=False)
+    return product
 
 
 def _small(x: NDArray[Any], spec: MaskSpec) -> SmallDrop | None:

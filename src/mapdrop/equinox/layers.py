@@ -100,7 +100,8 @@ class Dropout(Drop):
 class DropPath(Drop):
     """Drop the sample: stochastic depth (Huang et al., ECCV 2016) for a residual branch.
 
-    Arguments as for `Drop`.
+    Arguments as for `Drop`. A layer sees one sample, so it cannot balance how many of a batch are
+    kept: outside of `jax.vmap`, `mapdrop.residual` and ``mapdrop.drop(..., balance="b")`` can.
 
     >>> batch, keys = jnp.ones((3, 7)), jax.random.split(jax.random.key(0), 3)
     >>> jax.vmap(lambda x, key: mapdrop.equinox.DropPath(0.2)(x, key=key))(batch, keys).shape

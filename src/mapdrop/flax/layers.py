@@ -114,14 +114,28 @@ class Dropout(Drop):
 class DropPath(Drop):
     """Drop samples, (b, ...): stochastic depth (Huang et al., ECCV 2016) for a residual branch.
 
-    Arguments as for `Drop`; **options are `deterministic`, `rng_collection` and `rngs`.
+    Args:
+        rate: the fraction of samples to drop, from 0 to 1.
+        scale: "expected", "batch" (the number of samples over the number kept) or None, as for
+            `mapdrop.drop`.
+        balance: keep floor or ceil of (1 - rate) * b of b samples; each is dropped with
+            probability `rate`.
+        **options: `deterministic`, `rng_collection` and `rngs`, as for `Drop`.
 
-    >>> mapdrop.flax.DropPath(0.2, rngs=nnx.Rngs(0))(jnp.ones((3, 7))).shape
-    (3, 7)
+    >>> layer = mapdrop.flax.DropPath(0.2, balance=True, rngs=nnx.Rngs(0))
+    >>> jnp.count_nonzero(layer(jnp.ones((5, 3))), 0)
+    Array([4, 4, 4], dtype=int32)
     """
 
-    def __init__(self, rate: float = 0.1, scale: str | None = "expected", **options: Any) -> None:
-        super().__init__("b ... -> b", rate, scale=scale, **options)
+    def __init__(
+        self,
+        rate: float = 0.1,
+        scale: str | None = "expected",
+        balance: bool = False,
+        **options: Any,
+    ) -> None:
+        balanced = "b" if balance else None
+        super().__init__("b ... -> b", rate, balance=balanced, scale=scale, **options)
 
 
 class _SpatialDropout(Drop):

@@ -222,7 +222,14 @@ def _checked_noise_shape(noise_shape: Any) -> tuple[int | None, ...] | None:
 class DropPath(Drop):
     """Drop samples, (b, ...): stochastic depth (Huang et al., ECCV 2016) for a residual branch.
 
-    Arguments as for `Drop`; **kwargs are `name`, `dtype` and `trainable`.
+    Args:
+        rate: the fraction of samples to drop, from 0 to 1.
+        scale: "expected", "batch" (the number of samples over the number kept) or None, as for
+            `mapdrop.drop`.
+        seed: a whole number from 0 to 2**64 - 1, or None, as for `Drop`.
+        balance: keep floor or ceil of (1 - rate) * b of b samples; each is dropped with
+            probability `rate`.
+        **kwargs: name, dtype and trainable, as for every Keras layer.
 
     >>> layer = mapdrop.keras.DropPath(0.5, seed=7)
     >>> keras.ops.convert_to_numpy(layer(np.ones((4, 3)), training=True))[:, 0]
@@ -236,9 +243,15 @@ class DropPath(Drop):
         rate: float = 0.1,
         scale: str | None = "expected",
         seed: int | None = None,
+        balance: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__("b ... -> b", rate, scale=scale, seed=seed, **_layer_only(kwargs))
+        options: dict[str, Any] = {"scale": scale, "seed": seed, **_layer_only(kwargs)}
+        super().__init__("b ... -> b", rate, balance="b" if balance else None, **options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments, as JSON has them."""
+        return {**super().get_config(), "balance": self.balance is not None}
 
 
 class _SpatialDropout(Drop):

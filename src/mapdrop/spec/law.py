@@ -44,6 +44,13 @@ class Law:
         n = 0 if self.exact is None else sizes[self.exact]
         return (n - survivors(self.p, n)) / n if n else self.p
 
+    def most(self, n: int) -> int:
+        """Return how many of n coins along `axis` are kept at most; all where there is no axis."""
+        if self.exact is not None:
+            return survivors(self.p, n)
+        kept = 2**32 - (threshold(self.p) if self.balance is not None else 0)
+        return -(-kept * n // 2**32)
+
     def sentence(self, names: tuple[str, ...], sizes: tuple[int, ...]) -> str:
         """Say what ties coins to each other; empty where each falls by itself."""
         if self.block:

@@ -97,6 +97,11 @@ class LocalSpec:
         return self.bound.scale
 
     @property
+    def most(self) -> int:
+        """See `BoundSpec`: of the whole array."""
+        return self.bound.most
+
+    @property
     def expected(self) -> float:
         """See `BoundSpec`."""
         return self.bound.expected

@@ -70,6 +70,12 @@ class BoundSpec:
         kept = survivors(self.law.p, n)
         return n / kept if kept else 0.0
 
+    @property
+    def most(self) -> int:
+        """How many values are kept at most: fewer than all where `exact` or `balance` says so."""
+        n = 1 if self.law.axis is None else self.binding.coins[self.law.axis]
+        return self.binding.values * self.law.most(n) // max(1, n)
+
     @cached_property
     def counted_axes(self) -> tuple[int, ...] | None:
         """The coin axes over which `scale="sample"` and `"batch"` count, or None for the others."""
@@ -139,6 +145,16 @@ class MaskSpec:
         if len(memo) >= _MOST:
             memo.clear()
         memo[key] = value
+
+    @cached_property
+    def rows(self) -> MaskSpec:
+        """The spec for the first axis alone: a vector of ones, dropped by it, has its factors.
+
+        Raises PatternError where another axis has coins of its own.
+        """
+        pattern = self.pattern.rows()
+        sizes = tuple((name, size) for name, size in self.sizes if name in pattern.names)
+        return replace(self, pattern=pattern, sizes=sizes)
 
     def over_examples(self) -> MaskSpec:
         """Return the spec for a stack of such arrays that all have one mask."""

@@ -109,6 +109,23 @@ class Pattern:
             name += "_"
         return Pattern.parse(f"{name} {self.text}")
 
+    def rows(self) -> Pattern:
+        """Return the pattern of the array's first axis alone, for which the coins are the same.
+
+        Raises PatternError where another axis has coins of its own.
+        """
+        first = self.left[0] if self.left else None
+        own = {axis.name for axis in first or ()}
+        for name in self.right:
+            if name not in own:
+                raise self.error(
+                    f"the axis {name!r} has coins of its own, so no sample is dropped whole",
+                    name,
+                    "'b ... -> b', '(m s) ... -> m', '... ->': coins of the first axis or of none",
+                )
+        text = "rows" if first is None else f"({' '.join(map(str, first))})"
+        return Pattern.parse(" ".join([text, ARROW, *self.right]))
+
     def error(
         self, reason: str, name: str, instead: str = "", shape: tuple[int, ...] | None = None
     ) -> PatternError:

@@ -153,16 +153,26 @@ class Dropout(Drop):
 class DropPath(Drop):
     """Drop samples, (b, ...): stochastic depth (Huang et al., ECCV 2016) for a residual branch.
 
-    Arguments as for `Drop`.
+    Args:
+        p: the fraction of samples to drop, from 0 to 1.
+        scale: "expected", "batch" (the number of samples over the number kept) or None, as for
+            `mapdrop.drop`.
+        inplace: overwrite the input.
+        balance: keep floor or ceil of (1 - p) * b of b samples; each is dropped with probability p.
 
-    >>> mapdrop.torch.DropPath(0.2)(torch.ones(3, 7)).shape
-    torch.Size([3, 7])
+    >>> mapdrop.torch.DropPath(0.2, balance=True)(torch.ones(5, 7)).count_nonzero(0)
+    tensor([4, 4, 4, 4, 4, 4, 4])
     """
 
     def __init__(
-        self, p: float = 0.1, scale: str | None = "expected", inplace: bool = False
+        self,
+        p: float = 0.1,
+        scale: str | None = "expected",
+        inplace: bool = False,
+        balance: bool = False,
     ) -> None:
-        super().__init__("b ... -> b", p, scale=scale, inplace=inplace)
+        balanced = "b" if balance else None
+        super().__init__("b ... -> b", p, balance=balanced, scale=scale, inplace=inplace)
 
 
 class _SpatialDropout(Drop):

@@ -42,6 +42,18 @@ def test_gradcheck_to_the_second_order(pattern: str) -> None:
     assert torch.autograd.gradgradcheck(cubed, (x,))
 
 
+@pytest.mark.parametrize("seed", [1, 2**63, 2**64 - 1])
+def test_a_step_can_be_profiled(seed: int) -> None:
+    """The profiler reads the ints that an operation of autograd is given; they have 63 bits."""
+    x = torch.ones(20, 4, requires_grad=True)
+    with torch.autograd.profiler.profile(record_shapes=True):
+        y = mapdrop.drop(x, "b c -> b", 0.5, seed=seed)
+        y.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, mask_of(x, "b c -> b", 0.5, seed=seed))
+    assert set(x.grad.flatten().tolist()) == {0.0, 2.0}
+
+
 @pytest.mark.parametrize("grad", [True, False])
 def test_wrappers_that_outlived_their_transform(grad: bool) -> None:
     found: list[Tensor] = []

@@ -135,6 +135,7 @@ OLD_TIMM_BLOCK = "`drop_block_2d` before 1.0.23"
 OLD_TIMM_FAST = "`drop_block_fast_2d` before 1.0.23"
 DROP_PATH = "`DropPath`"
 COPIED_PATH = "The `drop_path` that people copied"
+FLOOR = "`drop_add_residual_stochastic_depth`"
 FLAX = "`nnx.Dropout(broadcast_dims=)`"
 EQUINOX = "`equinox.nn.Dropout`"
 TORCH7 = "`nn.SpatialDropout`, the original"
@@ -170,6 +171,7 @@ CASES: dict[str, list[Case]] = {
     OLD_TIMM_FAST: [Blocks(peer="OLD_TIMM", region="full")],
     DROP_PATH: [Coins(peer="TIMM", **_PATH)],
     COPIED_PATH: [Coins(**_PATH)],
+    FLOOR: [Case(peer="DINOV2")],
     FLAX: [Coins(on=Flax, **_LAST)],
     EQUINOX: [Coins(on=Equinox, own=(0, 1), many=(512, 512), few=(4, 6))],
     TORCH7: [Coins(adapt=_in_training, scaled=False, **_FIRST)],

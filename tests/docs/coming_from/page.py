@@ -41,11 +41,20 @@ def run(block: str, p: float) -> Any:
     return SimpleNamespace(**names)
 
 
+def head(heading: str) -> list[str]:
+    """The names of the columns of the table under a heading."""
+    return _lines(heading, TEXT)[0]
+
+
 def table(heading: str, text: str = TEXT) -> list[list[str]]:
     """The rows of the table under a heading. Raises ValueError where there is none."""
+    return _lines(heading, text)[2:]
+
+
+def _lines(heading: str, text: str) -> list[list[str]]:
     _, _, body = text.partition(f"\n## {heading}\n")
     lines = re.split(r"^## ", body, flags=re.MULTILINE)[0].splitlines()
     rows = [re.findall(r"(?<=\| ).*?(?= \|)", line) for line in lines if line.startswith("|")]
     if len(rows) < 3:
         raise ValueError(f"no table under {heading!r}")
-    return rows[2:]
+    return rows

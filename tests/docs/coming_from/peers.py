@@ -1,4 +1,4 @@
-"""Stand-ins for torchvision and timm, which cannot be installed beside the pinned PyTorch.
+"""Stand-ins for torchvision, timm and DINOv2, which cannot be installed beside the pinned PyTorch.
 
 The page's old calls import them by name, so the tests put these modules in `sys.modules` while a
 block runs. Each is the algorithm that was published, in our words, read on 2026-11-26 in
@@ -6,6 +6,7 @@ block runs. Each is the algorithm that was published, in our words, read on 2026
     torchvision  pytorch/vision, torchvision/ops/drop_block.py (aee9bd1) and stochastic_depth.py
     timm         huggingface/pytorch-image-models, timm/layers/drop.py, in two versions: before
                  1.0.23 (with drop_block_fast_2d), and from it on (couple_channels)
+    DINOv2       facebookresearch/dinov2, dinov2/layers/block.py
 
 What is here draws and scales as they do; options that the page doesn't name are left out. The
 samples' axis comes first, and channels are before space, as everywhere in both.
@@ -112,6 +113,17 @@ def drop_path(x: Tensor, drop_prob: float = 0.0) -> Tensor:
     return stochastic_depth(x, drop_prob, "row")
 
 
+def drop_add_residual_stochastic_depth(
+    x: Tensor, residual_func: Callable[[Tensor], Tensor], sample_drop_ratio: float = 0.0
+) -> Tensor:
+    """Run a branch for the first of the shuffled samples, a number of them rounded down."""
+    b = x.shape[0]
+    kept = max(int(b * (1 - sample_drop_ratio)), 1)
+    chosen = torch.randperm(b)[:kept]
+    added = residual_func(x[chosen]).flatten(1).to(x.dtype)
+    return torch.index_add(x.flatten(1), 0, chosen, added, alpha=b / kept).view_as(x)
+
+
 TORCHVISION = module(
     "torchvision",
     ops=module(
@@ -140,6 +152,18 @@ TIMM = module(
         drop_block_2d=timm_drop_block,
         DropBlock2d=layer(timm_drop_block),
         DropPath=layer(drop_path),
+    ),
+)
+
+
+DINOV2 = module(
+    "dinov2",
+    layers=module(
+        "dinov2.layers",
+        block=module(
+            "dinov2.layers.block",
+            drop_add_residual_stochastic_depth=drop_add_residual_stochastic_depth,
+        ),
     ),
 )
 

@@ -19,6 +19,7 @@ from mapdrop.torch.compact.cost_model import Workload
 from mapdrop.torch.compact.lower import Schedule, lower, schedule
 from mapdrop.torch.compact.packing.storage import Storage
 from mapdrop.torch.graph.analysis import Analysis, analyse
+from mapdrop.torch.graph.branches import find_branches
 from mapdrop.torch.graph.drops import MapDrop
 from mapdrop.torch.graph.facts import Facts
 from mapdrop.torch.graph.graph import Graph, Node
@@ -186,7 +187,7 @@ def test_nothing_changes_graph_or_analysis(model: Captured) -> None:
 def test_a_change_inside_shows() -> None:
     node = Node(0, args=([1, 2],), kwargs={"dim": 1})
     graph = Graph((node,), ())
-    analysis = Analysis(graph, {}, {})
+    analysis = Analysis(graph, {}, {}, find_branches(graph, ()))
     new, known = of_graph(graph), own_contents(analysis)
     node.args[0].append(3)
     assert of_graph(graph) != new

@@ -62,8 +62,8 @@ def resnet() -> nn.Module:
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], int, bool]] = {
     "vit": (vit, 32, False),
-    "convnext": (convnext, 32, False),
-    "segformer": (segformer, 64, False),
+    "convnext": (convnext, 32, True),
+    "segformer": (segformer, 64, True),
     "resnet": (resnet, 32, True),
 }
 

@@ -21,6 +21,7 @@ from mapdrop.torch.graph.graph import Graph, Node
 from mapdrop.torch.graph.lattice import AllMaps, Bits, Kept, MapSet
 
 N = 4  # Samples.
+_LIMITS = {"seed": 99, "numbers": 9, "flags": 2}  # Of arrays of whole numbers.
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +35,9 @@ class Array:
     def values(self) -> Tensor:
         """Return random values, the same each time."""
         generator = torch.Generator().manual_seed(sum(map(ord, self.name)))
-        if self.name == "seed":
-            return torch.randint(99, self.shape, generator=generator)
+        if self.name in _LIMITS:
+            numbers = torch.randint(_LIMITS[self.name], self.shape, generator=generator)
+            return numbers.bool() if self.name == "flags" else numbers
         if self.is_parameter:
             return torch.rand(self.shape, dtype=torch.float64, generator=generator) + 0.2
         return torch.randn(self.shape, dtype=torch.float64, generator=generator) * 3

@@ -90,6 +90,13 @@ T1, T2, T3 = (parameter(C, 8, *[3] * d) for d in (1, 2, 3))
 B, SLOPES = parameter(8), parameter(C)
 MEAN, VARIANCE = Array("mean", (C,), True), Array("variance", (C,), True)
 SCALE, SHIFT = Array("scale", (C,), True), Array("shift", (C,), True)
+FLAGS, NUMBERS = array("flags", N, C, 5, 4), array("numbers", N, 5)
+SQUARES = parameter(N, C, 5, 4)
+TOKENS = array("tokens", 3, N, 4)
+ATTENTION = (
+    *(TOKENS, TOKENS, TOKENS, 4, 2, parameter(12, 4), parameter(12), None, None, False, 0.0),
+    *(parameter(4, 4), parameter(4)),
+)
 DROP = torch.ops.mapdrop.drop
 MAPS = "b c h w -> b c"
 
@@ -200,6 +207,63 @@ LINES: list[Case] = [
     dense(F.layer_norm, X, (4,)),
     dense(F.local_response_norm, X, 3),
     dense(F.normalize, X),
+    # What has a rule for samples alone.
+    dense("half", X),
+    dense("bfloat16", X),
+    dense("double", X),
+    dense("long", X),
+    dense("bool", X),
+    dense("type_as", X, Y),
+    dense(torch.where, FLAGS, X, Y),
+    dense(torch.masked_fill, X, FLAGS, 0.5),
+    dense(torch.eq, X, Y),
+    dense(torch.ne, X, Y),
+    dense(torch.lt, X, Y),
+    dense(torch.le, X, Y),
+    dense(torch.gt, X, Y),
+    dense(torch.ge, X, Y),
+    dense(torch.logical_and, X, Y),
+    dense(torch.logical_or, X, Y),
+    dense(torch.logical_not, X),
+    dense(operator.and_, FLAGS, FLAGS),
+    dense(operator.or_, FLAGS, FLAGS),
+    dense(operator.invert, FLAGS),
+    dense(torch.sqrt, SQUARES),
+    dense(torch.rsqrt, SQUARES),
+    dense(torch.reciprocal, X),
+    dense(torch.log, SQUARES),
+    dense(torch.erf, X),
+    dense(torch.floor, X),
+    dense(torch.sign, X),
+    dense(torch.nan_to_num, X),
+    dense(torch.lerp, X, Y, 0.3),
+    dense(torch.addcmul, X, Y, Z),
+    dense(torch.swapaxes, X, 1, 2),
+    dense(torch.swapdims, X, 1, 2),
+    dense("unflatten", X, 1, (2, 3)),
+    dense("repeat", X, 1, 2, 1, 1),
+    dense(torch.select, X, 2, 1),
+    dense(torch.unbind, X, 1),
+    dense(torch.stack, [X, Y], 1),
+    dense(torch.roll, X, (1, 2), (2, 3)),
+    dense(torch.flip, X, (2,)),
+    dense(F.pixel_shuffle, array("fine", N, 8, 3, 2), 2),
+    dense(F.pixel_unshuffle, array("coarse", N, 2, 4, 6), 2),
+    dense(torch.bmm, array("left", N, 5, 4), array("rights", N, 4, 3)),
+    dense(torch.einsum, "bchw,bcwk->bhk", X, array("factors", N, C, 4, 3)),
+    dense(F.scaled_dot_product_attention, X, Y, Z),
+    dense(torch.log_softmax, X, 1),
+    dense(torch.cumsum, X, 1),
+    dense(F.glu, X, 1),
+    dense(torch.max, X, 1),
+    dense(torch.min, X, 1),
+    dense(torch.amin, X, 1),
+    dense(torch.var, X, 1),
+    dense(torch.std, X, 1),
+    dense(torch.linalg.vector_norm, X, 2, 1),
+    dense(F.rms_norm, X, (4,)),
+    dense(F.embedding, NUMBERS, parameter(9, 3)),
+    dense(F.multi_head_attention_forward, *ATTENTION),
 ]
 """One call of each operation of the registry."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,10 +12,12 @@ from jax import Array
 
 from mapdrop.backends.jax.apply import broadcast, wide
 from mapdrop.backends.jax.autodiff import dropped
+from mapdrop.backends.jax.rows import kept_rows, scaled
 from mapdrop.backends.jax.seeds import seed_words
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import mask_spec as specs
 from mapdrop.spec import seed as seeds
+from mapdrop.spec.branch import check_branch, check_inputs
 from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.pattern import Pattern
 
@@ -60,6 +63,35 @@ def drop(
     if not jnp.iscomplexobj(x):
         return dropped(x, words, spec, left)
     return jax.lax.complex(*(dropped(part, words, spec, left) for part in (x.real, x.imag)))
+
+
+def residual(
+    branch: Callable[..., Array],
+    x: Array,
+    inputs: tuple[Array, ...],
+    spec: MaskSpec,
+    *,
+    seed: Any = None,
+    stream: str | None = None,
+    step: Any = 0,
+) -> Array:
+    """See `mapdrop.residual`."""
+    rows = spec.rows
+    check_inputs(x.shape, [other.shape for other in inputs])
+    spec.bind(x.shape)  # For its checks.
+    factors = jnp.ones(x.shape[0], float)
+    if spec.p > 0:
+        words, left = seed_words(x, seed, seeds.check_stream(stream), step)
+        factors = dropped(factors, words, rows, left)
+    kept, factors = kept_rows(factors, rows.bind(x.shape[:1], warn=False).most)
+    given = x[kept]
+    came = branch(given, *(other[kept] for other in inputs))
+    if not isinstance(came, (Array, np.ndarray)) or came.dtype.name not in _DTYPES:
+        raise _refused(came)
+    check_branch(came.shape, given.shape)
+    added = scaled(jnp.asarray(came), factors)
+    dtype = jnp.result_type(x, added)
+    return x.astype(dtype).at[kept].add(added.astype(dtype))
 
 
 def apply(x: Array, mask: Any) -> Array:

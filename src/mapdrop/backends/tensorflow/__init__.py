@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from mapdrop.backends.tensorflow.apply import broadcast, dropped
+from mapdrop.backends.tensorflow.apply import broadcast, dropped, scaled
 from mapdrop.backends.tensorflow.seeds import source
 from mapdrop.backends.tensorflow.sizes import fit, fixed
 from mapdrop.spec import seed as seeds
+from mapdrop.spec.branch import check_branch, check_inputs
 from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.mask_spec import mask_spec as mask_spec
 
@@ -50,6 +52,33 @@ def drop(
         return dropped(tensor, origin, spec)
     parts = tf.math.real(tensor), tf.math.imag(tensor)
     return tf.complex(*(dropped(part, origin, spec) for part in parts))
+
+
+@tf.autograph.experimental.do_not_convert
+def residual(
+    branch: Callable[..., tf.Tensor],
+    x: tf.Tensor | tf.Variable,
+    inputs: tuple[tf.Tensor, ...],
+    spec: MaskSpec,
+    *,
+    seed: Any = None,
+    stream: str | None = None,
+    step: Any = 0,
+) -> tf.Tensor:
+    """See `mapdrop.residual`."""
+    rows = spec.rows
+    tensor, others = tf.convert_to_tensor(x), [tf.convert_to_tensor(other) for other in inputs]
+    fit(tensor, spec, warn=False)  # For its checks.
+    check_inputs(tensor.shape, [other.shape for other in others])
+    samples = tf.ones(tf.shape(tensor)[:1], tf.float64)
+    samples.set_shape(tensor.shape[:1])
+    factors = drop(samples, rows, seed=seed, stream=stream, step=step)
+    kept = tf.where(factors != 0)
+    given = tf.gather_nd(tensor, kept)
+    came = tf.convert_to_tensor(branch(given, *(tf.gather_nd(other, kept) for other in others)))
+    check_branch(came.shape, given.shape)
+    _check_dtype(came)
+    return tf.tensor_scatter_nd_add(tensor, kept, scaled(came, tf.gather_nd(factors, kept)))
 
 
 @tf.autograph.experimental.do_not_convert

@@ -67,6 +67,13 @@ def broadcast(x: tf.Tensor, fitted: Fitted, kept: tf.Tensor, scale: Any) -> tf.T
     return tf.reshape(tf.cast(product, x.dtype), as_shape(fitted.shape))
 
 
+def scaled(x: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    """Return x times a factor (float64) for each index of its first axis."""
+    wide = x.dtype if x.dtype.is_complex or x.dtype == tf.float64 else tf.float32
+    each = tf.reshape(tf.cast(factors, wide), [-1] + [1] * (len(x.shape) - 1))
+    return tf.cast(tf.cast(x, wide) * each, x.dtype)
+
+
 def _wide(dtype: tf.DType, scale: Any) -> tf.DType:
     """Return the dtype of the product: float32 for 16 bits, unless 16 bits give the same.
 

@@ -28,13 +28,14 @@ class Fitted:
     coins: tuple[Size, ...]
 
 
-def fit(x: tf.Tensor, spec: MaskSpec) -> tuple[BoundSpec, Fitted]:
+def fit(x: tf.Tensor, spec: MaskSpec, warn: bool = True) -> tuple[BoundSpec, Fitted]:
     """Bind a spec to x. Raises PatternError, or in a running graph InvalidArgumentError.
 
     The bound spec is that of the least shape where sizes are unknown: its law is the real one.
+    `warn` is as for `MaskSpec.bind`.
     """
     if x.shape.is_fully_defined():
-        bound = spec.bind(tuple(x.shape))
+        bound = spec.bind(tuple(x.shape), warn)
         return bound, fixed(bound.binding)
     known = _known(x.shape, spec.pattern)
     bound = bind_symbolic(spec, known)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import Proxy
 
 from mapdrop.backends.torch import eager_cpu
-from mapdrop.backends.torch._internals import is_tracing
+from mapdrop.backends.torch._internals import function_transforms, is_tracing
 from mapdrop.backends.torch.apply import broadcast
 from mapdrop.backends.torch.autodiff import dropped, dropped_in_place
+from mapdrop.backends.torch.rows import counted, kept_rows, scaled
 from mapdrop.backends.torch.seeds import seed_tensor
 from mapdrop.backends.torch.sharding import distributed, drop_local, held
 from mapdrop.backends.torch.text import (
@@ -25,6 +27,7 @@ from mapdrop.backends.torch.text import (
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import mask_spec as specs
 from mapdrop.spec import seed as seeds
+from mapdrop.spec.branch import check_branch, check_inputs
 from mapdrop.spec.local_spec import bound_locally
 from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.pattern import Pattern
@@ -70,6 +73,51 @@ def drop(
         local: Tensor = drop_local(x, seed, again)
         return local
     return _dispatched(x, spec, seed, stream, step, inplace)
+
+
+def residual(
+    branch: Callable[..., Tensor],
+    x: Tensor,
+    inputs: tuple[Tensor, ...],
+    spec: MaskSpec | TextSpec,
+    *,
+    seed: Any = None,
+    stream: str | None = None,
+    step: Any = 0,
+) -> Tensor:
+    """See `mapdrop.residual`."""
+    text = text_spec(spec) if isinstance(spec, MaskSpec) else spec
+    compiling, limited = torch.compiler.is_compiling(), counted(text.options)
+    if isinstance(spec, MaskSpec):
+        _ = spec.rows  # For its check, and for the next one.
+    check_inputs(_shape(x), [_shape(other) for other in inputs])
+    if spec.p == 0 or not ((compiling and limited) or _countable(x)):
+        came = drop(branch(x, *inputs), spec, seed=seed, stream=stream, step=step)
+        check_branch(_shape(came), _shape(x))
+        return x + came
+    known = limited and (compiling or not x.is_cpu)
+    given = arguments(text, seeds.check_stream(stream), held(x.dim()))
+    kept, factors = kept_rows(seed_tensor(x, seed, step), given, tuple(x.shape), known)
+    taken = x.index_select(0, kept)
+    came = branch(taken, *[other.index_select(0, kept) for other in inputs])
+    _check_dtype(came)
+    check_branch(came.shape, taken.shape)
+    dtype = torch.promote_types(x.dtype, came.dtype)
+    return x.to(dtype).index_add(0, kept, scaled(came, factors, known).to(dtype))
+
+
+def _shape(x: Tensor) -> tuple[int | None, ...]:
+    """Return the shape of x; one size that is not known, where it is what a trace records."""
+    if torch.compiler.is_compiling():
+        return x.shape
+    return (None,) if isinstance(x, Proxy) or is_tracing() else x.shape
+
+
+def _countable(x: Tensor) -> bool:
+    """Return whether the kept samples of x can be counted: it has values, and nobody traces it."""
+    if torch.compiler.is_compiling() or function_transforms() or is_tracing():
+        return False
+    return type(x) in (Tensor, nn.Parameter) and not x.is_meta and type(x.new_empty(0)) is Tensor
 
 
 def _dispatched(

@@ -68,7 +68,7 @@ def drop(x: Tensor, spec: MaskSpec, seed: Any, stream: str | None, step: Any) ->
         return x
     key, number = key_and_step(x, seed, stream, step)
     if x.requires_grad and torch.is_grad_enabled():
-        return _apply(x, route, key, number)
+        return _apply(x, _Drawn(route, key, number))
     return route.drop(x, key, number)
 
 
@@ -107,25 +107,34 @@ def _route(x: Tensor, spec: MaskSpec, shards: tuple[Shard, ...]) -> Route:
     return route
 
 
+class _Drawn:
+    """A route and two numbers, which PyTorch's profiler does not read: it reads ints below 2^63."""
+
+    __slots__ = ("key", "route", "step")
+
+    def __init__(self, route: Route, key: int, step: int) -> None:
+        self.route, self.key, self.step = route, key, step
+
+
 class _Dropped(torch.autograd.Function):
     """Save two numbers; backward draws the mask again from them and drops the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, route: Route, key: int, step: int) -> Tensor:
-        ctx.drawn = route, key, step
-        return route.drop(x, key, step)
+    def forward(ctx: Any, x: Tensor, drawn: _Drawn) -> Tensor:
+        ctx.drawn = drawn
+        return drawn.route.drop(x, drawn.key, drawn.step)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        route, key, step = ctx.drawn
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        route, key, step = ctx.drawn.route, ctx.drawn.key, ctx.drawn.step
         if not takes(grad):
             words = seed_tensor(grad, key, step)
-            return dropped(grad, words, route.arguments()), None, None, None
+            return dropped(grad, words, route.arguments()), None
         layout = grad.shape, grad.stride(), grad.dtype, route.shards
         own = route.spec.memo.get(layout) or _route(grad, route.spec, route.shards)
         if grad.requires_grad and torch.is_grad_enabled():
-            return _apply(grad, own, key, step), None, None, None
-        return own.drop(grad, key, step), None, None, None
+            return _apply(grad, _Drawn(own, key, step)), None
+        return own.drop(grad, key, step), None
 
 
 _apply: Callable[..., Tensor] = direct_apply(_Dropped)  # `takes` has looked for transforms.

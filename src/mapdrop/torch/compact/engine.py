@@ -96,9 +96,10 @@ class Engine:
         """Return the report of the last call."""
         parts = [report(made, measured) for made in self.last if isinstance(made, Schedule)]
         lines = tuple(line for part in parts for line in part.lines)
+        branches = tuple(branch for part in parts for branch in part.branches)
         reasons = tuple(dict.fromkeys(made for made in self.last if isinstance(made, str)))
-        if lines:
-            return Report(lines, notes=reasons)
+        if lines or branches:
+            return Report(lines, notes=reasons, branches=branches)
         return Report((), "; ".join(reasons) or "no convolution or Linear is called")
 
     def _unfit(self, tensors: list[Tensor]) -> str:

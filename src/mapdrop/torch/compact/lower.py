@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
+
+from torch import Tensor
 
 from mapdrop.torch.compact.calibration import calibrate
+from mapdrop.torch.compact.calls import call_for_samples, call_of
 from mapdrop.torch.compact.choose import Choice, choose
+from mapdrop.torch.compact.choose_samples import BranchChoice, choose_branches
 from mapdrop.torch.compact.cost_model import Costs
 from mapdrop.torch.compact.packed.mixing import PackedMixing
 from mapdrop.torch.compact.packed.packed import Packed
@@ -18,9 +22,11 @@ from mapdrop.torch.compact.packing.layout import BLOCK
 from mapdrop.torch.compact.packing.storage import DENSE, StaticStepState, StepState, Storage
 from mapdrop.torch.graph.analysis import Analysis, analyse
 from mapdrop.torch.graph.facts import ChannelMixing, DropFacts, Facts, PerMap, Slice
-from mapdrop.torch.graph.graph import Graph, Node, substituted
+from mapdrop.torch.graph.graph import Graph, Node
 from mapdrop.torch.graph.lattice import AllMaps, MapSet, with_static_count
 from mapdrop.torch.graph.program import Env, Program, Run, Step
+from mapdrop.torch.graph.sample_axis import Samples
+from mapdrop.torch.graph.sample_drops import SampleDrop, sample_drops
 
 
 @dataclass(eq=False)
@@ -28,7 +34,8 @@ class Schedule:
     """A program, and what it follows from.
 
     Attributes:
-        analysis, choice: what is known, and what was decided.
+        analysis: what is known.
+        choice, branches: what was decided of maps, and of each drop of samples.
         program: the steps.
         storages: how the result of each operation is stored.
         fused: the ReLUs that are done by the operation before them.
@@ -38,6 +45,7 @@ class Schedule:
 
     analysis: Analysis
     choice: Choice
+    branches: tuple[BranchChoice, ...]
     program: Program
     storages: Mapping[Node, Storage]
     fused: frozenset[Node]
@@ -47,7 +55,7 @@ class Schedule:
     @property
     def skips(self) -> bool:
         """Whether anything is skipped."""
-        return any(storage.packed for storage in self.storages.values())
+        return any(storage != DENSE for storage in self.storages.values())
 
     @cached_property
     def _block(self) -> int:
@@ -73,22 +81,29 @@ def schedule(graph: Graph, costs: Costs | None, waits: bool = False) -> Schedule
             exact count skip anything, if there are any.
     """
     analysis = analyse(graph)
-    if waits and any(facts.drop.exact for _, facts in analysis.drops):
+    drops = sample_drops(graph)
+    if waits and any(facts.drop.exact for _, facts in analysis.drops) and not drops:
         return static_schedule(graph, costs)
-    return _chosen(analysis, costs, static=False)
+    costs = _costs(analysis, costs)
+    branches, choices = choose_branches(graph, drops, costs)
+    if branches.drops:
+        analysis = analyse(graph, branches=branches)
+    return lower(analysis, choose(analysis, costs), choices)
 
 
 def static_schedule(graph: Graph, costs: Costs | None) -> Schedule:
     """As `schedule`, but no step reads a mask on the host: only exact drops skip anything."""
     analysis = analyse(graph, lambda kept: kept.count > 0)
-    return _chosen(_with_static_counts(analysis), costs, static=True)
+    analysis, costs = _with_static_counts(analysis), _costs(analysis, costs)
+    return lower(analysis, choose(analysis, costs, static=True), static=True)
 
 
-def _chosen(analysis: Analysis, costs: Costs | None, static: bool) -> Schedule:
-    if costs is None:
-        on_cpu = any(node.value.device.type == "cpu" for node, _ in analysis.drops)
-        costs = calibrate() if on_cpu else Costs()
-    return lower(analysis, choose(analysis, costs, static), static)
+def _costs(analysis: Analysis, costs: Costs | None) -> Costs:
+    """Return this machine's constants, if none are given."""
+    if costs is not None:
+        return costs
+    on_cpu = any(node.value.device.type == "cpu" for node, _ in analysis.drops)
+    return calibrate() if on_cpu else Costs()
 
 
 def _with_static_counts(analysis: Analysis) -> Analysis:
@@ -103,15 +118,20 @@ def _with_static_counts(analysis: Analysis) -> Analysis:
         return facts.kept if isinstance(facts, DropFacts) else maps
 
     needed = {node: enlarged(node, maps) for node, maps in analysis.needed.items()}
-    return Analysis(analysis.graph, analysis.facts, needed)
+    return replace(analysis, needed=needed)
 
 
-def lower(analysis: Analysis, choice: Choice, static: bool = False) -> Schedule:
+def lower(
+    analysis: Analysis,
+    choice: Choice,
+    branches: tuple[BranchChoice, ...] = (),
+    static: bool = False,
+) -> Schedule:
     """Write the steps of an analysed graph, as chosen."""
     writer = _Writer(analysis, choice, static)
     program = writer.program()
     fused = frozenset(writer.fused)
-    return Schedule(analysis, choice, program, writer.storages, fused, static)
+    return Schedule(analysis, choice, branches, program, writer.storages, fused, static)
 
 
 class _Writer:
@@ -120,25 +140,24 @@ class _Writer:
     def __init__(self, analysis: Analysis, choice: Choice, static: bool) -> None:
         self.analysis, self.choice = analysis, choice
         self.graph, self.facts = analysis.graph, analysis.facts
+        self.branches = analysis.branches
         self.static = static
         self.storages: dict[Node, Storage] = {}
         self.steps: list[Step] = []
         self.written: set[Any] = set()  # The slots that have a value.
         self.fused: set[Node] = set()
+        self.added = {node: self._added_in(node) for node in self.graph.nodes}
 
     def program(self) -> Program:
         """Write all steps."""
-        draws = sorted((after, number) for number, (after, _) in self.analysis.draws.items())
         dense_inside = {s for n in self.graph.nodes if n.region for s in n.inputs}
-        for number in (number for after, number in draws if after < 0):
-            self._draw(number)
+        self._draw(-1)
         for node in self.graph.nodes:
             if node not in self.written:
                 self._node(node)
             if node in dense_inside:  # Before gradients or autocast are switched.
                 self._slot(node, DENSE)
-            for number in (number for after, number in draws if after == node.number):
-                self._draw(number)
+            self._draw(node.number)
         slots = {n: self._slot(n, DENSE) for n in self.graph.returned}
         outputs = self.graph.outputs
         self._add(
@@ -152,21 +171,39 @@ class _Writer:
         self.steps.append(Step(slot, run, tuple(reads)))
         self.written.add(slot)
 
-    def _draw(self, number: int) -> None:
-        _, facts = self.analysis.drops[number]
-        drop = facts.drop
-        _, seed_nodes = self.analysis.draws[number]
-        for seed_node in seed_nodes:
-            self._inputs_first(seed_node)
-        if drop.seed is not None:
-            self._inputs_first(drop.seed)
+    def _draw(self, after: int) -> None:
+        """Draw what is to be drawn after a node. A device is waited for once."""
+        draws = [draw for draw in self.analysis.draws if draw.after == after]
+        for draw in draws:
+            for node in draw.nodes:
+                self._inputs_first(node)
+            if isinstance(draw.what, DropFacts):
+                self._draw_maps(draw.what)
+        of_samples = [draw.what for draw in draws if isinstance(draw.what, SampleDrop)]
+        if of_samples:
+            self._draw_samples(of_samples)
+
+    def _draw_maps(self, facts: DropFacts) -> None:
+        drop, number = facts.drop, facts.kept.number
         draw = drop.draw_on_device if self.static else drop.draw
         seed = drop.seed
+        if seed is not None:
+            self._inputs_first(seed)
 
         def run(env: Env, state: StepState) -> None:
             state.drawn[number] = draw(None if seed is None else env[seed])
 
         self._add(("draw", number), run, [] if seed is None else [seed])
+
+    def _draw_samples(self, drops: list[SampleDrop]) -> None:
+        masks = [drop.mask for drop in drops]
+        for mask in masks:
+            self._inputs_first(mask)
+
+        def run(env: Env, state: StepState) -> None:
+            state.kept.draw(drops, [env[mask] for mask in masks])
+
+        self._add(("samples", *(drop.number for drop in drops)), run, masks)
 
     def _inputs_first(self, node: Node) -> None:
         """Write a node that a mask follows from, and the inputs that it reads."""
@@ -182,7 +219,11 @@ class _Writer:
         facts = self.facts.get(node)
         storage = self.storages[node] = self._storage(node, facts)
         reads_packed = node in self.choice.reads_packed
-        if isinstance(facts, DropFacts) and not storage.packed:
+        if node in self.branches.dropped:
+            self._drop_samples(node, self.branches.dropped[node])
+        elif self.added[node] is not None:
+            self._add_samples(node, storage)
+        elif isinstance(facts, DropFacts) and not storage.packed:
             self._dense_drop(node, facts)
         elif facts is None or not (storage.packed or reads_packed):
             self._dense(node, facts)
@@ -193,20 +234,21 @@ class _Writer:
             self._packed(node, facts, storage)
 
     def _storage(self, node: Node, facts: Facts | None) -> Storage:
+        samples = self.branches.needed.get(node)
         if facts is None or node not in self.choice.packed:
-            return DENSE
+            return Storage(samples=samples)
         gains = {self.storages.get(source, DENSE).gain for source in facts.sources}
         gain = gains.pop() if facts.homogeneous and len(gains) == 1 else 1.0
         own = facts.drop.gain if isinstance(facts, DropFacts) else 1.0
-        return Storage(self.analysis.needed[node], gain * own)
+        return Storage(self.analysis.needed[node], gain * own, samples)
 
     def _slot(self, node: Node, storage: Storage) -> Any:
         """Return the slot of a node's value in `storage`. Add a step to convert it if needed."""
         have = self.storages.get(node, DENSE)
-        if have == storage:
+        if have == storage or not node.is_array:
             return node
         slot = (node, storage)
-        if slot not in self.written:
+        if slot not in self.written or node in self.graph.overwritten:
             shape = node.shape
             self._add(
                 slot, lambda env, state: state.convert(env[node], have, storage, shape), [node]
@@ -215,13 +257,16 @@ class _Writer:
 
     def _packed(self, node: Node, facts: Facts, storage: Storage) -> None:
         work = self._mixing(node, facts, storage) or packed(node, facts)
-        storages = work.input_storages(storage)
+        samples = storage.samples
+        storages = [replace(s, samples=samples) for s in work.input_storages(storage)]
         slots = [self._slot(n, s) for n, s in zip(facts.sources, storages, strict=True)]
         others = [n for n in node.inputs if n not in facts.sources]
         run = work.run
         self._add(
             node,
-            lambda env, state: run([env[slot] for slot in slots], env, state, storage),
+            lambda env, state: run(
+                [env[slot] for slot in slots], env, state.part(samples), storage
+            ),
             [*slots, *others],
         )
 
@@ -247,13 +292,85 @@ class _Writer:
         return user if packed and relu else None
 
     def _dense_drop(self, node: Node, facts: DropFacts) -> None:
-        slot = self._slot(facts.sources[0], DENSE)
-        drop, kept = facts.drop, facts.kept
-        self._add(node, lambda env, state: drop.apply(env[slot], state.drawn[kept.number]), [slot])
+        samples = self.branches.needed.get(node)
+        slot = self._slot(facts.sources[0], Storage(samples=samples))
+        drop, number = facts.drop, facts.kept.number
+
+        def run(env: Env, state: StepState) -> Tensor:
+            drawn = state.drawn[number]
+            if samples is None:
+                return drop.apply(env[slot], drawn)
+            x: Tensor = env[slot]
+            return x * state.kept.move(drop.factors(drawn, x), None, samples)
+
+        self._add(node, run, [slot])
+
+    def _drop_samples(self, node: Node, drop: SampleDrop) -> None:
+        """Multiply the kept samples, unless that is done when they are added to others."""
+        samples = self.branches.needed[node]
+        slot = self._slot(drop.source, Storage(samples=samples))
+        if self._only_added(node):
+            self._add(node, lambda env, state: env[slot], [slot])
+            return
+
+        def run(env: Env, state: StepState) -> Tensor:
+            x: Tensor = env[slot]
+            factor = state.kept.factor(drop, samples.drops, x)
+            return x if isinstance(factor, float) and factor == 1 else x * factor
+
+        self._add(node, run, [slot])
+
+    def _added_in(self, node: Node) -> Node | None:
+        """Return what a sum adds to some of its samples; None if it is no such sum."""
+        if (
+            node.operation != "add"
+            or len(node.args) != 2
+            or node.kwargs
+            or node in self.choice.packed
+        ):
+            return None
+        alike = [
+            isinstance(a, Node) and (a.shape, a.value.dtype) == (node.shape, node.value.dtype)
+            for a in node.args
+        ]
+        if not all(alike) or node.args[0] is node.args[1] or node.region:
+            return None
+        total = self.branches.needed.get(node)
+        for added in node.args[::-1]:
+            if added in self.branches.zero and (
+                total is None or total.drops < self.branches.needed[added].drops
+            ):
+                return cast(Node, added)
+        return None
+
+    def _only_added(self, node: Node) -> bool:
+        """Return whether a drop is only added to others, so that its factor can wait for that."""
+        users = self.graph.users[node]
+        return node not in self.graph.returned and all(self.added[u] is node for u in users)
+
+    def _add_samples(self, node: Node, storage: Storage) -> None:
+        """Add an array that has some samples to one that has them all, or more."""
+        added = self.added[node]
+        assert added is not None
+        (other,) = (source for source in node.inputs if source is not added)
+        have, want = self.branches.needed[added], storage.samples
+        to = self._slot(other, Storage(samples=want))
+        drop = self.branches.dropped.get(added)
+        deferred = drop is not None and self._only_added(added)
+
+        def run(env: Env, state: StepState) -> Tensor:
+            x, y = env[to], env[added]
+            factor = state.kept.factor(drop, have.drops, y) if deferred and drop else 1.0
+            return state.kept.add(x, want, y, have, factor)
+
+        self._add(node, run, [to, added])
 
     def _dense(self, node: Node, facts: Facts | None) -> None:
         """Do what the model does, on dense arrays."""
-        if isinstance(facts, Slice) and self._is_narrowed(node.inputs[0]):
+        samples = self.branches.needed.get(node)
+        if samples is not None:
+            self._for_samples(node, samples)
+        elif isinstance(facts, Slice) and self._is_narrowed(node.inputs[0]):
             first, channels = facts.first, facts.channels
             slot = self._slot(facts.sources[0], DENSE)
             self._add(node, lambda env, state: env[slot].narrow(1, first, channels), [slot])
@@ -262,6 +379,17 @@ class _Writer:
         else:
             slots = {n: self._slot(n, DENSE) for n in node.inputs}
             self._add(node, call_of(node, slots), list(slots.values()))
+
+    def _for_samples(self, node: Node, samples: Samples) -> None:
+        """Do what the model does, for some samples."""
+        reads = self.branches.reads[node]
+        slots = {
+            n: self._slot(
+                n, Storage(samples=replace(samples, at=reads[n])) if n in reads else DENSE
+            )
+            for n in node.inputs
+        }
+        self._add(node, call_for_samples(node, samples, slots), list(slots.values()))
 
     def _is_narrowed(self, node: Any) -> bool:
         """Return whether a chunk or split is not done: its parts are narrowed from its input."""
@@ -275,35 +403,3 @@ class _Writer:
                 for user in self.graph.users[node]
             )
         )
-
-
-def call_of(node: Node, slots: Mapping[Node, Any]) -> Callable[[Env, Any], Any]:
-    """Return a step that calls a node's operation with the values in the slots of its inputs."""
-    target, args, kwargs = node.target, node.args, node.kwargs or {}
-    assert target is not None
-    nodes = [i for i, value in enumerate(args) if isinstance(value, Node)]
-    if len(nodes) == _count((args, kwargs)):  # None is inside of a list or a keyword.
-        places = [(i, slots[args[i]]) for i in nodes]
-
-        def run_flat(env: Env, state: Any) -> Any:
-            given = list(args)
-            for i, slot in places:
-                given[i] = env[slot]
-            return target(*given, **kwargs)
-
-        return run_flat
-
-    def run(env: Env, state: Any) -> Any:
-        def value(n: Node) -> Any:
-            return env[slots[n]]
-
-        return target(*substituted(args, value), **substituted(kwargs, value))
-
-    return run
-
-
-def _count(value: Any) -> int:
-    """Return how many times nodes stand in arguments."""
-    found: list[Node] = []
-    substituted(value, found.append)
-    return len(found)

@@ -91,12 +91,13 @@ def compact(model: Model, costs: Costs | None = None) -> Model:
     """Return the same model, trained without computing the feature maps that dropout drops.
 
     In training mode a dropped map is neither computed by the convolution before it nor read by the
-    one after it, forward or backward. The result and all gradients are those of the model itself
-    with the same random numbers, up to rounding. This works for `nn.Dropout1d`, `2d` and `3d` and
-    for the layers of `mapdrop.torch` that drop whole maps or whole samples. If skipping would not
-    pay, or an operation is unknown, the model computes as it is; `compact_report` says what is
-    skipped. Under `torch.compile` a model whose drops keep an exact number (`exact="c"`) becomes
-    part of the compiled graph; any other causes a graph break.
+    one after it, forward or backward, and a residual branch runs for the samples that drop path
+    keeps. The result and all gradients are those of the model itself with the same random numbers,
+    up to rounding. This works for `nn.Dropout1d`, `2d` and `3d`, for the layers of `mapdrop.torch`
+    that drop whole maps or whole samples, and for drop path as timm, torchvision and transformers
+    write it. If skipping would not pay, or an operation is unknown, the model computes as it is;
+    `compact_report` says what is skipped. Under `torch.compile` a model whose drops keep an exact
+    number (`exact="c"`) becomes part of the compiled graph; any other causes a graph break.
 
     Args:
         model: any module. It is not changed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mapdrop.torch.compact.choose import Decision
+from mapdrop.torch.compact.choose_samples import BranchChoice
 from mapdrop.torch.compact.lower import Schedule
 from mapdrop.torch.compact.packed.registry import PACKED
 from mapdrop.torch.compact.profile import profile
@@ -12,6 +13,7 @@ from mapdrop.torch.graph.analysis import Analysis
 from mapdrop.torch.graph.facts import DropFacts
 from mapdrop.torch.graph.graph import Node
 from mapdrop.torch.graph.lattice import AllMaps, MapSet
+from mapdrop.torch.graph.registry import may_draw
 
 _FARTHEST = 16  # Operations between a convolution and a drop that are looked at for a reason.
 
@@ -39,12 +41,39 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """One drop of whole samples, and the residual branch before it.
+
+    Attributes:
+        name: of the drop in the model.
+        rate: the expected share of samples that it drops, from 0 to 1.
+        operations: how many operations run for the kept samples only.
+        reason: why none does, and what would change that; empty if some do.
+        notes: what runs for all samples all the same, and what draws other random numbers.
+    """
+
+    name: str
+    rate: float
+    operations: int
+    reason: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Report:
-    """A line for each convolution and Linear, or the reason why the model is not compact at all."""
+    """What is skipped, or the reason why the model is not compact at all.
+
+    Attributes:
+        lines: one for each convolution and Linear: the maps that it skips.
+        reason: why nothing is skipped; empty if something may be.
+        notes: what runs as it is.
+        branches: one for each drop of whole samples: what runs for the kept samples only.
+    """
 
     lines: tuple[Line, ...]
     reason: str = ""
     notes: tuple[str, ...] = ()
+    branches: tuple[Branch, ...] = ()
 
     @property
     def saving(self) -> float:
@@ -67,12 +96,24 @@ class Report:
         rows = [_cells(line, measured is not None) for line in self.lines]
         names = ["operation", "reads", "makes", "dense ms", "predicted ms"]
         names += ["dense ms, measured", "measured ms"] if measured is not None else []
-        text = _aligned([[*names, "why it is whole"], *rows])
+        text = _branch_text(self.branches)
+        if self.branches and not any(line.reads < 1 or line.makes < 1 for line in self.lines):
+            return "\n".join(text)
+        text += _aligned([[*names, "why it is whole"], *rows])
         text.append(f"predicted saving in these operations: {self.saving:.0%}")
         if measured is not None:
             text.append(f"measured saving in those that skip: {measured:.0%}")
         text += [f"a part runs as it is: {note}" for note in self.notes]
         return "\n".join(text)
+
+
+def _branch_text(branches: tuple[Branch, ...]) -> list[str]:
+    if not branches:
+        return []
+    rows = [[b.name, f"{b.rate:.0%}", str(b.operations), b.reason] for b in branches]
+    names = ["residual branch before", "dropped", "operations for the kept", "why it is whole"]
+    notes = dict.fromkeys(note for branch in branches for note in branch.notes)
+    return [*_aligned([names, *rows]), *notes]
 
 
 def _cells(line: Line, measured: bool) -> list[str]:
@@ -103,8 +144,30 @@ def report(schedule: Schedule, measured: bool = False) -> Report:
         tuple(
             _line(decision, schedule, profile(schedule, decision) if measured else None)
             for decision in schedule.choice.decisions
-        )
+        ),
+        branches=tuple(_branch(choice, schedule.analysis) for choice in schedule.branches),
     )
+
+
+def _branch(choice: BranchChoice, analysis: Analysis) -> Branch:
+    drop, branches = choice.drop, analysis.branches
+    name, rate = drop.node.name, 1 - drop.kept
+    if choice.reason:
+        return Branch(name, rate, 0, choice.reason)
+    nodes = branches.nodes[drop]
+    whole = [n for n, samples in branches.obstacles.items() if drop.number in samples.drops]
+    random = [n for n in nodes if may_draw(n, n in analysis.facts)]
+    notes = [f"{_titled(n)} may mix samples: it runs for all, with what leads to it" for n in whole]
+    notes += [
+        f"{_titled(n)} draws fewer random numbers for fewer samples: its bits differ from the "
+        "model's own, its law does not; mapdrop's layers keep their bits"
+        for n in random
+    ]
+    return Branch(name, rate, len(nodes), "", tuple(notes))
+
+
+def _titled(node: Node) -> str:
+    return f"{node.layer or node.operation} {node.name!r}"
 
 
 def _line(decision: Decision, schedule: Schedule, measured: tuple[float, float] | None) -> Line:
@@ -149,7 +212,7 @@ def _obstacle(node: Node, analysis: Analysis, up: bool) -> str:
             if at.target is None or not _has_drop(at, analysis, up):
                 return ""
             advice = "put the dropout after it" if up else "put the dropout before it"
-            return f"{at.layer or at.operation} {at.name!r} reads every map: {advice}."
+            return f"{_titled(at)} reads every map: {advice}."
         reason = PACKED[type(facts)].reason
         if reason:
             return f"{reason}."

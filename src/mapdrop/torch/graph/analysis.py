@@ -6,16 +6,18 @@ may be non-zero and is live.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
+from mapdrop.torch.graph.branches import Branches, find_branches
 from mapdrop.torch.graph.dataflow import backward, forward
+from mapdrop.torch.graph.draws import Draw, draws_of
 from mapdrop.torch.graph.drops import MapDrop
 from mapdrop.torch.graph.facts import ChannelMixing, DropFacts, Facts
 from mapdrop.torch.graph.graph import Graph, Node
 from mapdrop.torch.graph.lattice import AllMaps, Kept, MapSet, intersection, union
-from mapdrop.torch.graph.registry import may_draw, record_of
+from mapdrop.torch.graph.registry import record_of
 
 _NEARLY_ALL = 0.97  # A set with a higher density counts as all maps.
 
@@ -28,11 +30,13 @@ class Analysis:
         graph: the graph.
         facts: of the nodes that need not read everything.
         needed: for each array, the maps that have to exist.
+        branches: what runs for some samples.
     """
 
     graph: Graph
     facts: Mapping[Node, Facts]
     needed: Mapping[Node, MapSet]
+    branches: Branches
 
     @cached_property
     def drops(self) -> tuple[tuple[Node, DropFacts], ...]:
@@ -45,28 +49,35 @@ class Analysis:
         return self.drops[0][0].shape[0] if self.drops else 0
 
     @cached_property
-    def draws(self) -> Mapping[int, tuple[int, tuple[Node, ...]]]:
-        """Of each drop by its number: after which node it is drawn, and the nodes of its seed."""
-        return draw_positions(self.graph, self.facts)
+    def draws(self) -> tuple[Draw, ...]:
+        """What is drawn ahead, in order."""
+        return draws_of(self.facts, self.branches)
 
 
-def analyse(graph: Graph, accept: Callable[[Kept], bool] = lambda kept: True) -> Analysis:
+def analyse(
+    graph: Graph,
+    accept: Callable[[Kept], bool] = lambda kept: True,
+    branches: Branches | None = None,
+) -> Analysis:
     """Return the analysis of a graph.
 
     Args:
         graph: to analyse.
-        accept: which drops count; the others stay as they are.
+        accept: which drops of maps count; the others stay as they are.
+        branches: what runs for some samples; None for nothing. Their drops are none of maps.
     """
-    facts = find_facts(graph, accept)
+    branches = branches or find_branches(graph, ())
+    facts = find_facts(graph, accept, branches.dropped)
     tops = _Maps(facts)
-    positions = draw_positions(graph, facts)
+    drawn = draws_of(facts, branches)
+    positions = {d.what.kept.number: d.after for d in drawn if isinstance(d.what, DropFacts)}
     nonzero: dict[Node, MapSet] = forward(
         graph, facts, lambda known, inputs: known.nonzero(inputs), tops.top
     )
 
     def join(node: Node, reads: list[MapSet]) -> MapSet:
         def is_drawn(number: int) -> bool:
-            return positions[number][0] < node.number
+            return positions[number] < node.number
 
         return _rounded(reduce(union, reads).from_known(is_drawn))
 
@@ -75,11 +86,13 @@ def analyse(graph: Graph, accept: Callable[[Kept], bool] = lambda kept: True) ->
 
     live: dict[Node, MapSet] = backward(graph, facts, transfer, join, tops.top)
     needed = {node: _rounded(intersection(nonzero[node], live[node])) for node in nonzero}
-    return Analysis(graph, facts, needed)
+    return Analysis(graph, facts, needed, branches)
 
 
-def find_facts(graph: Graph, accept: Callable[[Kept], bool]) -> dict[Node, Facts]:
-    """Return the facts of the nodes that have any. Drops are numbered in their order.
+def find_facts(
+    graph: Graph, accept: Callable[[Kept], bool], besides: Container[Node] = ()
+) -> dict[Node, Facts]:
+    """Return the facts of the nodes that have any, besides some. Drops are numbered in order.
 
     A drop of another batch size than the first one's has none.
     """
@@ -88,7 +101,7 @@ def find_facts(graph: Graph, accept: Callable[[Kept], bool]) -> dict[Node, Facts
     samples = None
     for node in graph.nodes:
         record = record_of(node)
-        if record is None or not node.is_array or node.region:
+        if record is None or not node.is_array or node.region or node in besides:
             continue
         known = record.rule(node, record, maps)
         if isinstance(known, MapDrop):
@@ -120,38 +133,6 @@ class _Maps:
     def top(self, node: Node) -> MapSet:
         """Return all maps of a node."""
         return AllMaps(self(node)[0])
-
-
-def draw_positions(
-    graph: Graph, facts: Mapping[Node, Facts]
-) -> dict[int, tuple[int, tuple[Node, ...]]]:
-    """Return, for each drop, the number of the last node before it that may draw random numbers.
-
-    Its mask is drawn right after that node, in the order of the drops, so that every random number
-    is what it would have been; -1 stands for the start. With it come the nodes of its seed.
-    """
-    seeds = {
-        node: _ancestors(known.drop.seed)
-        for node, known in facts.items()
-        if isinstance(known, DropFacts)
-    }
-    own = {node for nodes in seeds.values() for node in nodes}
-    random = [n.number for n in graph.nodes if n not in own and may_draw(n, n in facts)]
-    positions: dict[int, tuple[int, tuple[Node, ...]]] = {}
-    for node, nodes in seeds.items():
-        first = min(n.number for n in (*nodes, node))
-        known = facts[node]
-        assert isinstance(known, DropFacts)
-        positions[known.kept.number] = max((r for r in random if r < first), default=-1), nodes
-    return positions
-
-
-def _ancestors(seed: Node | None) -> tuple[Node, ...]:
-    """Return a node and what it follows from, but for inputs, in order."""
-    if seed is None or seed.target is None:
-        return ()
-    found = {node for source in seed.inputs for node in _ancestors(source)} | {seed}
-    return tuple(sorted(found, key=lambda node: node.number))
 
 
 def _rounded(maps: MapSet) -> MapSet:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from weakref import ref
 
@@ -46,14 +46,16 @@ def build(module: fx.GraphModule, inputs: Sequence[Any]) -> Graph:
     builder = _Builder(module)
     with builder.mode, torch.set_grad_enabled(torch.is_grad_enabled()):
         values = iter(inputs)
+        last = {source: node for node in module.graph.nodes for source in node.all_input_nodes}
         for node in module.graph.nodes:
             if node.op == "placeholder":
                 builder.input(node, next(values))
             elif node.op != "output":
                 builder.call(node)
+                builder.forget(source for source in node.all_input_nodes if last[source] is node)
         (output,) = (node for node in module.graph.nodes if node.op == "output")
         outputs = builder.resolved(output.args[0])
-    return Graph(tuple(builder.nodes), tuple(outputs))
+    return Graph(tuple(builder.nodes), tuple(outputs), frozenset(builder.overwritten))
 
 
 class _Builder:
@@ -64,6 +66,7 @@ class _Builder:
         self.values: dict[fx.Node, Any] = {}  # Fake tensors, and constants.
         self.found: dict[int, tuple[ref[Tensor], Node]] = {}  # By the `id` of the fake tensor.
         self.objects: dict[int, Node] = {}  # By the `id` of a result that is no tensor.
+        self.overwritten: set[Node] = set()
         self.modes, self.region = _modes(), 0
 
     def input(self, node: fx.Node, value: Any) -> None:
@@ -107,6 +110,12 @@ class _Builder:
         )
         self._check_writes(made, result, given, versions)
         self._register(result, made)
+
+    def forget(self, nodes: Iterable[fx.Node]) -> None:
+        """Forget arrays that nobody reads any more: they are no second names of others."""
+        for node in nodes:
+            if isinstance(self.values[node], Tensor):
+                del self.values[node]
 
     def resolved(self, value: Any) -> Any:
         """Return a captured module's output, with nodes."""
@@ -174,14 +183,34 @@ class _Builder:
             if version_of(tensor) == version:
                 continue
             before, storage = self._node_of(tensor), storage_of(tensor)
-            others = [t for known, _ in self.found.values() if (t := known()) is not None]
-            if any(t is not tensor and storage_of(t) == storage for t in others):
+            if self._are_numbers([before, *self._named(storage)]):
+                self.overwritten.update(self._named(storage))
+                continue
+            if len(self._named(storage)) > 1:
                 raise GraphError(f"{node} overwrites an array that may have a second name")
             state = before.is_parameter or tensor.dim() < 2  # It is read when it is used.
             if result is not tensor and not state:
                 raise GraphError(f"{node} overwrites a part of an array")
             if before.target is None and not state:
                 raise GraphError(f"{node} overwrites an input")
+
+    def _named(self, storage: int) -> list[Node]:
+        """Return the nodes of all arrays in a storage that may still be read."""
+        alive = [
+            (tensor, node) for known, node in self.found.values() if (tensor := known()) is not None
+        ]
+        return [node for tensor, node in alive if storage_of(tensor) == storage]
+
+    def _are_numbers(self, nodes: list[Node]) -> bool:
+        """Return whether arrays are whole numbers that follow from no input, as indices are."""
+        return all(
+            node.is_array and not node.value.is_floating_point() and _is_constant(node)
+            for node in nodes
+        )
+
+
+def _is_constant(node: Node) -> bool:
+    return node.target is not None and all(map(_is_constant, node.inputs))
 
 
 def _without_likeness(target: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:

@@ -59,6 +59,11 @@ class MapDrop(ABC):
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
         """Return the layer's result for a whole array."""
 
+    def factors(self, drawn: Drawn, like: Tensor) -> Tensor:
+        """Return what each map is multiplied by, for arrays of such a type: (b, c, 1, ...)."""
+        factors = torch.as_tensor(drawn.bits * self.gain).to(like.device, like.dtype)
+        return factors.view(*factors.shape, *[1] * (like.dim() - 2))
+
 
 class FeatureDropout(MapDrop):
     """PyTorch's own nn.Dropout1d, 2d and 3d: a coin for each of (sample, channel)."""
@@ -105,7 +110,7 @@ class PatternDrop(MapDrop):
         by_sample, by_channel = (_coins(self.bound, axis) for axis in (0, 1))
         count = self._count
         edges = tuple(equal_rows(self._owners)) if count else ()
-        return Kept(number, self.shape[1], self._density, by_sample, by_channel, count, edges)
+        return Kept(number, self.shape[1], self.density, by_sample, by_channel, count, edges)
 
     @property
     def _owners(self) -> Any:
@@ -125,9 +130,22 @@ class PatternDrop(MapDrop):
         return each * survivors(law.p, coins) if coins == by_channel and not rest else 0
 
     @property
-    def _density(self) -> float:
+    def of_samples(self) -> bool:
+        """Whether all channels of a sample are kept or dropped together."""
+        return _coins(self.bound, 1) == 1
+
+    @property
+    def density(self) -> float:
+        """The expected share of maps that are kept."""
         law = self.bound.law
         return 1 - law.p if law.exact is None else (1 / self.gain if self.bound.expected else 0.0)
+
+    def sample_factors(self, seed: Tensor) -> Tensor:
+        """Return what each sample is multiplied by, of a drop of samples: (samples,)."""
+        if self.bound.counted_axes is None:
+            return torch.from_numpy(self.draw(seed).bits[:, 0] * self.gain)
+        ones = torch.ones((*self.shape[:2], *[1] * (len(self.shape) - 2)), dtype=torch.float64)
+        return self.apply(ones, Drawn(None, seed)).flatten(1)[:, 0]
 
     def draw(self, seed: Any) -> Drawn:
         """See `MapDrop`."""
@@ -167,10 +185,10 @@ def feature_drop(node: Node) -> MapDrop | None:
     return FeatureDropout(p, shape, node.value.dtype, node.value.device) if fits else None
 
 
-def pattern_drop_of(node: Node) -> MapDrop | None:
-    """Return what a call of mapdrop's operation drops.
+def pattern_drop_of(node: Node, counted: bool = False) -> PatternDrop | None:
+    """Return what a call of mapdrop's operation drops; None if coins differ within a map.
 
-    None if coins differ within a map, or the scale is counted from the mask.
+    A drop whose scale is counted from the mask counts only if that is allowed: it has no one gain.
     """
     source, seed, *rest = node.args
     shape, arguments = source.shape, tuple(rest)
@@ -179,7 +197,8 @@ def pattern_drop_of(node: Node) -> MapDrop | None:
     of_maps = (*shape[:2], *[1] * (len(shape) - 2))
     bound = bound_to(of_maps, *arguments[1:])
     inside = [axis for part in bound.binding.axes[2:] for _, axis in part]
-    if bound.law.block or bound.counted_axes is not None or any(a is not None for a in inside):
+    has_counts = bound.counted_axes is not None and not counted
+    if bound.law.block or has_counts or any(a is not None for a in inside):
         return None
     return PatternDrop(seed, arguments, bound, shape)
 

@@ -93,11 +93,13 @@ class Node:
 class Graph:
     """The nodes in order, the outputs, and who reads what.
 
-    `outputs` has nodes, and constants as they are.
+    `outputs` has nodes, and constants as they are; `overwritten` the arrays that others write into
+    under another name, so that their values change after they were made.
     """
 
     nodes: tuple[Node, ...]
     outputs: tuple[Any, ...]
+    overwritten: frozenset[Node] = frozenset()
 
     @cached_property
     def inputs(self) -> tuple[Node, ...]:

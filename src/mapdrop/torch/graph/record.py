@@ -9,10 +9,15 @@ from mapdrop.torch.graph.drops import MapDrop
 from mapdrop.torch.graph.facts import Facts
 from mapdrop.torch.graph.graph import Node
 from mapdrop.torch.graph.lattice import MapSet
+from mapdrop.torch.graph.sample_rules import SampleRule
 
 MapsOf = Callable[[Node], tuple[int, int]]
 """Returns how many maps a node's result has, and of how many features each is."""
 Rule = Callable[[Node, "Record", MapsOf], Facts | MapDrop | None]
+
+
+def _never(node: Node) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,13 @@ class Record:
         homogeneous: whether f(a * x) = a * f(x) for a > 0 and x all of its arrays.
         combine: what may be non-zero of a result of two arrays; None if 0 with 0 is not 0.
         draws: whether a call without facts draws random numbers.
+        samples: finds where a call reads the samples of its result; None if they may meet.
+        keeps_zeros: whether a sample of zeros becomes a sample of zeros.
     """
 
     rule: Rule
     homogeneous: bool = False
     combine: Callable[[MapSet, MapSet], MapSet] | None = None
-    draws: bool = False
+    draws: Callable[[Node], bool] = _never
+    samples: SampleRule | None = None
+    keeps_zeros: bool = False

@@ -7,21 +7,60 @@ draw random numbers.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mapdrop.torch.graph import rules
+from mapdrop.torch.graph import sample_rules as samples
 from mapdrop.torch.graph.graph import Node
 from mapdrop.torch.graph.lattice import intersection, union
 from mapdrop.torch.graph.record import Record
 
-_PER_MAP = Record(rules.per_map)
-_SCALES = Record(rules.per_map, homogeneous=True)
-_SUM = Record(rules.elementwise, homogeneous=True, combine=union)
-_REDUCED = Record(rules.reduction)
-_SHAPED = Record(rules.flatten, homogeneous=True)
-_CONVOLUTION = Record(rules.convolution)
-_TRANSPOSED = Record(rules.transposed_convolution)
-_DROP = Record(rules.feature_dropout, homogeneous=True, draws=True)
-_VALUES_DROPPED = Record(rules.idle_dropout, homogeneous=True, draws=True)
+
+def _always(node: Node) -> bool:
+    return True
+
+
+def _attention_dropout(node: Node) -> bool:
+    return bool(node.argument("dropout_p", 4, 0.0) > 0)
+
+
+def _layer_dropout(node: Node) -> bool:
+    return bool(node.argument("training", 13, True) and node.argument("dropout_p", 10) > 0)
+
+
+_PER_MAP = Record(rules.per_map, samples=samples.broadcast)
+_SCALES = replace(_PER_MAP, homogeneous=True, keeps_zeros=True)
+_POOL = Record(rules.per_map, homogeneous=True, samples=samples.spatial)
+_SUM = Record(rules.elementwise, homogeneous=True, combine=union, samples=samples.broadcast)
+_REDUCED = Record(rules.reduction, samples=samples.reduced)
+_SHAPED = Record(rules.flatten, homogeneous=True, samples=samples.reshaped, keeps_zeros=True)
+_CONVOLUTION = Record(rules.convolution, samples=samples.spatial)
+_TRANSPOSED = Record(rules.transposed_convolution, samples=samples.spatial)
+_DROP = Record(
+    rules.feature_dropout,
+    homogeneous=True,
+    draws=_always,
+    samples=samples.spatial,
+    keeps_zeros=True,
+)
+_VALUES_DROPPED = Record(
+    rules.idle_dropout,
+    homogeneous=True,
+    draws=_always,
+    samples=samples.broadcast,
+    keeps_zeros=True,
+)
 _DENSE = Record(rules.dense)
+_VALUES = Record(rules.dense, samples=samples.broadcast)
+_CAST = Record(rules.dense, samples=samples.alone, keeps_zeros=True)
+_RESHAPED = Record(rules.dense, samples=samples.reshaped, keeps_zeros=True)
+_SPLIT = Record(rules.dense, samples=samples.split)
+_TRANSPOSITION = Record(rules.dense, samples=samples.transposed, keeps_zeros=True)
+_NORMALIZED = Record(rules.dense, samples=samples.normalized)
+_MATRICES = Record(rules.dense, samples=samples.matrix_product)
+_REDUCTION = Record(rules.dense, samples=samples.reduced)
+_ALONG = Record(rules.dense, samples=samples.along("dim", 1))
+_IMAGES = Record(rules.dense, samples=samples.spatial)
 
 OPERATIONS: dict[str, Record] = {
     "conv1d": _CONVOLUTION,
@@ -30,17 +69,19 @@ OPERATIONS: dict[str, Record] = {
     "conv_transpose1d": _TRANSPOSED,
     "conv_transpose2d": _TRANSPOSED,
     "conv_transpose3d": _TRANSPOSED,
-    "linear": Record(rules.linear),
+    "linear": Record(rules.linear, samples=samples.last_axis),
     "dropout1d": _DROP,
     "dropout2d": _DROP,
     "dropout3d": _DROP,
-    "mapdrop.drop": Record(rules.pattern_drop, homogeneous=True),  # Its seed was drawn before.
+    "mapdrop.drop": Record(  # Its seed was drawn before.
+        rules.pattern_drop, homogeneous=True, samples=samples.own_drop, keeps_zeros=True
+    ),
     "dropout": _VALUES_DROPPED,
-    "alpha_dropout": _VALUES_DROPPED,
-    "feature_alpha_dropout": _VALUES_DROPPED,
-    "batch_norm": Record(rules.batch_norm),
-    "instance_norm": Record(rules.instance_norm),
-    "prelu": Record(rules.prelu),
+    "alpha_dropout": replace(_VALUES_DROPPED, keeps_zeros=False),
+    "feature_alpha_dropout": Record(rules.idle_dropout, homogeneous=True, draws=_always),
+    "batch_norm": Record(rules.batch_norm, samples=samples.per_batch_statistics),
+    "instance_norm": Record(rules.instance_norm, samples=samples.own_statistics),
+    "prelu": Record(rules.prelu, samples=samples.first_axis),
     # Functions of each map, which keep a factor.
     "relu": _SCALES,
     "leaky_relu": _SCALES,
@@ -48,20 +89,20 @@ OPERATIONS: dict[str, Record] = {
     "neg": _SCALES,
     "contiguous": _SCALES,
     "clone": _SCALES,
-    "max_pool1d": _SCALES,
-    "max_pool2d": _SCALES,
-    "max_pool3d": _SCALES,
-    "avg_pool1d": _SCALES,
-    "avg_pool2d": _SCALES,
-    "avg_pool3d": _SCALES,
-    "adaptive_avg_pool1d": _SCALES,
-    "adaptive_avg_pool2d": _SCALES,
-    "adaptive_avg_pool3d": _SCALES,
-    "adaptive_max_pool1d": _SCALES,
-    "adaptive_max_pool2d": _SCALES,
-    "adaptive_max_pool3d": _SCALES,
-    "interpolate": _SCALES,
-    "pad": Record(rules.pad, homogeneous=True),
+    "max_pool1d": _POOL,
+    "max_pool2d": _POOL,
+    "max_pool3d": _POOL,
+    "avg_pool1d": _POOL,
+    "avg_pool2d": _POOL,
+    "avg_pool3d": _POOL,
+    "adaptive_avg_pool1d": _POOL,
+    "adaptive_avg_pool2d": _POOL,
+    "adaptive_avg_pool3d": _POOL,
+    "adaptive_max_pool1d": _POOL,
+    "adaptive_max_pool2d": _POOL,
+    "adaptive_max_pool3d": _POOL,
+    "interpolate": _POOL,
+    "pad": Record(rules.pad, homogeneous=True, samples=samples.padded),
     # Functions of each map, which do not.
     "sigmoid": _PER_MAP,
     "logsigmoid": _PER_MAP,
@@ -96,26 +137,100 @@ OPERATIONS: dict[str, Record] = {
     "sub": _SUM,
     "maximum": _SUM,
     "minimum": _SUM,
-    "mul": Record(rules.elementwise, combine=intersection),
-    "div": Record(rules.elementwise),
+    "mul": Record(
+        rules.elementwise, combine=intersection, samples=samples.broadcast, keeps_zeros=True
+    ),
+    "div": Record(rules.elementwise, samples=samples.broadcast),
     "copy": Record(rules.copy, homogeneous=True),
     # What moves maps.
-    "cat": Record(rules.concatenate, homogeneous=True),
-    "getitem": Record(rules.item, homogeneous=True),
+    "cat": Record(rules.concatenate, homogeneous=True, samples=samples.concatenated),
+    "getitem": Record(rules.item, homogeneous=True, samples=samples.item, keeps_zeros=True),
     "flatten": _SHAPED,
     "view": _SHAPED,
     "reshape": _SHAPED,
-    # What mixes everything, but draws no random numbers.
-    "chunk": _DENSE,
-    "split": _DENSE,
-    "tensor_split": _DENSE,
-    "permute": _DENSE,
-    "transpose": _DENSE,
-    "squeeze": _DENSE,
-    "unsqueeze": _DENSE,
-    "expand": _DENSE,
-    "to": _DENSE,
-    "float": _DENSE,
+    # What mixes maps, but draws no random numbers: values one by one,
+    "to": _CAST,
+    "float": _CAST,
+    "half": _CAST,
+    "bfloat16": _CAST,
+    "double": _CAST,
+    "type_as": _CAST,
+    "long": _CAST,
+    "bool": _CAST,
+    "detach": _CAST,
+    "where": _VALUES,
+    "masked_fill": _VALUES,
+    "floordiv": _VALUES,
+    "mod": _VALUES,
+    "eq": _VALUES,
+    "ne": _VALUES,
+    "lt": _VALUES,
+    "le": _VALUES,
+    "gt": _VALUES,
+    "ge": _VALUES,
+    "logical_and": _VALUES,
+    "logical_or": _VALUES,
+    "logical_not": _VALUES,
+    "and": _VALUES,
+    "or": _VALUES,
+    "invert": _VALUES,
+    "sqrt": _VALUES,
+    "rsqrt": _VALUES,
+    "reciprocal": _VALUES,
+    "log": _VALUES,
+    "erf": _VALUES,
+    "floor": _VALUES,
+    "sign": _VALUES,
+    "nan_to_num": _VALUES,
+    "lerp": _VALUES,
+    "addcmul": _VALUES,
+    # what moves values,
+    "permute": Record(rules.dense, samples=samples.permuted, keeps_zeros=True),
+    "transpose": _TRANSPOSITION,
+    "swapaxes": _TRANSPOSITION,
+    "swapdims": _TRANSPOSITION,
+    "squeeze": _RESHAPED,
+    "unsqueeze": _RESHAPED,
+    "unflatten": _RESHAPED,
+    "expand": Record(rules.dense, samples=samples.expanded),
+    "repeat": Record(rules.dense, samples=samples.repeated),
+    "select": Record(rules.dense, samples=samples.selected),
+    "chunk": _SPLIT,
+    "split": _SPLIT,
+    "tensor_split": _SPLIT,
+    "unbind": Record(rules.dense, samples=samples.unbound),
+    "stack": Record(rules.dense, samples=samples.stacked),
+    "roll": Record(rules.dense, samples=samples.along("dims", 2)),
+    "flip": Record(rules.dense, samples=samples.flipped),
+    "pixel_shuffle": _IMAGES,
+    "pixel_unshuffle": _IMAGES,
+    # what is computed from several values,
+    "matmul": _MATRICES,
+    "bmm": _MATRICES,
+    "einsum": Record(rules.dense, samples=samples.sum_of_products),
+    "scaled_dot_product_attention": Record(
+        rules.dense, samples=samples.attention, draws=_attention_dropout
+    ),
+    "multi_head_attention_forward": Record(
+        rules.dense, samples=samples.attention_layer, draws=_layer_dropout
+    ),
+    "softmax": _ALONG,
+    "log_softmax": _ALONG,
+    "cumsum": _ALONG,
+    "normalize": Record(rules.dense, samples=samples.along("dim", 2, 1)),
+    "glu": Record(rules.dense, samples=samples.along("dim", 1, -1)),
+    "max": _REDUCTION,
+    "min": _REDUCTION,
+    "amin": _REDUCTION,
+    "var": _REDUCTION,
+    "std": _REDUCTION,
+    "linalg_vector_norm": _REDUCTION,
+    "layer_norm": _NORMALIZED,
+    "rms_norm": _NORMALIZED,
+    "group_norm": Record(rules.dense, samples=samples.first_axis),
+    "local_response_norm": _IMAGES,
+    "embedding": Record(rules.dense, samples=samples.looked_up),
+    # and what has no samples.
     "empty": _DENSE,
     "zeros": _DENSE,
     "ones": _DENSE,
@@ -125,16 +240,7 @@ OPERATIONS: dict[str, Record] = {
     "zeros_like": _DENSE,
     "ones_like": _DENSE,
     "full_like": _DENSE,
-    "getattr": _DENSE,
-    "detach": _DENSE,
-    "matmul": _DENSE,
-    "floordiv": _DENSE,
-    "mod": _DENSE,
-    "softmax": _DENSE,
-    "group_norm": _DENSE,
-    "layer_norm": _DENSE,
-    "local_response_norm": _DENSE,
-    "normalize": _DENSE,
+    "getattr": Record(rules.dense, samples=samples.attribute, keeps_zeros=True),
 }
 
 
@@ -148,4 +254,4 @@ def may_draw(node: Node, has_facts: bool) -> bool:
     if node.target is None or has_facts:
         return False
     record = record_of(node)
-    return record.draws if record is not None else node.value is not None
+    return record.draws(node) if record is not None else node.value is not None

@@ -9,18 +9,27 @@ from typing import Any
 from torch import Tensor
 
 from mapdrop.torch.compact.packing.gather import convert
+from mapdrop.torch.compact.packing.kept import KeptSamples
 from mapdrop.torch.compact.packing.layout import Layout, dense_layout
 from mapdrop.torch.compact.packing.static import StaticLayout
 from mapdrop.torch.graph.drops import Drawn
-from mapdrop.torch.graph.lattice import AllMaps, Concatenated, Kept, MapSet, NoMaps
+from mapdrop.torch.graph.lattice import AllMaps, Bits, Concatenated, Kept, MapSet, NoMaps
+from mapdrop.torch.graph.sample_axis import Samples
 
 
 @dataclass(frozen=True)
 class Storage:
-    """How an array is stored: the maps it has (None: dense), and a factor still to be applied."""
+    """How an array is stored.
+
+    Attributes:
+        maps: the maps that it has; None if it is dense.
+        gain: a factor still to be applied.
+        samples: the samples that it has; None for all.
+    """
 
     maps: MapSet | None = None
     gain: float = 1.0
+    samples: Samples | None = None
 
     @property
     def packed(self) -> bool:
@@ -37,7 +46,17 @@ class StepState:
     def __init__(self, samples: int, block: int) -> None:
         self.samples, self.block = samples, block
         self.drawn: dict[int, Drawn] = {}
+        self.kept = KeptSamples()
         self._layouts: dict[MapSet, Any] = {}
+        self._parts: dict[frozenset[int], StepState] = {}
+
+    def part(self, samples: Samples | None) -> StepState:
+        """Return the state of the same step for some samples."""
+        if samples is None:
+            return self
+        if samples.drops not in self._parts:
+            self._parts[samples.drops] = _Part(self, samples.drops)
+        return self._parts[samples.drops]
 
     def layout(self, maps: MapSet | None) -> Any:
         """Return the layout of a set; None if it is all maps."""
@@ -47,13 +66,15 @@ class StepState:
             self._layouts[maps] = self._make_layout(maps)
         return self._layouts[maps]
 
+    def _bits(self) -> dict[int, Bits]:
+        return {number: drawn.bits for number, drawn in self.drawn.items()}
+
     def _make_layout(self, maps: MapSet) -> Any:
         if isinstance(maps, Concatenated):
             return Layout.concatenated([self.layout_or_dense(part) for part in maps.parts])
-        bits = {number: drawn.bits for number, drawn in self.drawn.items()}
         # Few operations take an array without a map. A part of a concatenation may have none.
         least = 0 if isinstance(maps, NoMaps) else 1
-        return Layout.from_bits(maps.bits(bits, self.samples), self.block, least)
+        return Layout.from_bits(maps.bits(self._bits(), self.samples), self.block, least)
 
     def layout_or_dense(self, maps: MapSet) -> Layout:
         """Return the layout of a set; the dense layout if it is all maps."""
@@ -63,11 +84,35 @@ class StepState:
         self, values: Tensor, source: Storage, target: Storage, shape: Sequence[int] = ()
     ) -> Tensor:
         """Return an array in another storage; `shape` is that of the dense result."""
+        part = self.part(source.samples)
+        dense_shape = (part.samples, *shape[1:]) if source.packed else shape
+        if source.samples == target.samples:
+            return part.moved(values, source, target, dense_shape)
+        every = part.moved(values, source, DENSE, dense_shape)
+        some = self.kept.move(every, source.samples, target.samples)
+        return self.part(target.samples).moved(some, DENSE, target, some.shape)
+
+    def moved(
+        self, values: Tensor, source: Storage, target: Storage, shape: Sequence[int] = ()
+    ) -> Tensor:
+        """Return an array of these samples in another storage."""
         moved = self._move(values, self.layout(source.maps), self.layout(target.maps), shape)
         return moved if source.gain == target.gain else moved * (source.gain / target.gain)
 
     def _move(self, values: Tensor, source: Any, target: Any, shape: Sequence[int]) -> Tensor:
         return convert(values, source, target, shape)
+
+
+class _Part(StepState):
+    """The state of a step for the samples that some drops keep, in arrays that begin with them."""
+
+    def __init__(self, whole: StepState, drops: frozenset[int]) -> None:
+        numbers = whole.kept.numbers(drops)
+        super().__init__(len(numbers), whole.block)
+        self._whole, self._numbers = whole, numbers
+
+    def _bits(self) -> dict[int, Bits]:
+        return {number: bits[self._numbers] for number, bits in self._whole._bits().items()}
 
 
 class StaticStepState(StepState):

@@ -1,0 +1,77 @@
+"""The tables of skipped samples, from rows to pages: `python -m benchmarks.samples_tables`.
+
+README.md has a few of the rows, between <!-- samples --> and <!-- /samples -->; docs/compact.md
+has all of them, between <!-- all samples --> and <!-- /all samples -->.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.pages import DOCS, README, Record, measured_on, newest, placed
+from benchmarks.samples import AS_IS, NONE, OURS, RESULTS, ROWS, SUBSETS, Row
+
+PAGE = DOCS / "compact.md"
+SHOWN = ("ViT, p = 0.1", "ViT, p = 0.3", "ViT, p = 0.5", "ViT, p = 0.5, compiled")
+"""The README's rows of our own blocks; it has those of the transformers package, too."""
+
+
+def records(results: Path = RESULTS) -> dict[str, Record]:
+    """Return the newest record of each row, in their order, and "added".
+
+    Raises:
+        FileNotFoundError: where there are no rows yet; says how to make them.
+        LookupError: where a row of the benchmark was never run.
+    """
+    if not results.exists():
+        raise FileNotFoundError(f"{results} is missing: run python -m benchmarks.samples")
+    found = newest(results)
+    names = [*(row.name for row in ROWS), "added"]
+    if missing := [name for name in names if name not in found]:
+        raise LookupError(f"never run: {missing}; run python -m benchmarks.samples")
+    return {name: found[name] for name in names}
+
+
+def table(rows: list[Row], found: dict[str, Record]) -> str:
+    """Return the rows as Markdown, with what compact adds and the machine below."""
+    lines = [
+        f"| training step | p | faster than {AS_IS} | bound | than {NONE} | than {SUBSETS} "
+        f"| peak memory, of {AS_IS} |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *(_line(found[row.name]) for row in rows),
+    ]
+    added = found["added"]["us added a branch"]["as usual"]
+    sentences = [
+        "Forward, loss and backward, float32, medians over interleaved rounds.",
+        f"Without arithmetic, `compact` adds {added:.0f} µs a branch.",
+        measured_on([found[row.name] for row in rows], ("torch", "transformers")),
+    ]
+    return "\n".join([*lines, "", *sentences, ""])
+
+
+def _line(record: Record) -> str:
+    gains, held, limit = record["gains"], record["bytes"], record["bound"]
+    cells = [
+        record["model"] + (", compiled" if record["compiled"] else ""),
+        record["rates"],
+        f"**{gains[AS_IS]:.2f}x** ({gains[AS_IS] / limit:.0%} of the bound)",
+        f"{limit:.2f}x",
+        f"{gains[NONE]:.2f}x",
+        f"{gains[SUBSETS]:.2f}x" if SUBSETS in gains else "",
+        f"{held[OURS] / held[AS_IS]:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def filled(text: str, results: Path = RESULTS) -> str:
+    """Return README.md or docs/compact.md with the tables where it has marks for them."""
+    few = [row for row in ROWS if row.name in SHOWN or not row.name.startswith("ViT")]
+    for mark, rows in (("samples", few), ("all samples", ROWS)):
+        if f"<!-- {mark} -->" in text:
+            text = placed(text, mark, table(rows, records(results)))
+    return text
+
+
+if __name__ == "__main__":
+    for page in (README, PAGE):
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

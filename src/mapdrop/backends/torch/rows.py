@@ -1,0 +1,129 @@
+"""The samples that a residual branch runs for, and what their results are multiplied by.
+
+Eager code on the CPU counts them. Compiled code, and a device that would have to be waited for,
+need a number that is known: where `exact` or `balance` says how many are kept at most, the
+operation `mapdrop::kept_rows` returns so many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mapdrop.backends.torch.apply import drop_values
+from mapdrop.backends.torch.text import Arguments, arguments, bound_to, read_spec
+from mapdrop.spec.local_spec import bound_locally
+from mapdrop.spec.mask_spec import TIES
+from mapdrop.spec.symbolic import bind_symbolic
+
+_library = torch.library.Library("mapdrop", "FRAGMENT")
+_library.define(
+    "kept_rows(Tensor seed, str? stream, str pattern, float p, str options, SymInt[] shape)"
+    " -> (Tensor, Tensor)"
+)
+
+
+def counted(options: str) -> bool:
+    """Return whether a spec, by its options as text, says how many samples are kept at most."""
+    return options.startswith(tuple([f"{name}=" for name in TIES]))
+
+
+def kept_rows(
+    seed: Tensor, given: Arguments, shape: tuple[int, ...], known: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the indices of the samples to run a branch for, and the factor of each.
+
+    Where their number has to be `known`, some may be copies of the first kept one, with factor 0.
+    """
+    if known:
+        first, each = torch.ops.mapdrop.kept_rows(seed, *given, shape)
+        return first, each
+    factors = _factors(seed, *given, shape)
+    kept = factors.nonzero().flatten()
+    return kept, factors.index_select(0, kept)
+
+
+def scaled(x: Tensor, factors: Tensor, known: bool) -> Tensor:
+    """Return x times a factor for each index of its first axis, and 0 where that is 0."""
+    wide = torch.float64 if x.dtype in (torch.float64, torch.complex128) else torch.float32
+    each = factors.to(wide).reshape(-1, *[1] * (x.dim() - 1))
+    product = ((x if x.is_complex() else x.to(wide)) * each).to(x.dtype)
+    return torch.where(each != 0, product, torch.zeros_like(product)) if known else product
+
+
+@lru_cache(maxsize=1024)
+def _of_rows(
+    pattern: str, p: float, options: str, shape: tuple[int | None, ...]
+) -> tuple[str, float, str]:
+    """Return the spec of the first axis alone, for a vector, as text; of its shards those.
+
+    Raises PatternError where it does not fit x, of this shape; None is a size that is not known.
+    """
+    spec, shards = read_spec(pattern, p, options)
+    known = tuple([n for n in shape if n is not None])
+    if not shards:
+        bind_symbolic(spec, shape)
+    elif len(known) == len(shape):
+        bound_locally(spec, known, shards, warn=False)
+    own = [replace(shard, dim=-1) for shard in shards if shard.dim == -len(shape)]
+    return arguments(spec.rows, None, tuple(own))[1:]
+
+
+def _factors(
+    seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: Sequence[int]
+) -> Tensor:
+    """Return a factor for each sample, float64: 0 where it is dropped."""
+    dtype = torch.float32 if seed.device.type == "mps" else torch.float64
+    samples = torch.ones(shape[0], dtype=dtype, device=seed.device)
+    return drop_values(samples, seed, stream, *_of_rows(pattern, p, options, tuple(shape)))
+
+
+def _most(pattern: str, p: float, options: str, shape: Sequence[Any]) -> int:
+    """Return the largest number of samples kept; of a shard, all of it may be."""
+    samples = int(shape[0])
+    known = (samples, *[n if isinstance(n, int) else None for n in shape[1:]])
+    return min(samples, bound_to((samples,), *_of_rows(pattern, p, options, known)).most)
+
+
+def _kept_rows(
+    seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return so many samples, the kept ones first.
+
+    Those behind are copies of the first kept one, and not dropped ones: if the branch makes
+    infinity of one of those, its gradient would be NaN, though nothing of its result is used.
+    """
+    factors = _factors(seed, stream, pattern, p, options, shape)
+    order = (factors == 0).to(torch.uint8).argsort(stable=True)
+    first = order[: _most(pattern, p, options, shape)]
+    each = factors.index_select(0, first)
+    return torch.where(each != 0, first, order[:1]), each
+
+
+def _pretend(
+    seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: Sequence[Any]
+) -> tuple[Tensor, Tensor]:
+    """Check what needs no values, and return empty results. The number of samples gets fixed."""
+    most = _most(pattern, p, options, shape)
+    dtype = torch.float32 if seed.device.type == "mps" else torch.float64
+    return seed.new_empty(most), seed.new_empty(most, dtype=dtype)
+
+
+def _over_examples(info: Any, dims: tuple[int | None, ...], seed: Tensor, *given: Any) -> Any:
+    """Give all examples under vmap one mask, by their one seed. Raises RuntimeError for several."""
+    if dims[0] is not None:
+        raise RuntimeError(
+            "mapdrop.residual under torch.compile takes one seed for all examples of vmap: call it "
+            "in eager code, or add mapdrop.drop(branch(x), ...) to x"
+        )
+    return torch.ops.mapdrop.kept_rows(seed, *given), (None, None)
+
+
+_library.impl("kept_rows", _kept_rows, "CompositeExplicitAutograd")
+torch.library.register_fake("mapdrop::kept_rows", _pretend, lib=_library)
+torch.library.register_vmap("mapdrop::kept_rows", _over_examples, lib=_library)

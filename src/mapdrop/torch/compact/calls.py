@@ -1,0 +1,87 @@
+"""Steps that call a node's operation: as the model does, or for some samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mapdrop.torch.compact.packing.storage import StepState
+from mapdrop.torch.graph.graph import Node, out_of_place, substituted
+from mapdrop.torch.graph.program import Env
+from mapdrop.torch.graph.registry import record_of
+from mapdrop.torch.graph.sample_axis import Samples
+from mapdrop.torch.graph.sample_rules import expanded, own_drop, reshaped
+
+Call = Callable[[Env, Any], Any]
+
+
+def call_for_samples(node: Node, samples: Samples, slots: Mapping[Node, Any]) -> Call:
+    """Return a step that calls a node's operation for some samples."""
+    record = record_of(node)
+    rule = record.samples if record is not None else None
+    if rule is own_drop:
+        return _own_drop(node, samples, slots)
+    if rule in (reshaped, expanded):
+        return _resized(node, samples, slots, expands=rule is expanded)
+    return call_of(out_of_place(node), slots)
+
+
+def _own_drop(node: Node, samples: Samples, slots: Mapping[Node, Any]) -> Call:
+    """Return a step that drops by the coins that the samples have in the whole array."""
+    source, seed, *rest = node.args
+    drop: Any = node.target
+
+    def run(env: Env, state: StepState) -> Any:
+        x = env[slots[source]]
+        with torch.no_grad():
+            factors = drop(x.new_ones(node.shape), env[slots[seed]], *rest)
+        return x * state.kept.move(factors, None, samples)
+
+    return run
+
+
+def _resized(node: Node, samples: Samples, slots: Mapping[Node, Any], expands: bool) -> Call:
+    """Return a step for a call that has the number of samples among its sizes."""
+    (source,) = (slots[n] for n in node.inputs)
+    method = Tensor.expand if expands else Tensor.reshape
+
+    def run(env: Env, state: StepState) -> Any:
+        count = len(state.kept.numbers(samples.drops))
+        return method(env[source], samples.at.shape(node.shape, count))
+
+    return run
+
+
+def call_of(node: Node, slots: Mapping[Node, Any]) -> Callable[[Env, Any], Any]:
+    """Return a step that calls a node's operation with the values in the slots of its inputs."""
+    target, args, kwargs = node.target, node.args, node.kwargs or {}
+    assert target is not None
+    nodes = [i for i, value in enumerate(args) if isinstance(value, Node)]
+    if len(nodes) == _count((args, kwargs)):  # None is inside of a list or a keyword.
+        places = [(i, slots[args[i]]) for i in nodes]
+
+        def run_flat(env: Env, state: Any) -> Any:
+            given = list(args)
+            for i, slot in places:
+                given[i] = env[slot]
+            return target(*given, **kwargs)
+
+        return run_flat
+
+    def run(env: Env, state: Any) -> Any:
+        def value(n: Node) -> Any:
+            return env[slots[n]]
+
+        return target(*substituted(args, value), **substituted(kwargs, value))
+
+    return run
+
+
+def _count(value: Any) -> int:
+    """Return how many times nodes stand in arguments."""
+    found: list[Node] = []
+    substituted(value, found.append)
+    return len(found)

@@ -1,0 +1,99 @@
+"""Where an array has its samples, and which of them are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SampleAxis:
+    """The axis with the samples: it has before * samples * after entries, in this order.
+
+    More than the samples alone are in an axis that others were folded into, as windows are.
+    """
+
+    axis: int
+    samples: int
+    before: int = 1
+    after: int = 1
+
+    @property
+    def size(self) -> int:
+        """The number of entries of the axis."""
+        return self.before * self.samples * self.after
+
+    def shape(self, shape: Sequence[int], samples: int) -> tuple[int, ...]:
+        """Return the shape of an array with so many samples."""
+        entries = self.before * samples * self.after
+        return (*shape[: self.axis], entries, *shape[self.axis + 1 :])
+
+    def moved(self, axis: int) -> SampleAxis:
+        """Return the same in another axis."""
+        return replace(self, axis=axis)
+
+    def reshaped(self, shape: Sequence[int], other: Sequence[int]) -> SampleAxis | None:
+        """Return where an array of another shape with the same values in a row has them."""
+        before = prod(shape[: self.axis]) * self.before
+        for axis, size in enumerate(other):
+            outside = prod(other[:axis])
+            if not outside or before % outside or outside * size % (before * self.samples):
+                continue
+            if outside * size >= before * self.samples:
+                left, right = before // outside, outside * size // (before * self.samples)
+                return SampleAxis(axis, self.samples, left, right)
+        return None
+
+    def take(self, x: Tensor, samples: Tensor) -> Tensor:
+        """Return the array of some samples. The memory layout stays."""
+        if self.before == self.after == 1:
+            return _in_memory_order(x, self.axis, samples)
+        parts = x.unflatten(self.axis, (self.before, -1, self.after))
+        taken: Tensor = parts.index_select(self.axis + 1, samples)
+        return taken.flatten(self.axis, self.axis + 2)
+
+    def add(self, x: Tensor, samples: Tensor, y: Tensor, factor: float = 1.0) -> Tensor:
+        """Return x with `factor * y` added to some samples."""
+        if self.before == self.after == 1:
+            return x.index_add(self.axis, samples, y, alpha=factor)
+        sizes = self.before, -1, self.after
+        parts, added = x.unflatten(self.axis, sizes), y.unflatten(self.axis, sizes)
+        every: Tensor = parts.index_add(self.axis + 1, samples, added, alpha=factor)
+        return every.flatten(self.axis, self.axis + 2)
+
+
+def _in_memory_order(x: Tensor, axis: int, samples: Tensor) -> Tensor:
+    if x.is_contiguous():
+        return x.index_select(axis, samples)
+    order = sorted(range(x.dim()), key=x.stride, reverse=True)
+    back = [order.index(a) for a in range(x.dim())]
+    return x.permute(order).index_select(back[axis], samples).permute(back)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples that each of some drops keeps, and where an array has them.
+
+    With more drops they are fewer.
+    """
+
+    drops: frozenset[int]
+    at: SampleAxis
+
+    def and_kept_by(self, drop: int) -> Samples:
+        """Return those of these samples that a drop keeps."""
+        return replace(self, drops=self.drops | {drop})
+
+
+def union(sets: Iterable[Samples | None]) -> Samples | None:
+    """Return samples with all of some sets; None if these may be all samples."""
+    given: Iterator[Samples | None] = iter(sets)
+    total = next(given, None)
+    for one in given:
+        if total is None or one is None or total.at != one.at:
+            return None
+        total = replace(total, drops=total.drops & one.drops)
+    return total if total is not None and total.drops else None

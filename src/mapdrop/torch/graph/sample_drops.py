@@ -1,0 +1,163 @@
+"""Drops of whole samples in a graph: mapdrop's own, and products with a drawn mask.
+
+Other libraries write drop path in a few operations, which a captured graph has in its own order:
+random numbers, one for each sample or for the whole batch, become a mask of zeros and factors; the
+branch is multiplied by it. A product counts if one factor follows from random numbers alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mapdrop.torch.graph.drops import PatternDrop, pattern_drop_of
+from mapdrop.torch.graph.graph import Graph, Node, caller
+from mapdrop.torch.graph.sample_axis import SampleAxis
+
+_TRIALS = 256  # Numbers of a mask that are drawn to estimate how many samples it keeps.
+
+
+@dataclass(frozen=True, eq=False)
+class SampleDrop:
+    """A drop of whole samples.
+
+    Attributes:
+        number: its place among the drops of a graph.
+        node: the drop or product.
+        source: what is dropped.
+        at: where the samples are, in both.
+        mask: the node of the drawn mask; of the seed for mapdrop's own.
+        drop: what mapdrop's own drops; None for a product.
+        kept: the expected share of samples that are kept.
+        drawn: the nodes that the mask follows from, in order.
+    """
+
+    number: int
+    node: Node
+    source: Node
+    at: SampleAxis
+    mask: Node
+    drop: PatternDrop | None
+    kept: float
+    drawn: tuple[Node, ...]
+
+    def factors(self, mask: Tensor) -> Tensor:
+        """Return what each sample is multiplied by: (samples,), 0 for those that are dropped."""
+        if self.drop is not None:
+            return self.drop.sample_factors(mask)
+        return mask.detach().flatten().expand(self.at.samples)
+
+
+def sample_drops(graph: Graph) -> tuple[SampleDrop, ...]:
+    """Return the drops of whole samples, in order."""
+    found: list[SampleDrop] = []
+    free = _drawn_from_nothing(graph)
+    for node in graph.nodes:
+        made = _own(node, len(found)) or _product(node, len(found), free)
+        if made is not None and not node.region:
+            found.append(made)
+    return tuple(found)
+
+
+def _own(node: Node, number: int) -> SampleDrop | None:
+    if node.operation != "mapdrop.drop":
+        return None
+    drop = pattern_drop_of(node, counted=True)
+    if drop is None or not drop.of_samples or drop.seed is None:
+        return None
+    at = SampleAxis(0, node.shape[0])
+    seed = drop.seed
+    return SampleDrop(number, node, node.args[0], at, seed, drop, drop.density, ancestors(seed))
+
+
+def _product(node: Node, number: int, free: frozenset[Node]) -> SampleDrop | None:
+    if node.operation != "mul" or not node.is_array or len(node.args) != 2:
+        return None
+    masks = [a for a in node.args if isinstance(a, Node) and a in free]
+    sources = [a for a in node.args if isinstance(a, Node) and a not in free]
+    if len(masks) != 1 or len(sources) != 1 or not node.shape:
+        return None
+    (mask,), (source,) = masks, sources
+    at = _place(mask.shape, node.shape)
+    same = source.shape == node.shape and source.value.dtype == node.value.dtype
+    if at is None or not same:
+        return None
+    return SampleDrop(number, node, source, at, mask, None, _share(mask), ancestors(mask))
+
+
+def _place(mask: tuple[int, ...], shape: tuple[int, ...]) -> SampleAxis | None:
+    """Return which axis a mask has coins for; the first one for a coin for all."""
+    if len(mask) > len(shape):
+        return None
+    aligned = (1,) * (len(shape) - len(mask)) + mask
+    axes = [axis for axis, size in enumerate(aligned) if size > 1] or [0]
+    fits = len(axes) == 1 and aligned[axes[0]] in (1, shape[axes[0]])
+    return SampleAxis(axes[0], shape[axes[0]]) if fits else None
+
+
+def _drawn_from_nothing(graph: Graph) -> frozenset[Node]:
+    """Return the arrays that follow from random numbers, constants and shapes alone."""
+    constant: set[Node] = set()
+    random: set[Node] = set()
+    for node in graph.nodes:
+        if node.target is None or node.region or not all(s in constant for s in node.inputs):
+            continue
+        constant.add(node)
+        if node.operation in _RANDOM or any(source in random for source in node.inputs):
+            random.add(node)
+    return frozenset(node for node in random if node.is_array)
+
+
+_RANDOM = {"rand", "bernoulli", "dropout", "uniform", "randint", "rand_like"}
+
+
+def _share(mask: Node) -> float:
+    """Return the expected share of samples that a mask keeps.
+
+    It is read off the two ways in which drop path is written; of others it is estimated, from some
+    masks that are drawn for that.
+    """
+    nodes, kept, total = ancestors(mask), 0, 0
+    for node in nodes:
+        number = next((a for a in node.args[::-1] if type(a) in (int, float)), None)
+        rounded = any(user.operation == "floor" and node in user.inputs for user in nodes)
+        if number is not None and (
+            node.operation == "bernoulli"
+            or (node.operation == "add" and rounded and node.tensors[0].operation == "rand")
+        ):
+            return float(min(1, max(0, number)))
+    draw = _evaluator(nodes)
+    cuda = {node.value.device for node in nodes if node.is_array and node.value.is_cuda}
+    with torch.random.fork_rng(list(cuda)), torch.no_grad():
+        torch.manual_seed(0)
+        while total < _TRIALS:
+            bits = draw() != 0
+            kept, total = kept + int(bits.sum()), total + max(1, math.prod(mask.shape))
+    return kept / total
+
+
+def _evaluator(nodes: tuple[Node, ...]) -> Callable[[], Tensor]:
+    """Return what draws the last of some nodes, which follow from each other alone."""
+    calls = [(node, caller(node)) for node in nodes]
+
+    def draw() -> Tensor:
+        values: dict[Node, Any] = {}
+        for node, call in calls:
+            values[node] = call(values)
+        result: Tensor = values[nodes[-1]]
+        return result
+
+    return draw
+
+
+def ancestors(node: Node) -> tuple[Node, ...]:
+    """Return a node and what it follows from, but for inputs, in order."""
+    if node.target is None:
+        return ()
+    found = {node} | {n for source in node.inputs for n in ancestors(source)}
+    return tuple(sorted(found, key=lambda n: n.number))

@@ -84,7 +84,7 @@ def schedule(graph: Graph, costs: Costs | None, waits: bool = False) -> Schedule
     drops = sample_drops(graph)
     if waits and any(facts.drop.exact for _, facts in analysis.drops) and not drops:
         return static_schedule(graph, costs)
-    costs = _costs(analysis, costs)
+    costs = _costs(graph, bool(analysis.drops or drops), costs)
     branches, choices = choose_branches(graph, drops, costs)
     if branches.drops:
         analysis = analyse(graph, branches=branches)
@@ -94,16 +94,17 @@ def schedule(graph: Graph, costs: Costs | None, waits: bool = False) -> Schedule
 def static_schedule(graph: Graph, costs: Costs | None) -> Schedule:
     """As `schedule`, but no step reads a mask on the host: only exact drops skip anything."""
     analysis = analyse(graph, lambda kept: kept.count > 0)
-    analysis, costs = _with_static_counts(analysis), _costs(analysis, costs)
+    analysis = _with_static_counts(analysis)
+    costs = _costs(graph, bool(analysis.drops), costs)
     return lower(analysis, choose(analysis, costs, static=True), static=True)
 
 
-def _costs(analysis: Analysis, costs: Costs | None) -> Costs:
-    """Return this machine's constants, if none are given."""
+def _costs(graph: Graph, drops: bool, costs: Costs | None) -> Costs:
+    """Return this machine's constants, if none are given and something is dropped."""
     if costs is not None:
         return costs
-    on_cpu = any(node.value.device.type == "cpu" for node, _ in analysis.drops)
-    return calibrate() if on_cpu else Costs()
+    on_cpu = any(node.is_array and node.value.device.type == "cpu" for node in graph.inputs)
+    return calibrate() if on_cpu and drops else Costs()
 
 
 def _with_static_counts(analysis: Analysis) -> Analysis:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from mapdrop.torch.graph.branches import Branches
 from mapdrop.torch.graph.facts import DropFacts, Facts
-from mapdrop.torch.graph.graph import Graph, Node
+from mapdrop.torch.graph.graph import Node
 from mapdrop.torch.graph.registry import may_draw
-from mapdrop.torch.graph.sample_drops import SampleDrop, ancestors
+from mapdrop.torch.graph.sample_drops import SampleDrop, ancestors, without_inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ def draws_of(facts: Mapping[Node, Facts], branches: Branches) -> tuple[Draw, ...
     Every random number is what it would have been, but for a branch that draws some itself: which
     samples are kept must be known before.
     """
-    free = _free(branches.graph)
+    free = without_inputs(branches.graph)
     drawing = [n for n in branches.graph.nodes if may_draw(n, n in facts)]
     barriers = [n.number for n in drawing if n not in free]
 
@@ -60,12 +60,3 @@ def draws_of(facts: Mapping[Node, Facts], branches: Branches) -> tuple[Draw, ...
         after = min(turn(last), branches.first[drop] - 1)
         found.append((after, last, Draw(drop, drop.drawn, after)))
     return tuple(draw for *_, draw in sorted(found, key=lambda item: item[:2]))
-
-
-def _free(graph: Graph) -> frozenset[Node]:
-    """Return the nodes that follow from no input."""
-    free: set[Node] = set()
-    for node in graph.nodes:
-        if node.target is not None and not node.region and all(s in free for s in node.inputs):
-            free.add(node)
-    return frozenset(free)

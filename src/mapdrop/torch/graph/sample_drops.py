@@ -56,9 +56,9 @@ class SampleDrop:
 def sample_drops(graph: Graph) -> tuple[SampleDrop, ...]:
     """Return the drops of whole samples, in order."""
     found: list[SampleDrop] = []
-    free = _drawn_from_nothing(graph)
+    masks = _masks(graph)
     for node in graph.nodes:
-        made = _own(node, len(found)) or _product(node, len(found), free)
+        made = _own(node, len(found)) or _product(node, len(found), masks)
         if made is not None and not node.region:
             found.append(made)
     return tuple(found)
@@ -75,11 +75,11 @@ def _own(node: Node, number: int) -> SampleDrop | None:
     return SampleDrop(number, node, node.args[0], at, seed, drop, drop.density, ancestors(seed))
 
 
-def _product(node: Node, number: int, free: frozenset[Node]) -> SampleDrop | None:
+def _product(node: Node, number: int, drawn: frozenset[Node]) -> SampleDrop | None:
     if node.operation != "mul" or not node.is_array or len(node.args) != 2:
         return None
-    masks = [a for a in node.args if isinstance(a, Node) and a in free]
-    sources = [a for a in node.args if isinstance(a, Node) and a not in free]
+    masks = [a for a in node.args if isinstance(a, Node) and a in drawn]
+    sources = [a for a in node.args if isinstance(a, Node) and a not in drawn]
     if len(masks) != 1 or len(sources) != 1 or not node.shape:
         return None
     (mask,), (source,) = masks, sources
@@ -100,17 +100,22 @@ def _place(mask: tuple[int, ...], shape: tuple[int, ...]) -> SampleAxis | None:
     return SampleAxis(axes[0], shape[axes[0]]) if fits else None
 
 
-def _drawn_from_nothing(graph: Graph) -> frozenset[Node]:
-    """Return the arrays that follow from random numbers, constants and shapes alone."""
-    constant: set[Node] = set()
-    random: set[Node] = set()
+def without_inputs(graph: Graph) -> frozenset[Node]:
+    """Return the nodes that follow from no input: constants, and random numbers."""
+    free: set[Node] = set()
     for node in graph.nodes:
-        if node.target is None or node.region or not all(s in constant for s in node.inputs):
-            continue
-        constant.add(node)
-        if node.operation in _RANDOM or any(source in random for source in node.inputs):
-            random.add(node)
-    return frozenset(node for node in random if node.is_array)
+        if node.target is not None and not node.region and all(s in free for s in node.inputs):
+            free.add(node)
+    return frozenset(free)
+
+
+def _masks(graph: Graph) -> frozenset[Node]:
+    """Return the arrays that follow from random numbers, and from no input."""
+    found: set[Node] = set()
+    for node in sorted(without_inputs(graph), key=lambda n: n.number):
+        if node.operation in _RANDOM or any(source in found for source in node.inputs):
+            found.add(node)
+    return frozenset(node for node in found if node.is_array)
 
 
 _RANDOM = {"rand", "bernoulli", "dropout", "uniform", "randint", "rand_like"}

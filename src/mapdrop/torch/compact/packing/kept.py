@@ -34,6 +34,11 @@ class KeptSamples:
         for drop, own in zip(drops, np.split(together, ends), strict=True):
             self._factors[drop.number] = own
 
+    @property
+    def drops(self) -> tuple[int, ...]:
+        """The numbers of the drops that were drawn, in order."""
+        return tuple(sorted(self._factors))
+
     def numbers(self, drops: Drops) -> NDArray[np.intp]:
         """Return the numbers of the samples that all of some drops keep."""
         if drops not in self._numbers:

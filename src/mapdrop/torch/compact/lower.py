@@ -258,9 +258,11 @@ class _Writer:
 
     def _packed(self, node: Node, facts: Facts, storage: Storage) -> None:
         work = self._mixing(node, facts, storage) or packed(node, facts)
-        samples = storage.samples
-        storages = [replace(s, samples=samples) for s in work.input_storages(storage)]
-        slots = [self._slot(n, s) for n, s in zip(facts.sources, storages, strict=True)]
+        samples, reads = storage.samples, self.branches.reads.get(node, {})
+        slots = [
+            self._slot(n, replace(s, samples=samples if n in reads else None))
+            for n, s in zip(facts.sources, work.input_storages(storage), strict=True)
+        ]
         others = [n for n in node.inputs if n not in facts.sources]
         run = work.run
         self._add(

@@ -6,7 +6,7 @@ may be non-zero and is live.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -67,7 +67,7 @@ def analyse(
         branches: what runs for some samples; None for nothing. Their drops are none of maps.
     """
     branches = branches or find_branches(graph, ())
-    facts = find_facts(graph, accept, branches.dropped)
+    facts = find_facts(graph, accept, branches)
     tops = _Maps(facts)
     drawn = draws_of(facts, branches)
     positions = {d.what.kept.number: d.after for d in drawn if isinstance(d.what, DropFacts)}
@@ -90,18 +90,20 @@ def analyse(
 
 
 def find_facts(
-    graph: Graph, accept: Callable[[Kept], bool], besides: Container[Node] = ()
+    graph: Graph, accept: Callable[[Kept], bool], branches: Branches | None = None
 ) -> dict[Node, Facts]:
-    """Return the facts of the nodes that have any, besides some. Drops are numbered in order.
+    """Return the facts of the nodes that have any. Drops are numbered in order.
 
-    A drop of another batch size than the first one's has none.
+    A drop of another batch size than the first one's has none, nor has a drop of samples. What runs
+    for samples that are not alone in the first axis has none either: maps belong to that axis.
     """
+    dropped, folded = (branches.dropped, branches.folded) if branches else ((), ())
     facts: dict[Node, Facts] = {}
     maps, drops = _Maps(facts), 0
     samples = None
     for node in graph.nodes:
         record = record_of(node)
-        if record is None or not node.is_array or node.region or node in besides:
+        if record is None or not node.is_array or node.region or node in dropped:
             continue
         known = record.rule(node, record, maps)
         if isinstance(known, MapDrop):
@@ -110,7 +112,7 @@ def find_facts(
                 continue
             known = DropFacts(sources=node.args[:1], homogeneous=True, drop=known, kept=kept)
             drops += 1
-        if known is not None:
+        if known is not None and (node not in folded or isinstance(known, DropFacts)):
             facts[node] = known
     return facts
 

@@ -44,6 +44,11 @@ class Branches:
         return {drop.node: drop for drop in self.drops}
 
     @cached_property
+    def folded(self) -> frozenset[Node]:
+        """The nodes that run for some samples which are not alone in the first axis."""
+        return frozenset(n for n, s in self.needed.items() if s.at != SampleAxis(0, s.at.samples))
+
+    @cached_property
     def first(self) -> Mapping[SampleDrop, int]:
         """The number of the first node that runs for the samples that each drop keeps."""
         return {

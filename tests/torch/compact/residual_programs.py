@@ -159,7 +159,7 @@ class Writer:
 
     def __init__(self, draw: Any) -> None:
         self.draw = draw
-        self.program = Program(self.pick(1, 3, 4, 4, 5))
+        self.program = Program(self.pick(4, 4, 5, 3, 1))
         self.names = 0
 
     def pick(self, *choices: Any) -> Any:

@@ -13,7 +13,7 @@ from mapdrop.torch.graph.graph import Node, out_of_place, substituted
 from mapdrop.torch.graph.program import Env
 from mapdrop.torch.graph.registry import record_of
 from mapdrop.torch.graph.sample_axis import Samples
-from mapdrop.torch.graph.sample_rules import expanded, own_drop, reshaped
+from mapdrop.torch.graph.sample_rules import expanded, own_drop, own_statistics, reshaped
 
 Call = Callable[[Env, Any], Any]
 
@@ -26,7 +26,23 @@ def call_for_samples(node: Node, samples: Samples, slots: Mapping[Node, Any]) ->
         return _own_drop(node, samples, slots)
     if rule in (reshaped, expanded):
         return _resized(node, samples, slots, expands=rule is expanded)
-    return call_of(out_of_place(node), slots)
+    call = call_of(out_of_place(node), slots)
+    return _contiguous(call) if rule is own_statistics else call
+
+
+def _contiguous(call: Call) -> Call:
+    """Return a step whose result gets a contiguous gradient.
+
+    For one sample with the features last in memory PyTorch's InstanceNorm has a wrong one.
+    """
+
+    def run(env: Env, state: StepState) -> Any:
+        result: Tensor = call(env, state)
+        if result.requires_grad:
+            result.register_hook(Tensor.contiguous)
+        return result
+
+    return run
 
 
 def _own_drop(node: Node, samples: Samples, slots: Mapping[Node, Any]) -> Call:

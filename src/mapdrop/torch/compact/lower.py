@@ -264,14 +264,18 @@ class _Writer:
             for n, s in zip(facts.sources, work.input_storages(storage), strict=True)
         ]
         others = [n for n in node.inputs if n not in facts.sources]
-        run = work.run
-        self._add(
-            node,
-            lambda env, state: run(
-                [env[slot] for slot in slots], env, state.part(samples), storage
-            ),
-            [*slots, *others],
-        )
+        run, mixes, space = work.run, isinstance(facts, ChannelMixing), node.shape[2:]
+
+        def step(env: Env, state: StepState) -> Tensor:
+            part, values = state.part(samples), [env[slot] for slot in slots]
+            if part.samples or mixes:
+                return run(values, env, part, storage)
+            # Few operations take an array without a map. All they read gets gradients of zeros.
+            read = (x for x in (*values, *(env[n] for n in others)) if x.is_floating_point())
+            nothing: Tensor = values[0].new_zeros((1, 0, *space))
+            return nothing + sum(x.sum() * 0 for x in read)
+
+        self._add(node, step, [*slots, *others])
 
     def _mixing(self, node: Node, facts: Facts, storage: Storage) -> Packed[Any] | None:
         """Return a convolution: how it reads its input, and whether it does the ReLU after it."""

@@ -273,7 +273,7 @@ class _Writer:
             # Few operations take an array without a map. All they read gets gradients of zeros.
             read = (x for x in (*values, *(env[n] for n in others)) if x.is_floating_point())
             nothing: Tensor = values[0].new_zeros((1, 0, *space))
-            return nothing + sum(x.sum() * 0 for x in read)
+            return sum((x.sum() * 0 for x in read), start=nothing)
 
         self._add(node, step, [*slots, *others])
 

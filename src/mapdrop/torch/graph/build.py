@@ -204,7 +204,9 @@ class _Builder:
     def _are_numbers(self, nodes: list[Node]) -> bool:
         """Return whether arrays are whole numbers that follow from no input, as indices are."""
         return all(
-            node.is_array and not node.value.is_floating_point() and _is_constant(node)
+            node.is_array
+            and not (node.value.is_floating_point() or node.value.is_complex())
+            and _is_constant(node)
             for node in nodes
         )
 

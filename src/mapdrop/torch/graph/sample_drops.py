@@ -124,26 +124,41 @@ _RANDOM = {"rand", "bernoulli", "dropout", "uniform", "randint", "rand_like"}
 def _share(mask: Node) -> float:
     """Return the expected share of samples that a mask keeps.
 
-    It is read off the two ways in which drop path is written; of others it is estimated, from some
+    It is read off the two forms in which drop path is written; of others it is estimated, from some
     masks that are drawn for that.
     """
     nodes, kept, total = ancestors(mask), 0, 0
-    for node in nodes:
-        number = next((a for a in node.args[::-1] if type(a) in (int, float)), None)
-        rounded = any(user.operation == "floor" and node in user.inputs for user in nodes)
-        if number is not None and (
-            node.operation == "bernoulli"
-            or (node.operation == "add" and rounded and node.tensors[0].operation == "rand")
-        ):
-            return float(min(1, max(0, number)))
+    written = _written_share(nodes)
+    if written is not None:
+        return written
     draw = _evaluator(nodes)
-    cuda = {node.value.device for node in nodes if node.is_array and node.value.is_cuda}
-    with torch.random.fork_rng(list(cuda)), torch.no_grad():
-        torch.manual_seed(0)
+    devices = sorted({n.value.device.index for n in nodes if n.is_array and n.value.is_cuda})
+    with torch.random.fork_rng(devices), torch.no_grad():
+        for generator in (
+            torch.default_generator,
+            *(torch.cuda.default_generators[device] for device in devices),
+        ):
+            generator.manual_seed(0)  # Not those of devices whose state is not kept.
         while total < _TRIALS:
             bits = draw() != 0
             kept, total = kept + int(bits.sum()), total + max(1, math.prod(mask.shape))
     return kept / total
+
+
+def _written_share(nodes: tuple[Node, ...]) -> float | None:
+    """Return p of empty.bernoulli(p), or of floor(p + rand), each over a number or not."""
+    operations = {node.operation for node in nodes} - {"div"}
+    drawing = {frozenset({"empty", "bernoulli"}): "bernoulli"}
+    drawing |= {frozenset({"rand", "add", "floor"}): "add"}
+    name = drawing.get(frozenset(operations))
+    numbers = [
+        argument
+        for node in nodes
+        if node.operation == name
+        for argument in node.args
+        if type(argument) in (int, float)
+    ]
+    return float(min(1, max(0, numbers[0]))) if len(numbers) == 1 else None
 
 
 def _evaluator(nodes: tuple[Node, ...]) -> Callable[[], Tensor]:

@@ -20,7 +20,7 @@ from mapdrop.system.timing import interleaved
 from mapdrop.tools.bench.environment import environment
 from mapdrop.torch import compact
 from mapdrop.torch.compact import Costs
-from mapdrop.torch.compact.lower import Schedule
+from mapdrop.torch.compact.schedule import Schedule
 
 RESULTS = Path(__file__).parent / "results" / "overhead-cpu.jsonl"
 ALWAYS = Costs(flops=1e9, own=1e20, call=0, weights=1e20, activations=1e20, margin=-1, least=-1)

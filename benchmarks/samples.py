@@ -42,7 +42,7 @@ RESULTS = FOLDER / "samples-cpu.jsonl"
 OURS, BALANCED = "compact", "compact, balanced"
 AS_IS, NONE, SUBSETS = "as it is", "no drop path", "DINOv2's way"
 WHOLE = ""  # The name of a model among those of its modules, as PyTorch has it.
-ROUNDS, BOUND_ROUNDS, PEAKS = 10, 5, 3
+ROUNDS, BOUND_ROUNDS, PEAKS = 10, 5, 5
 VIT = Size(width=384, heads=6, depth=6, tokens=196, batch=16)
 TINY = Size(width=8, heads=1, depth=12, tokens=2, batch=16)
 BRANCHES = 2  # Of a block.

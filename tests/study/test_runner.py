@@ -17,7 +17,7 @@ from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
 from mapdrop.study.runner import Inputs, Settings, baseline, build, example_indices, run
 from mapdrop.study.timing import WARM_UP, step_times, steps_timed
-from mapdrop.torch.compact import Costs, lower
+from mapdrop.torch.compact import Costs, schedule
 
 SETTINGS = Settings(width=2, banks=1, recipe=Recipe(steps=4, batch=2))
 CONDITIONS = [Condition(drop, kind.rate or 0.0, 3) for drop, kind in KINDS.items()]
@@ -210,7 +210,7 @@ def test_a_compact_condition_is_trained_and_timed_compact(
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the costs of a machine on which skipping pays; this one may be busy."""
-    monkeypatch.setattr(lower, "calibrate", lambda: Costs(own=1e12, least=0.0))
+    monkeypatch.setattr(schedule, "calibrate", lambda: Costs(own=1e12, least=0.0))
 
 
 @pytest.mark.usefixtures("costs")
@@ -244,7 +244,7 @@ def test_a_run_is_decided_by_the_study_s_costs(
     def calibrate() -> Costs:
         raise AssertionError("a process calibrated its own costs")
 
-    monkeypatch.setattr(lower, "calibrate", calibrate)
+    monkeypatch.setattr(schedule, "calibrate", calibrate)
     savings = []
     for costs in (Costs(own=1e12, least=0.0), Costs(own=1e3, flops=1e15)):
         settings = Settings(costs=costs)

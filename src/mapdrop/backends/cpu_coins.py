@@ -70,4 +70,4 @@ def to_values(coins: NDArray[Any], part: LocalSpec) -> NDArray[Any]:
     for axis, take in enumerate(part.takes):
         if take is not None:
             lined_up = np.take(lined_up, take, axis)
-    return np.ascontiguousarray(lined_up)
+    return np.asarray(lined_up, order="C")  # `ascontiguousarray` gives a scalar an axis.

@@ -311,3 +311,24 @@ def test_a_compiled_shard_may_keep_all_of_its_part() -> None:
         torch.testing.assert_close(came, whole[4:])
         kept.append(int((came != x[4:]).any(1).sum()))
     assert {1, 2, 3, 4} <= set(kept)
+
+
+def test_what_a_branch_returns_is_not_kept_for_backward() -> None:
+    """PyTorch's index_add keeps what it adds, of which the gradient needs the shape alone."""
+    given: list[torch.Size] = []
+    kept: list[torch.Size] = []
+
+    def doubled(x: Tensor) -> Tensor:
+        given.append(x.shape)
+        return 2 * x
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor.shape)
+        return tensor
+
+    x = values(8, 3).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = mapdrop.residual(doubled, x, 0.3, **PATH)
+    assert given[0] not in kept
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert gradient.unique().numel() == 2

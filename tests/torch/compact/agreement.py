@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mapdrop.torch.compact import Costs, compact
-from mapdrop.torch.compact.lower import Schedule
 from mapdrop.torch.compact.report import Line, Report
+from mapdrop.torch.compact.schedule import Schedule
 from mapdrop.torch.graph.capture import Captured
 from mapdrop.torch.graph.graph import Graph
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
-from mapdrop.torch import Drop, Dropout, SpatialDropout2d, compact, seeded
+from mapdrop.torch import Drop, Dropout, SpatialDropout2d, compact, seeded, shard
 from mapdrop.torch.compact import Costs
 from tests.torch.compact.agreement import ALWAYS
 from tests.torch.compact.training_step import check_close, check_same, check_step, skips, step
@@ -275,6 +275,45 @@ def test_a_checkpointed_part_that_is_compact() -> None:
     model.first = Checkpointed(model.first)  # type: ignore[assignment]
     check_step(step(model, [images()]), step(fast, [images()]))
     check_same(lambda: copy.deepcopy(fast), [images()])
+
+
+def test_a_checkpointed_part_skips_maps() -> None:
+    def make() -> Any:
+        model: Any = net()
+        model.second = Checkpointed(nn.Sequential(*model.first[1:], *model.second))
+        model.first = model.first[:1]
+        return model
+
+    fast = same(make)
+    (line,) = (line for line in fast.report().lines if line.reads < 1)
+    assert line.name.startswith("second.inner")
+    assert line.makes < 1
+
+
+PATTERNS: dict[str, Callable[[], nn.Module]] = {
+    "maps": lambda: Drop("b c h w -> b c", 0.5),
+    "exact": lambda: Drop("b c h w -> b c", 0.5, exact="c"),
+    "shared": lambda: Drop("(m s) c h w -> m c", 0.5, s=2),
+    "balanced": lambda: Drop("(m s) c h w -> m c", 0.5, s=2, balance="m"),
+    "groups": lambda: Drop("b (g k) h w -> b g", 0.5, k=2),
+    "one for the batch": lambda: Drop("b c h w -> c", 0.5),
+    "everything": lambda: Drop("b c h w ->", 0.5),
+}
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("drop", PATTERNS.values(), ids=PATTERNS)
+def test_shard(drop: Callable[[], nn.Module], strided: bool) -> None:
+    def make() -> nn.Module:
+        model = net()
+        model.first[2], model.second[2] = drop(), drop()
+        return seeded(model, 5)
+
+    model, fast = make(), compact(make(), ALWAYS)
+    for rank in range(3):
+        with shard(0, rank, 3, strided=strided):
+            check_step(step(model, [images()]), step(fast, [images()]))
+        assert skips(fast)
 
 
 @pytest.fixture

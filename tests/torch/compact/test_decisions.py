@@ -14,7 +14,7 @@ from benchmarks.models import MODELS, Model
 from mapdrop import kernels
 from mapdrop.torch.compact import Costs
 from mapdrop.torch.compact.choose import Decision
-from mapdrop.torch.compact.lower import Schedule, schedule
+from mapdrop.torch.compact.schedule import Schedule, schedule
 from mapdrop.torch.graph.graph import Graph
 from tests.conftest import framework
 from tests.torch.compact.agreement import ALWAYS, captured

@@ -16,8 +16,8 @@ from mapdrop.torch import Drop
 from mapdrop.torch.compact import Costs
 from mapdrop.torch.compact.choose import Choice, Decision, choose
 from mapdrop.torch.compact.cost_model import Workload
-from mapdrop.torch.compact.lower import Schedule, lower, schedule
 from mapdrop.torch.compact.packing.storage import Storage
+from mapdrop.torch.compact.schedule import Schedule, schedule
 from mapdrop.torch.graph.analysis import Analysis, analyse
 from mapdrop.torch.graph.branches import find_branches
 from mapdrop.torch.graph.drops import MapDrop
@@ -62,7 +62,7 @@ class Captured:
     analysis: Analysis
 
     def lowered(self, costs: Costs = ALWAYS) -> Schedule:
-        return lower(self.analysis, choose(self.analysis, costs))
+        return Schedule.of(self.analysis, choose(self.analysis, costs))
 
     def run(self, made: Schedule) -> Tensor:
         torch.manual_seed(0)

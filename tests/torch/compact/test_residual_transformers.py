@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from mapdrop.torch import compact
+from mapdrop.torch import DropPath, compact
 from tests.torch.compact.agreement import ALWAYS, pixels
 from tests.torch.compact.residual_work import branches, flops
 from tests.torch.compact.training_step import check_close
@@ -179,6 +180,48 @@ def test_a_vision_model_trains_the_same(name: str) -> None:
     fast: Any = compact(make(), ALWAYS)
     for seed in range(3):
         check(net, fast, "pixel_values", x, seed)
+
+
+@pytest.mark.parametrize("name", ["dinov2", "beit", "segformer"])
+def test_a_vision_model_skips_under_its_own_checkpointing(name: str) -> None:
+    make, side, drops = MODELS[name]
+    net, x = make(), pixels(SAMPLES, 3, side, side)
+    net.activation_checkpointing_enable()  # type: ignore[operator]
+    fast: Any = compact(copy.deepcopy(net), ALWAYS)
+    for seed in range(2):
+        check(net, fast, "pixel_values", x, seed)
+    lines = [line for line in branches(fast) if line.rate > 0]
+    assert [line.reason for line in lines] == [""] * drops
+
+
+@pytest.mark.parametrize("name", ["dinov2", "beit", "convnext", "segformer", "pvt"])
+def test_a_vision_model_with_balanced_drop_path_is_one_graph(name: str) -> None:
+    torch._dynamo.reset()
+    make, side, drops = MODELS[name]
+    net, x = balanced(make()), pixels(SAMPLES, 3, side, side)
+    fast = compact(copy.deepcopy(net), ALWAYS)
+    compiled = torch.compile(fast, backend="aot_eager", fullgraph=True)
+    for seed in range(2):
+        found = []
+        for one in (net, compiled):
+            given = x.clone().requires_grad_()
+            torch.manual_seed(seed)
+            y = one(pixel_values=given).last_hidden_state
+            (gradient,) = torch.autograd.grad(y.sin().sum(), given)
+            found.append((y.detach(), gradient))
+        for want, have in zip(*found, strict=True):
+            check_close("result", want, have)
+    lines = [line for line in branches(fast) if line.rate > 0]
+    assert [line.reason for line in lines] == [""] * drops
+
+
+def balanced(net: nn.Module) -> nn.Module:
+    """Return a model with mapdrop's layer in the place of each drop path."""
+    for name, layer in list(net.named_modules()):
+        if type(layer).__name__.endswith("DropPath"):
+            above, _, own = name.rpartition(".")
+            setattr(net.get_submodule(above), own, DropPath(layer.drop_prob or 0.0, balance=True))
+    return net
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mapdrop.torch import Drop, compact, seeded
-from tests.torch.compact.agreement import ALWAYS, pixels
+from mapdrop.torch import Drop, compact, seeded, shard
+from tests.torch.compact.agreement import ALWAYS, check, pixels
 from tests.torch.compact.residual_drops import DROPS
 from tests.torch.compact.residual_models import FAMILIES
-from tests.torch.compact.residual_work import branches
+from tests.torch.compact.residual_work import branches, flops, seed_that_keeps, work
 from tests.torch.compact.training_step import check_close, check_same, check_step, step
 
 pytestmark = pytest.mark.training
@@ -149,6 +149,63 @@ def test_checkpointing_draws_the_same_samples_again(family: str) -> None:
     assert skips(fast.inner)
 
 
+class CheckpointedBlocks(nn.Module):
+    """A model that computes the activations of each block again in backward."""
+
+    def __init__(self, inner: Any, reentrant: bool) -> None:
+        super().__init__()
+        self.inner, self.reentrant = inner, reentrant
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.inner.stem(x)
+        for block in self.inner.blocks:
+            x = checkpoint(block, x, use_reentrant=self.reentrant)
+        return self.inner.head(x)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize(
+    ("family", "drop"), [("vit", "timm"), ("vit", "balance"), ("swin", "timm")]
+)
+def test_checkpointed_blocks_skip(family: str, drop: str, reentrant: bool) -> None:
+    net, (x,) = CheckpointedBlocks(made(family, drop), reentrant), inputs(family)
+    fast = compact(copy.deepcopy(net), ALWAYS)
+    for seed in range(3):
+        check(net, fast, (x,), seed)
+    assert skips(fast)
+    assert len(branches(fast)) == FAMILIES[family].drops
+
+
+def test_checkpointed_blocks_compute_less_and_keep_less() -> None:
+    """The forward runs twice, and what it makes inside of a block is not kept for backward."""
+    net, x = CheckpointedBlocks(made("vit"), False), inputs("vit")
+    fast = compact(net, ALWAYS)
+    seed = seed_that_keeps(3, net.inner, x)
+    whole, found = flops(net, x, seed), work(fast, x, seed)
+    once, skipping = flops(net.inner, x, seed), work(compact(net.inner, ALWAYS), x, seed)
+    assert skipping < once < whole
+    assert skipping < found < whole
+    kept: dict[str, int] = {}
+    for name, one in (("blocks", fast), ("whole", compact(net.inner, ALWAYS))):
+        step(one, x, seed)
+        kept[name] = saved(one, x, seed)
+    assert kept["blocks"] < kept["whole"] / 2
+
+
+def saved(net: nn.Module, x: list[Tensor], seed: int) -> int:
+    """Return how many values a forward keeps for backward."""
+    sizes: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        sizes.append(0 if isinstance(tensor, nn.Parameter) else tensor.numel())
+        return tensor
+
+    torch.manual_seed(seed)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        net(*x)
+    return sum(sizes)
+
+
 @pytest.mark.parametrize("drop", ["drop-path", "balance", "groups", "batch"])
 def test_seeded(drop: str) -> None:
     net, x = seeded(made("vit", drop), 5), inputs("vit")
@@ -157,6 +214,23 @@ def test_seeded(drop: str) -> None:
         check_step(step(net, x, seed), step(fast, x, seed))
     assert list(fast.state_dict()) == list(net.state_dict())
     assert skips(fast)
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize(
+    "drop", ["drop-path", "balance", "exact", "groups", "batch", "scale-batch"]
+)
+def test_shard(drop: str, strided: bool) -> None:
+    net, x = seeded(made("vit", drop), 5), inputs("vit", 4)
+    fast = compact(seeded(made("vit", drop), 5), ALWAYS)
+    found = []
+    for rank in range(3):
+        with shard(0, rank, 3, strided=strided):
+            want = step(net, x)
+            check_step(want, step(fast, x))
+        found.append(want.outputs["output"])
+        assert skips(fast)
+    assert drop == "batch" or not torch.equal(found[0], found[1])
 
 
 def test_two_trainings_end_the_same() -> None:

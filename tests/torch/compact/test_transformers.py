@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from mapdrop.torch import compact
-from mapdrop.torch.compact.lower import Schedule
+from mapdrop.torch.compact.schedule import Schedule
 from tests.torch.compact.agreement import ALWAYS, pixels
 
 pytestmark = pytest.mark.compiler

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from tests.torch.compact.agreement import ALWAYS, check, outcome, pixels, skips
 pytestmark = pytest.mark.compiler
 
 # As a module: the path of its attribute would go through the function `compact`.
-ENGINE = import_module("mapdrop.torch.compact.engine")
+SCHEDULE = import_module("mapdrop.torch.compact.schedule")
 
 
 def exact(share: int = 1, p: float = 0.5) -> Drop:
@@ -144,7 +145,7 @@ def test_one_graph_has_the_results_of_the_model(name: str) -> None:
 def test_on_a_device_no_mask_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run eagerly as on a device, where the host would wait. The CPU stands for the device."""
     model = made(name)
-    monkeypatch.setattr(ENGINE, "_reading_masks_waits", lambda tensors: True)
+    monkeypatch.setattr(SCHEDULE, "_reading_masks_waits", lambda tensors: True)
     monkeypatch.setattr(PatternDrop, "draw", _never)
     fast = compact(copy.deepcopy(model), ALWAYS)
     for seed in range(3):
@@ -155,7 +156,7 @@ def test_on_a_device_no_mask_is_read(name: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_on_a_device_masks_without_a_fixed_count_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ENGINE, "_reading_masks_waits", lambda tensors: True)
+    monkeypatch.setattr(SCHEDULE, "_reading_masks_waits", lambda tensors: True)
     torch.manual_seed(3)
     model = nn.Sequential(nn.Conv2d(3, 40, 3), SpatialDropout2d(0.5), nn.Conv2d(40, 5, 3)).double()
     fast = compact(copy.deepcopy(model), ALWAYS)
@@ -239,9 +240,17 @@ class Reads(nn.Module):
         torch.manual_seed(3)
         self.a, self.drop, self.b = nn.Conv2d(3, 40, 3), exact(2), nn.Conv2d(40, 4, 3)
         self.state, self.read, self.factor = {"factors": [1.0]}, read, 1.0
+        self._own, self.config = 1.0, SimpleNamespace(factor=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.b(self.drop(self.a(x))) * self.read(self)  # type: ignore[no-any-return]
+
+
+FACTOR, FACTORS = 1.0, [1.0]
+
+
+def defaulted(model: Any, factor: float = 1.0) -> float:
+    return factor
 
 
 READS: dict[str, tuple[Callable[[Any], float], Callable[[Any], object], bool]] = {
@@ -251,7 +260,12 @@ READS: dict[str, tuple[Callable[[Any], float], Callable[[Any], object], bool]] =
         lambda m: m.state["factors"].__setitem__(0, 3.0),
         True,
     ),
-    "a class's": (lambda m: m.kind_factor, lambda m: setattr(Reads, "kind_factor", 3.0), False),
+    "a class's": (lambda m: m.kind_factor, lambda m: setattr(Reads, "kind_factor", 3.0), True),
+    "a private one": (lambda m: m._own, lambda m: setattr(m, "_own", 3.0), True),
+    "an object's": (lambda m: m.config.factor, lambda m: setattr(m.config, "factor", 3.0), True),
+    "a global": (lambda m: FACTOR, lambda m: globals().update(FACTOR=3.0), True),
+    "a global list": (lambda m: FACTORS[0], lambda m: FACTORS.__setitem__(0, 3.0), True),
+    "a default": (defaulted, lambda m: setattr(defaulted, "__defaults__", (3.0,)), False),
 }
 
 
@@ -269,7 +283,9 @@ def test_values_that_a_forward_reads_are_followed_or_break_the_graph(case: Any) 
         change(net)
         check(Stepped(net), compiled, (x,))
     finally:
-        Reads.kind_factor = 1.0
+        Reads.kind_factor = FACTORS[0] = 1.0
+        globals().update(FACTOR=1.0)
+        defaulted.__defaults__ = (1.0,)
 
 
 def test_another_batch_size_is_traced_again() -> None:

@@ -14,7 +14,7 @@ from mapdrop.backends.torch import eager_cpu
 from mapdrop.backends.torch._internals import function_transforms, is_tracing
 from mapdrop.backends.torch.apply import broadcast
 from mapdrop.backends.torch.autodiff import dropped, dropped_in_place
-from mapdrop.backends.torch.rows import counted, kept_rows, scaled
+from mapdrop.backends.torch.rows import add_rows, counted, kept_rows, scaled
 from mapdrop.backends.torch.seeds import seed_tensor
 from mapdrop.backends.torch.sharding import distributed, drop_local, held
 from mapdrop.backends.torch.text import (
@@ -103,7 +103,7 @@ def residual(
     _check_dtype(came)
     check_branch(came.shape, taken.shape)
     dtype = torch.promote_types(x.dtype, came.dtype)
-    return x.to(dtype).index_add(0, kept, scaled(came, factors, known).to(dtype))
+    return add_rows(x.to(dtype), 0, kept, scaled(came, factors, known).to(dtype))
 
 
 def _shape(x: Tensor) -> tuple[int | None, ...]:

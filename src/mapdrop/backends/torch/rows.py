@@ -7,7 +7,7 @@ operation `mapdrop::kept_rows` returns so many.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mapdrop.backends.torch._internals import direct_apply, transformed
 from mapdrop.backends.torch.apply import drop_values
 from mapdrop.backends.torch.text import Arguments, arguments, bound_to, read_spec
 from mapdrop.spec.local_spec import bound_locally
@@ -48,12 +49,44 @@ def kept_rows(
     return kept, factors.index_select(0, kept)
 
 
+def factor_dtype(device: torch.device) -> torch.dtype:
+    """Return the type of the factors on a device: the widest that it has."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def scaled(x: Tensor, factors: Tensor, known: bool) -> Tensor:
     """Return x times a factor for each index of its first axis, and 0 where that is 0."""
     wide = torch.float64 if x.dtype in (torch.float64, torch.complex128) else torch.float32
     each = factors.to(wide).reshape(-1, *[1] * (x.dim() - 1))
     product = ((x if x.is_complex() else x.to(wide)) * each).to(x.dtype)
     return torch.where(each != 0, product, torch.zeros_like(product)) if known else product
+
+
+def add_rows(x: Tensor, axis: int, rows: Tensor, y: Tensor, factor: float = 1.0) -> Tensor:
+    """Return x with `factor * y` added to some of the indices of an axis.
+
+    In eager code `index_add` keeps y until the backward pass, whose shape is all that it needs.
+    """
+    if torch.compiler.is_compiling() or transformed():
+        return x.index_add(axis, rows, y, alpha=factor)
+    return _apply(x, axis, rows, y, factor)
+
+
+class _AddRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: int, rows: Tensor, y: Tensor, factor: float) -> Tensor:
+        ctx.axis, ctx.rows, ctx.factor = axis, rows, factor
+        return x.index_add(axis, rows, y, alpha=factor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        of_y = gradient.index_select(ctx.axis, ctx.rows) if ctx.needs_input_grad[3] else None
+        if of_y is not None and ctx.factor != 1:
+            of_y = of_y * ctx.factor
+        return gradient, None, None, of_y, None
+
+
+_apply: Callable[..., Tensor] = direct_apply(_AddRows)  # `add_rows` has looked for transforms.
 
 
 @lru_cache(maxsize=1024)
@@ -78,8 +111,7 @@ def _factors(
     seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: Sequence[int]
 ) -> Tensor:
     """Return a factor for each sample, float64: 0 where it is dropped."""
-    dtype = torch.float32 if seed.device.type == "mps" else torch.float64
-    samples = torch.ones(shape[0], dtype=dtype, device=seed.device)
+    samples = torch.ones(shape[0], dtype=factor_dtype(seed.device), device=seed.device)
     return drop_values(samples, seed, stream, *_of_rows(pattern, p, options, tuple(shape)))
 
 
@@ -110,8 +142,7 @@ def _pretend(
 ) -> tuple[Tensor, Tensor]:
     """Check what needs no values, and return empty results. The number of samples gets fixed."""
     most = _most(pattern, p, options, shape)
-    dtype = torch.float32 if seed.device.type == "mps" else torch.float64
-    return seed.new_empty(most), seed.new_empty(most, dtype=dtype)
+    return seed.new_empty(most), seed.new_empty(most, dtype=factor_dtype(seed.device))
 
 
 def _over_examples(info: Any, dims: tuple[int | None, ...], seed: Tensor, *given: Any) -> Any:

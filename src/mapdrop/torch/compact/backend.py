@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import fx
 
-from mapdrop.torch.compact.engine import scheduler
+from mapdrop.torch.compact.schedule import scheduler
 from mapdrop.torch.graph.capture import Subgraph
 
 
 def mapdrop(module: fx.GraphModule, example_inputs: list[Any]) -> Callable[..., Any]:
     """Return a captured graph that leaves out what its drops drop."""
-    return Subgraph(module, scheduler(None), lambda made: None)
+    return Subgraph(module, scheduler(None))

@@ -65,7 +65,7 @@ def _resized(node: Node, samples: Samples, slots: Mapping[Node, Any], expands: b
     method = Tensor.expand if expands else Tensor.reshape
 
     def run(env: Env, state: StepState) -> Any:
-        count = len(state.kept.numbers(samples.drops))
+        count = state.kept.count(samples.drops)
         return method(env[source], samples.at.shape(node.shape, count))
 
     return run

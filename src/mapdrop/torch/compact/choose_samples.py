@@ -14,6 +14,7 @@ from mapdrop.torch.graph.sample_drops import SampleDrop
 
 _BYTES, _PASSES = 4, 3  # A training step computes an output and two gradients.
 _MOVES = 5  # To take samples out and to add their gradients reads and writes so many arrays.
+_CALLS = 2  # To take samples out, and to add what the branch makes of them.
 _VIEWS = {
     "view", "reshape", "flatten", "unflatten", "permute", "transpose", "getitem", "select",
     "squeeze", "unsqueeze", "expand", "detach", "unbind", "chunk", "split", "swapaxes", "swapdims",
@@ -32,18 +33,22 @@ class BranchChoice:
 
 
 def choose_branches(
-    graph: Graph, drops: tuple[SampleDrop, ...], costs: Costs
+    graph: Graph, drops: tuple[SampleDrop, ...], costs: Costs, static: bool = False
 ) -> tuple[Branches, tuple[BranchChoice, ...]]:
-    """Return the branches that run for the kept samples, and what was decided of each drop."""
+    """Return the branches that run for the kept samples, and what was decided of each drop.
+
+    With `static` each runs for the largest number of samples that its drop keeps.
+    """
     every = find_branches(graph, drops)
-    choices = tuple(_choice(every, drop, costs) for drop in every.drops)
+    choices = tuple(_choice(every, drop, costs, static) for drop in every.drops)
     chosen = [choice.drop for choice in choices if not choice.reason]
     return (find_branches(graph, chosen) if len(chosen) < len(choices) else every), choices
 
 
-def _choice(branches: Branches, drop: SampleDrop, costs: Costs) -> BranchChoice:
+def _choice(branches: Branches, drop: SampleDrop, costs: Costs, static: bool) -> BranchChoice:
     nodes = branches.nodes[drop]
-    saves = (1 - drop.kept) * sum(_seconds(node, costs) for node in nodes)
+    share = drop.most / drop.at.samples if static else drop.kept
+    saves = (1 - share) * sum(_seconds(node, costs) for node in nodes)
     members = set(nodes)
     read = {
         source
@@ -52,7 +57,7 @@ def _choice(branches: Branches, drop: SampleDrop, costs: Costs) -> BranchChoice:
         if source not in members and not source.is_parameter
     }
     values = sum(prod(source.shape) for source in read)
-    spent = _MOVES * values * _BYTES / costs.activations + costs.call
+    spent = _MOVES * values * _BYTES / costs.activations + _CALLS * costs.call
     return BranchChoice(drop, saves, spent, _reason(branches, drop, saves, spent, costs))
 
 

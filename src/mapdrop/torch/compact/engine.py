@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +18,9 @@ from mapdrop.backends.torch._internals import (
     transformed,
 )
 from mapdrop.torch.compact.cost_model import Costs
-from mapdrop.torch.compact.lower import Schedule, schedule
 from mapdrop.torch.compact.report import Report, report
+from mapdrop.torch.compact.schedule import Schedule, scheduler, with_parts
 from mapdrop.torch.graph.capture import Captured
-from mapdrop.torch.graph.graph import Graph
 from mapdrop.torch.graph.hooks import all_hooked
 
 _CALLS = 64  # Kinds of calls that are remembered to skip nothing: the most recent ones.
@@ -94,10 +92,11 @@ class Engine:
 
     def report(self, measured: bool) -> Report:
         """Return the report of the last call."""
-        parts = [report(made, measured) for made in self.last if isinstance(made, Schedule)]
+        every = [made for part in self.last for made in with_parts(part)]
+        parts = [report(made, measured) for made in every if isinstance(made, Schedule)]
         lines = tuple(line for part in parts for line in part.lines)
         branches = tuple(branch for part in parts for branch in part.branches)
-        reasons = tuple(dict.fromkeys(made for made in self.last if isinstance(made, str)))
+        reasons = tuple(dict.fromkeys(made for made in every if isinstance(made, str)))
         if lines or branches:
             return Report(lines, notes=reasons, branches=branches)
         return Report((), "; ".join(reasons) or "no convolution or Linear is called")
@@ -126,16 +125,6 @@ class Engine:
             )
 
 
-def scheduler(costs: Costs | None) -> Callable[[Graph, Sequence[Any]], Schedule]:
-    """Return what makes a schedule of a graph and its first inputs, by such costs."""
-
-    def make(graph: Graph, inputs: Sequence[Any]) -> Schedule:
-        tensors = [value for value in inputs if isinstance(value, Tensor)]
-        return schedule(graph, costs, _reading_masks_waits(tensors))
-
-    return make
-
-
 def _are_plain(tensors: list[Tensor]) -> bool:
     """Return whether there are tensors, all with values, and nothing intercepts operations."""
     return (
@@ -144,11 +133,6 @@ def _are_plain(tensors: list[Tensor]) -> bool:
         and not transformed()
         and dispatch_modes() == 0
     )
-
-
-def _reading_masks_waits(tensors: list[Tensor]) -> bool:
-    """Return whether the host would have to wait for a device to read a mask."""
-    return any(not t.is_cpu for t in tensors)
 
 
 def _key(leaves: list[Any]) -> Any:

@@ -4,145 +4,52 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any, cast
 
 from torch import Tensor
 
-from mapdrop.torch.compact.calibration import calibrate
 from mapdrop.torch.compact.calls import call_for_samples, call_of
-from mapdrop.torch.compact.choose import Choice, choose
-from mapdrop.torch.compact.choose_samples import BranchChoice, choose_branches
-from mapdrop.torch.compact.cost_model import Costs
+from mapdrop.torch.compact.choose import Choice
 from mapdrop.torch.compact.packed.mixing import PackedMixing
 from mapdrop.torch.compact.packed.packed import Packed
-from mapdrop.torch.compact.packed.registry import PACKED, packed
-from mapdrop.torch.compact.packing.layout import BLOCK
-from mapdrop.torch.compact.packing.storage import DENSE, StaticStepState, StepState, Storage
-from mapdrop.torch.graph.analysis import Analysis, analyse
+from mapdrop.torch.compact.packed.registry import packed
+from mapdrop.torch.compact.packing.storage import DENSE, StepState, Storage
+from mapdrop.torch.graph.analysis import Analysis
+from mapdrop.torch.graph.build import Checkpointed
+from mapdrop.torch.graph.capture import Make, Subgraph
 from mapdrop.torch.graph.facts import ChannelMixing, DropFacts, Facts, PerMap, Slice
-from mapdrop.torch.graph.graph import Graph, Node
-from mapdrop.torch.graph.lattice import AllMaps, MapSet, with_static_count
+from mapdrop.torch.graph.graph import Node
 from mapdrop.torch.graph.program import Env, Program, Run, Step
 from mapdrop.torch.graph.sample_axis import Samples
-from mapdrop.torch.graph.sample_drops import SampleDrop, sample_drops
-
-
-@dataclass(eq=False)
-class Schedule:
-    """A program, and what it follows from.
-
-    Attributes:
-        analysis: what is known.
-        choice, branches: what was decided of maps, and of each drop of samples.
-        program: the steps.
-        storages: how the result of each operation is stored.
-        fused: the ReLUs that are done by the operation before them.
-        static: whether no step reads a mask on the host.
-        last: the state of the last call.
-    """
-
-    analysis: Analysis
-    choice: Choice
-    branches: tuple[BranchChoice, ...]
-    program: Program
-    storages: Mapping[Node, Storage]
-    fused: frozenset[Node]
-    static: bool
-    last: StepState | None = field(default=None, compare=False)
-
-    @property
-    def skips(self) -> bool:
-        """Whether anything is skipped."""
-        return any(storage != DENSE for storage in self.storages.values())
-
-    @cached_property
-    def _block(self) -> int:
-        """1 if mapdrop's own kernels do every operation that skips."""
-        skipping = [d for d in self.choice.decisions if d.skips]
-        return 1 if all(d.work.own_kernels for d in skipping) else BLOCK
-
-    def run(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the outputs of the graph."""
-        kind = StaticStepState if self.static else StepState
-        self.last = kind(self.analysis.samples, self._block)
-        outputs: tuple[Any, ...] = self.program.run(inputs, self.last)
-        return outputs
-
-
-def schedule(graph: Graph, costs: Costs | None, waits: bool = False) -> Schedule:
-    """Analyse a graph, choose what to skip, and write the steps.
-
-    Args:
-        graph: the graph.
-        costs: the constants to choose by; None for this machine's.
-        waits: whether the host would wait for the device to read a mask. Then only drops with an
-            exact count skip anything, if there are any.
-    """
-    analysis = analyse(graph)
-    drops = sample_drops(graph)
-    if waits and any(facts.drop.exact for _, facts in analysis.drops) and not drops:
-        return static_schedule(graph, costs)
-    costs = _costs(graph, bool(analysis.drops or drops), costs)
-    branches, choices = choose_branches(graph, drops, costs)
-    if branches.drops:
-        analysis = analyse(graph, branches=branches)
-    return lower(analysis, choose(analysis, costs), choices)
-
-
-def static_schedule(graph: Graph, costs: Costs | None) -> Schedule:
-    """As `schedule`, but no step reads a mask on the host: only exact drops skip anything."""
-    analysis = analyse(graph, lambda kept: kept.count > 0)
-    analysis = _with_static_counts(analysis)
-    costs = _costs(graph, bool(analysis.drops), costs)
-    return lower(analysis, choose(analysis, costs, static=True), static=True)
-
-
-def _costs(graph: Graph, drops: bool, costs: Costs | None) -> Costs:
-    """Return this machine's constants, if none are given and something is dropped."""
-    if costs is not None:
-        return costs
-    on_cpu = any(node.is_array and node.value.device.type == "cpu" for node in graph.inputs)
-    return calibrate() if on_cpu and drops else Costs()
-
-
-def _with_static_counts(analysis: Analysis) -> Analysis:
-    """Return an analysis with sets so large that the number of their maps is known ahead."""
-
-    def enlarged(node: Node, needed: MapSet) -> MapSet:
-        facts = analysis.facts.get(node)
-        maps = with_static_count(needed)
-        if facts is None or not PACKED[type(facts)].static or isinstance(maps, AllMaps):
-            return AllMaps(maps.channels)
-        # Not more than a drop keeps: it would have to fill the others with zeros.
-        return facts.kept if isinstance(facts, DropFacts) else maps
-
-    needed = {node: enlarged(node, maps) for node, maps in analysis.needed.items()}
-    return replace(analysis, needed=needed)
+from mapdrop.torch.graph.sample_drops import SampleDrop
 
 
 def lower(
-    analysis: Analysis,
-    choice: Choice,
-    branches: tuple[BranchChoice, ...] = (),
-    static: bool = False,
-) -> Schedule:
-    """Write the steps of an analysed graph, as chosen."""
-    writer = _Writer(analysis, choice, static)
+    analysis: Analysis, choice: Choice, static: bool = False, make: Make[Any] | None = None
+) -> tuple[Program, Mapping[Node, Storage], frozenset[Node], tuple[Subgraph[Any], ...]]:
+    """Return the program of an analysed graph, as chosen.
+
+    Returns:
+        The program, how the result of each operation is stored, the ReLUs that are done by the
+        operation before them, and the checkpointed parts, which run as `make` makes them.
+    """
+    writer = _Writer(analysis, choice, static, make)
     program = writer.program()
-    fused = frozenset(writer.fused)
-    return Schedule(analysis, choice, branches, program, writer.storages, fused, static)
+    return program, writer.storages, frozenset(writer.fused), tuple(writer.parts)
 
 
 class _Writer:
     """Writes the steps of one program, node by node."""
 
-    def __init__(self, analysis: Analysis, choice: Choice, static: bool) -> None:
+    def __init__(
+        self, analysis: Analysis, choice: Choice, static: bool, make: Make[Any] | None
+    ) -> None:
         self.analysis, self.choice = analysis, choice
         self.graph, self.facts = analysis.graph, analysis.facts
         self.branches = analysis.branches
-        self.static = static
+        self.static, self.make = static, make
+        self.parts: list[Subgraph[Any]] = []
         self.storages: dict[Node, Storage] = {}
         self.steps: list[Step] = []
         self.written: set[Any] = set()  # The slots that have a value.
@@ -250,10 +157,7 @@ class _Writer:
             return node
         slot = (node, storage)
         if slot not in self.written or node in self.graph.overwritten:
-            shape = node.shape
-            self._add(
-                slot, lambda env, state: state.convert(env[node], have, storage, shape), [node]
-            )
+            self._add(slot, _conversion(node, have, storage), [node])
         return slot
 
     def _packed(self, node: Node, facts: Facts, storage: Storage) -> None:
@@ -321,9 +225,7 @@ class _Writer:
             return
 
         def run(env: Env, state: StepState) -> Tensor:
-            x: Tensor = env[slot]
-            factor = state.kept.factor(drop, samples.drops, x)
-            return x if isinstance(factor, float) and factor == 1 else x * factor
+            return state.kept.scaled(env[slot], drop, samples.drops)
 
         self._add(node, run, [slot])
 
@@ -362,13 +264,10 @@ class _Writer:
         (other,) = (source for source in node.inputs if source is not added)
         have, want = self.branches.needed[added], storage.samples
         to = self._slot(other, Storage(samples=want))
-        drop = self.branches.dropped.get(added)
-        deferred = drop is not None and self._only_added(added)
+        drop = self.branches.dropped.get(added) if self._only_added(added) else None
 
         def run(env: Env, state: StepState) -> Tensor:
-            x, y = env[to], env[added]
-            factor = state.kept.factor(drop, have.drops, y) if deferred and drop else 1.0
-            return state.kept.add(x, want, y, have, factor)
+            return state.kept.add(env[to], want, env[added], have, drop)
 
         self._add(node, run, [to, added])
 
@@ -385,7 +284,15 @@ class _Writer:
             self._add(node, lambda env, state: None, [])
         else:
             slots = {n: self._slot(n, DENSE) for n in node.inputs}
-            self._add(node, call_of(node, slots), list(slots.values()))
+            self._add(node, call_of(self._with_part(node), slots), list(slots.values()))
+
+    def _with_part(self, node: Node) -> Node:
+        """Return the call of a checkpointed part with what is to be run for it."""
+        if self.make is None or not isinstance(node.target, Checkpointed):
+            return node
+        body, *others = node.args
+        self.parts.append(Subgraph(body, self.make))
+        return replace(node, args=(self.parts[-1], *others))
 
     def _for_samples(self, node: Node, samples: Samples) -> None:
         """Do what the model does, for some samples."""
@@ -410,3 +317,12 @@ class _Writer:
                 for user in self.graph.users[node]
             )
         )
+
+
+def _conversion(node: Node, have: Storage, want: Storage) -> Run:
+    """Return a step that moves a value to another storage."""
+    if have.packed or want.packed:
+        shape = node.shape
+        return lambda env, state: state.convert(env[node], have, want, shape)
+    before, after = have.samples, want.samples  # Dense arrays have no gain.
+    return lambda env, state: state.kept.move(env[node], before, after)

@@ -96,8 +96,9 @@ def compact(model: Model, costs: Costs | None = None) -> Model:
     up to rounding. This works for `nn.Dropout1d`, `2d` and `3d`, for the layers of `mapdrop.torch`
     that drop whole maps or whole samples, and for drop path as timm, torchvision and transformers
     write it. If skipping would not pay, or an operation is unknown, the model computes as it is;
-    `compact_report` says what is skipped. Under `torch.compile` a model whose drops keep an exact
-    number (`exact="c"`) becomes part of the compiled graph; any other causes a graph break.
+    `compact_report` says what is skipped. Under `torch.compile` a model whose drops keep a
+    known number (`exact="c"`; of samples also `balance="b"`) becomes part of the compiled graph;
+    any other causes a graph break.
 
     Args:
         model: any module. It is not changed.

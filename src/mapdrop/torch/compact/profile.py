@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from mapdrop.torch.compact.choose import Decision
-from mapdrop.torch.compact.lower import Schedule
 from mapdrop.torch.compact.packed_conv.convolve import convolve
 from mapdrop.torch.compact.packed_conv.operation import PackedConv
 from mapdrop.torch.compact.packing.layout import Layout
+from mapdrop.torch.compact.schedule import Schedule
 from mapdrop.torch.compact.timing import shortest, step, undisturbed
 from mapdrop.torch.graph.settings import Linear
 

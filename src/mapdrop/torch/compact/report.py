@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from mapdrop.torch.compact.choose import Decision
 from mapdrop.torch.compact.choose_samples import BranchChoice
-from mapdrop.torch.compact.lower import Schedule
 from mapdrop.torch.compact.packed.registry import PACKED
 from mapdrop.torch.compact.profile import profile
+from mapdrop.torch.compact.schedule import Schedule
 from mapdrop.torch.graph.analysis import Analysis
 from mapdrop.torch.graph.facts import DropFacts
 from mapdrop.torch.graph.graph import Node

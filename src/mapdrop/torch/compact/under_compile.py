@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import copy
 import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, NoneType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from mapdrop.backends.torch._internals import OPERATORS, nonstrict_trace, pytree, without_modes
-from mapdrop.backends.torch.source import Source
-from mapdrop.torch.compact.lower import Schedule, static_schedule
+from mapdrop.backends.torch._internals import nonstrict_trace, pytree, without_modes
+from mapdrop.torch.compact.followed import Place, places_read, use
+from mapdrop.torch.compact.schedule import Schedule, static_schedule
 from mapdrop.torch.compact.views import VIEWS
 from mapdrop.torch.graph.compiler import capturing
 from mapdrop.torch.graph.graph import GraphError
@@ -30,21 +28,6 @@ from mapdrop.torch.layers import Drop
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 INLINE, BREAK = 0, -1
-_STRUCTURE = ("TYPE_MATCH", "ID_MATCH", "MODULE_MATCH", "CLOSURE_MATCH", "DUPLICATE_INPUT")
-_MODULE = r"model((?:\._modules\['[^']+'\])*)"
-_CODE: tuple[type, ...] = (
-    FunctionType,
-    BuiltinFunctionType,
-    MethodType,
-    ModuleType,
-    type,
-    property,
-    *OPERATORS,
-    torch.dtype,
-    torch.layout,
-    torch.device,
-    torch.memory_format,
-)
 
 
 def _constant(function: Function) -> Function:
@@ -62,11 +45,13 @@ class Plan:
         inputs: of each input of the graph: the name of a parameter or buffer, the number of an
             argument's tensor, or a tensor of a seeded layer.
         result: returns the model's result, given the outputs of the graph.
+        places: of the values that the compiler has to guard.
     """
 
     schedule: Schedule
     inputs: tuple[str | int | Tensor, ...]
     result: Callable[[Sequence[Any]], Any]
+    places: tuple[Place, ...]
 
 
 def forward_under_compile(view: Any, args: Any, kwargs: Any) -> Any:
@@ -78,9 +63,8 @@ def forward_under_compile(view: Any, args: Any, kwargs: Any) -> Any:
         return NotImplemented
     if number == INLINE:
         return view.mapdrop_kind.forward(view, *args, **kwargs)
-    for at, module in enumerate(view.modules()):
-        for name in _guarded_attributes(id(view))[at]:
-            _guard(getattr(module, name))
+    for place in places(id(view), number):
+        use(place.value(view))
     parameters, buffers = dict(view.named_parameters()), dict(view.named_buffers())
     nonstrict: Any = nonstrict_trace()
     return nonstrict(trace)(id(view), number, parameters, buffers, args, kwargs)
@@ -114,8 +98,9 @@ def plan(number: int, described: Any) -> int:
     """Return the number of a plan for such a call of a view: INLINE, BREAK, or that of a `Plan`."""
     view: Any = VIEWS[number]
     engine = view._mapdrop_engine
-    exact = any(isinstance(m, Drop) and m.exact is not None for m in view.modules())
-    if nonstrict_trace() is None or not exact:
+    drops = [m for m in view.modules() if isinstance(m, Drop)]
+    exact = any(m.exact is not None for m in drops)
+    if nonstrict_trace() is None or not (exact or any(m.balance is not None for m in drops)):
         return BREAK
     try:
         with without_modes():
@@ -125,7 +110,7 @@ def plan(number: int, described: Any) -> int:
         return BREAK
     engine.last = [made.schedule]
     if not made.schedule.skips:
-        return INLINE
+        return INLINE if exact or made.schedule.branches else BREAK
     engine.plans.append(made)
     return len(engine.plans)
 
@@ -139,17 +124,24 @@ def _plan(view: Any, described: Any) -> Plan:
     reading = read(view.mapdrop_kind.forward, (twin, *args), kwargs)
     if not _equal(vars(view), vars(twin)):
         raise GraphError("its forward changes what its modules hold")
-    other = next((guard.name for guard in reading.guards if not _is_followed(guard, twin)), None)
-    if other is not None:
-        raise GraphError(other)
+    read_from = places_read(reading.guards, twin)
     names = {id(t): name for name, t in (*view.named_parameters(), *view.named_buffers())}
     given = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
-    places: dict[int, Any] = {id(t): i for i, t in enumerate(given)} | names
-    places |= {id(source.handle): source.handle for source in sources.values()}
-    if any(id(t) not in places for t in reading.inputs):
+    inputs_at: dict[int, Any] = {id(t): i for i, t in enumerate(given)} | names
+    inputs_at |= {id(source.handle): source.handle for source in sources.values()}
+    if any(id(t) not in inputs_at for t in reading.inputs):
         raise GraphError("a tensor that is neither a parameter nor a buffer")
     made = static_schedule(reading.graph, view._mapdrop_engine.costs)
-    return Plan(made, tuple(places[id(t)] for t in reading.inputs), reading.result)
+    inputs = tuple(inputs_at[id(t)] for t in reading.inputs)
+    return Plan(made, inputs, reading.result, read_from)
+
+
+@_constant
+def places(view: int, number: int) -> tuple[Place, ...]:
+    """Return the places of a plan."""
+    model: Any = VIEWS[view]
+    planned: Plan = model._mapdrop_engine.plans[number - 1]
+    return planned.places
 
 
 def _like(described: Any) -> Any:
@@ -180,71 +172,6 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, nn.Module):
         return _equal(vars(one), vars(other))
     return one is other or not isinstance(one, (int, float, str, Tensor)) or one == other
-
-
-def _is_followed(guard: Any, model: nn.Module) -> bool:
-    """Return whether the compiler notices when what is guarded changes, or that never does.
-
-    It guards the arguments, what belongs to every module, and the attributes that `_guard` uses.
-    """
-    name = guard.name
-    structure = guard.guard_type in _STRUCTURE or isinstance(guard.value, _CODE)
-    if structure or not name or name.startswith(("args", "kwargs")):
-        return True
-    if name.startswith("dict("):
-        of_class = re.match(rf"dict\(type\({_MODULE}\)(?:\.__mro__\[(\d+)\])?\.__dict__\)", name)
-        if of_class is None:
-            return False
-        bases = type(_module(model, of_class[1])).__mro__
-        return _is_library(bases[int(of_class[2] or 0)].__module__)
-    if guard.is_global:
-        return _is_library(name.partition("['__import_")[2].replace("_dot_", "."))
-    attribute = re.match(rf"{_MODULE}\.([A-Za-z]\w*)", name)
-    if attribute is None:
-        return True
-    value = getattr(_module(model, attribute[1]), attribute[2])
-    return is_guarded(value) or isinstance(value, _CODE)
-
-
-def _module(model: nn.Module, path: str) -> nn.Module:
-    """Return a module by what the compiler calls it: "._modules['head']._modules['0']"."""
-    return model.get_submodule(".".join(re.findall(r"\['([^']+)'\]", path)))
-
-
-def _is_library(name: str) -> bool:
-    return name.partition(".")[0] in ("torch", "mapdrop")
-
-
-def _guard(value: Any) -> None:
-    """Use a value where the compiler sees it, so that it compiles again when the value changes."""
-    if isinstance(value, dict):
-        for key in value:
-            _guard(value[key])
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            _guard(part)
-    elif not isinstance(value, float):
-        str(value)  # The compiler does not guard what is read but not used.
-    elif value - value == 0:
-        value.as_integer_ratio()  # Otherwise a number that changed once would become a variable.
-
-
-@_constant
-def _guarded_attributes(number: int) -> list[list[str]]:
-    """Return the names of the attributes of each module that the compiler can guard."""
-    return [
-        [name for name, value in vars(module).items() if name[0] != "_" and is_guarded(value)]
-        for module in VIEWS[number].modules()
-    ]
-
-
-def is_guarded(value: Any) -> bool:
-    """Return whether the compiler notices that a module's attribute of this value changes."""
-    if isinstance(value, dict):
-        return all(isinstance(key, str) for key in value) and all(map(is_guarded, value.values()))
-    if isinstance(value, (list, tuple)):
-        return all(map(is_guarded, value))
-    return isinstance(value, (bool, int, float, str, NoneType, Source))
 
 
 def trace(

@@ -239,15 +239,16 @@ class _Constant:
         return self.mode.from_tensor(self.value, static_shapes=True) if is_tensor else self.value
 
 
-class _Checkpointed:
-    """Calls a part of a model that is checkpointed.
+class Checkpointed:
+    """Calls a part of a model that is checkpointed: a captured module, or what is made of it.
 
     What PyTorch's own operator does without its compiler would keep all arrays.
     """
 
     __name__ = "checkpoint"
 
-    def __call__(self, body: fx.GraphModule, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, body: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call the part, now and again in the backward pass."""
         return checkpoint(body, *args, **{"use_reentrant": False, **kwargs})
 
     def on_fake_tensors(self, body: fx.GraphModule, *args: Any, **kwargs: Any) -> Any:
@@ -260,7 +261,7 @@ def _higher_order(node: fx.Node) -> Callable[..., Any]:
     name = str(getattr(node.target, "__name__", node.target))
     if name != "tag_activation_checkpoint":
         raise GraphError(f"it calls {name}, which mapdrop cannot follow")
-    return _Checkpointed()
+    return Checkpointed()
 
 
 def _modes() -> Any:

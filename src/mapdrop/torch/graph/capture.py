@@ -42,13 +42,20 @@ class Subgraph(Generic[Made]):
         module: what PyTorch's compiler captured.
         make: returns what to run for a graph and its first inputs.
         note: gets what is run, or the reason why the graph is called as it is.
+
+    Attributes:
+        last: what the last call ran, or the reason; None before the first one.
     """
 
     def __init__(
-        self, module: fx.GraphModule, make: Make[Made], note: Callable[[Made | str], object]
+        self,
+        module: fx.GraphModule,
+        make: Make[Made],
+        note: Callable[[Made | str], object] = lambda made: None,
     ) -> None:
         self.module, self.make, self.note = module, make, note
         self.made: dict[Any, Made | str] = {}
+        self.last: Made | str | None = None
         # The compiler guards all else, so that only the sizes of these may vary.
         names = [str(n.target) for n in module.graph.nodes if n.op == "placeholder"]
         self.varying = [i for i, name in enumerate(names) if not is_state(name)]
@@ -60,7 +67,7 @@ class Subgraph(Generic[Made]):
             self.made[key] = self._made(inputs)
             if len(self.made) > _KINDS:
                 del self.made[next(iter(self.made))]
-        made = self.made[key]
+        made = self.last = self.made[key]
         self.note(made)
         return self.module(*inputs) if isinstance(made, str) else made.run(list(inputs))
 

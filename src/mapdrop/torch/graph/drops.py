@@ -13,6 +13,7 @@ from torch import Tensor
 from mapdrop.backends import cpu
 from mapdrop.backends.torch.apply import bound_for
 from mapdrop.backends.torch.autodiff import dropped
+from mapdrop.backends.torch.rows import factor_dtype
 from mapdrop.backends.torch.seeds import read_seed
 from mapdrop.backends.torch.text import Arguments, bound_to
 from mapdrop.spec.law import survivors
@@ -140,12 +141,16 @@ class PatternDrop(MapDrop):
         law = self.bound.law
         return 1 - law.p if law.exact is None else (1 / self.gain if self.bound.expected else 0.0)
 
-    def sample_factors(self, seed: Tensor) -> Tensor:
+    @property
+    def most_samples(self) -> int:
+        """The largest number of samples that are kept, of a drop of samples."""
+        return min(self.shape[0], self.bound.most // max(1, self.shape[1]))
+
+    def sample_factors(self, seed: Tensor, on_device: bool = False) -> Tensor:
         """Return what each sample is multiplied by, of a drop of samples: (samples,)."""
-        if self.bound.counted_axes is None:
+        if self.bound.counted_axes is None and not on_device:
             return torch.from_numpy(self.draw(seed).bits[:, 0] * self.gain)
-        ones = torch.ones((*self.shape[:2], *[1] * (len(self.shape) - 2)), dtype=torch.float64)
-        return self.apply(ones, Drawn(None, seed)).flatten(1)[:, 0]
+        return self._of_ones(seed, factor_dtype(seed.device)).flatten(1)[:, 0]
 
     def draw(self, seed: Any) -> Drawn:
         """See `MapDrop`."""
@@ -154,9 +159,13 @@ class PatternDrop(MapDrop):
         return Drawn(self._spread(coins), seed)
 
     def draw_on_device(self, seed: Any) -> Drawn:
-        """See `MapDrop`: what the operation itself makes of maps of one value each."""
-        ones = torch.ones((*self.shape[:2], *[1] * (len(self.shape) - 2)), device=seed.device)
-        return Drawn((self.apply(ones, Drawn(None, seed)) != 0).flatten(1), seed)
+        """See `MapDrop`."""
+        return Drawn((self._of_ones(seed, torch.float32) != 0).flatten(1), seed)
+
+    def _of_ones(self, seed: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return what the operation itself makes of maps of one value each."""
+        shape = (*self.shape[:2], *[1] * (len(self.shape) - 2))
+        return self.apply(torch.ones(shape, dtype=dtype, device=seed.device), Drawn(None, seed))
 
     def _spread(self, coins: Any) -> Any:
         binding = self.bound.binding

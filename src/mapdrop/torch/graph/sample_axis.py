@@ -8,6 +8,8 @@ from math import prod
 
 from torch import Tensor
 
+from mapdrop.backends.torch.rows import add_rows
+
 
 @dataclass(frozen=True)
 class SampleAxis:
@@ -47,6 +49,11 @@ class SampleAxis:
                 return SampleAxis(axis, self.samples, left, right)
         return None
 
+    def along(self, values: Tensor, rank: int) -> Tensor:
+        """Return a value for each of some samples, to combine with arrays of such a rank."""
+        entries = values.view(1, -1, 1).expand(self.before, -1, self.after).reshape(-1)
+        return entries.view(-1, *[1] * (rank - 1 - self.axis))
+
     def take(self, x: Tensor, samples: Tensor) -> Tensor:
         """Return the array of some samples. The memory layout stays."""
         if self.before == self.after == 1:
@@ -58,10 +65,10 @@ class SampleAxis:
     def add(self, x: Tensor, samples: Tensor, y: Tensor, factor: float = 1.0) -> Tensor:
         """Return x with `factor * y` added to some samples."""
         if self.before == self.after == 1:
-            return x.index_add(self.axis, samples, y, alpha=factor)
+            return add_rows(x, self.axis, samples, y, factor)
         sizes = self.before, -1, self.after
         parts, added = x.unflatten(self.axis, sizes), y.unflatten(self.axis, sizes)
-        every: Tensor = parts.index_add(self.axis + 1, samples, added, alpha=factor)
+        every = add_rows(parts, self.axis + 1, samples, added, factor)
         return every.flatten(self.axis, self.axis + 2)
 
 

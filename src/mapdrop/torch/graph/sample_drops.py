@@ -35,6 +35,7 @@ class SampleDrop:
         drop: what mapdrop's own drops; None for a product.
         kept: the expected share of samples that are kept.
         drawn: the nodes that the mask follows from, in order.
+        most: how many samples are kept at most, if that is known, and fewer than all; or 0.
     """
 
     number: int
@@ -45,12 +46,17 @@ class SampleDrop:
     drop: PatternDrop | None
     kept: float
     drawn: tuple[Node, ...]
+    most: int = 0
 
-    def factors(self, mask: Tensor) -> Tensor:
-        """Return what each sample is multiplied by: (samples,), 0 for those that are dropped."""
+    def factors(self, mask: Tensor, on_device: bool = False) -> Tensor:
+        """Return what each sample is multiplied by: (samples,), 0 for those that are dropped.
+
+        With `on_device` nothing waits for the mask's device.
+        """
         if self.drop is not None:
-            return self.drop.sample_factors(mask)
-        return mask.detach().flatten().expand(self.at.samples)
+            return self.drop.sample_factors(mask, on_device)
+        flat = mask.detach().flatten()
+        return flat if len(flat) == self.at.samples else flat.expand(self.at.samples)
 
 
 def sample_drops(graph: Graph) -> tuple[SampleDrop, ...]:
@@ -59,7 +65,7 @@ def sample_drops(graph: Graph) -> tuple[SampleDrop, ...]:
     masks = _masks(graph)
     for node in graph.nodes:
         made = _own(node, len(found)) or _product(node, len(found), masks)
-        if made is not None and not node.region:
+        if made is not None and made.at.samples and not node.region:
             found.append(made)
     return tuple(found)
 
@@ -72,7 +78,10 @@ def _own(node: Node, number: int) -> SampleDrop | None:
         return None
     at = SampleAxis(0, node.shape[0])
     seed = drop.seed
-    return SampleDrop(number, node, node.args[0], at, seed, drop, drop.density, ancestors(seed))
+    most = drop.most_samples if drop.most_samples < at.samples else 0
+    return SampleDrop(
+        number, node, node.args[0], at, seed, drop, drop.density, ancestors(seed), most
+    )
 
 
 def _product(node: Node, number: int, drawn: frozenset[Node]) -> SampleDrop | None:

@@ -3,109 +3,171 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mapdrop.torch.graph.sample_axis import Samples
+from mapdrop.torch.graph.sample_axis import SampleAxis, Samples
 from mapdrop.torch.graph.sample_drops import SampleDrop
 
 Drops = frozenset[int]
 _ALL: Drops = frozenset()
 
 
+class _Together:
+    """What some drops keep whose masks were read together: each has a stretch of these arrays."""
+
+    def __init__(self, factors: NDArray[np.float64], sizes: Sequence[int]) -> None:
+        self.factors = factors
+        ends = np.cumsum(sizes, dtype=np.intp)
+        self.starts = ends - np.array(sizes, np.intp)
+        kept = factors != 0
+        self.counts = np.add.reduceat(kept, self.starts, dtype=np.intp)
+        self.numbers = np.flatnonzero(kept) - np.repeat(self.starts, self.counts)
+        self._lowest = np.minimum.reduceat(np.where(kept, factors, np.inf), self.starts)
+        self._highest = np.maximum.reduceat(np.where(kept, factors, -np.inf), self.starts)
+        self._places: dict[torch.device, tuple[Tensor, ...]] = {}
+
+    def gain(self, number: int) -> float | None:
+        """Return what all kept samples are multiplied by; None if that varies."""
+        low, high = self._lowest[number], self._highest[number]
+        return float(low) if low == high else 1.0 if low > high else None  # None is kept.
+
+    def places(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Return the numbers of the samples that each drop keeps, sent to a device together."""
+        if device not in self._places:
+            numbers = torch.from_numpy(self.numbers).to(device)
+            self._places[device] = numbers.split(self.counts.tolist())
+        return self._places[device]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What one drop keeps: its stretch of what was read together."""
+
+    together: _Together
+    number: int
+    samples: int
+
+    @property
+    def count(self) -> int:
+        return int(self.together.counts[self.number])
+
+    @property
+    def factors(self) -> NDArray[np.float64]:
+        start = self.together.starts[self.number]
+        return self.together.factors[start : start + self.samples]
+
+
 class KeptSamples:
     """Which samples each drop of a step keeps, and what it multiplies them by."""
 
     def __init__(self) -> None:
-        self._factors: dict[int, NDArray[np.float64]] = {}  # By the number of the drop.
+        self._drawn: dict[int, _Drawn] = {}  # By the number of the drop.
         self._numbers: dict[Drops, NDArray[np.intp]] = {}
         self._places: dict[tuple[Drops, Drops, torch.device], Tensor | None] = {}
 
     def draw(self, drops: Sequence[SampleDrop], masks: Sequence[Tensor]) -> None:
-        """Draw what some drops keep. A device is waited for once."""
-        factors = [drop.factors(mask).double() for drop, mask in zip(drops, masks, strict=True)]
-        together = (
-            torch.cat(factors).cpu().numpy() if len(factors) > 1 else factors[0].cpu().numpy()
-        )
-        ends = np.cumsum([len(f) for f in factors])[:-1]
-        for drop, own in zip(drops, np.split(together, ends), strict=True):
-            self._factors[drop.number] = own
+        """Draw what some drops keep. If all masks are on one device, it is waited for once."""
+        with torch.no_grad():
+            factors = [drop.factors(mask) for drop, mask in zip(drops, masks, strict=True)]
+            if len({found.device for found in factors}) > 1:  # Of drops of several libraries.
+                factors = [found.cpu() for found in factors]
+            read = torch.cat(factors).cpu().double().numpy()
+        together = _Together(read, [drop.at.samples for drop in drops])
+        for number, drop in enumerate(drops):
+            self._drawn[drop.number] = _Drawn(together, number, drop.at.samples)
 
     @property
     def drops(self) -> tuple[int, ...]:
         """The numbers of the drops that were drawn, in order."""
-        return tuple(sorted(self._factors))
+        return tuple(sorted(self._drawn))
 
     def numbers(self, drops: Drops) -> NDArray[np.intp]:
         """Return the numbers of the samples that all of some drops keep."""
         if drops not in self._numbers:
-            kept = np.logical_and.reduce([self._factors[drop] != 0 for drop in drops])
+            kept = np.logical_and.reduce([self._drawn[drop].factors != 0 for drop in drops])
             self._numbers[drops] = np.flatnonzero(kept)
         return self._numbers[drops]
 
-    def factor(self, drop: SampleDrop, drops: Drops, x: Tensor) -> float | Tensor:
-        """Return what a drop multiplies its samples by, of which x has those that `drops` keep."""
-        factors = self._factors[drop.number][self.numbers(drops)]
-        if len(factors) == 0 or (factors == factors[0]).all():
-            return float(factors[0]) if len(factors) else 1.0
+    def count(self, drops: Drops) -> int:
+        """Return how many samples an array has that has those which all of some drops keep."""
+        if len(drops) == 1:
+            return self._drawn[next(iter(drops))].count
+        return len(self.numbers(drops))
+
+    def scaled(self, x: Tensor, drop: SampleDrop, drops: Drops) -> Tensor:
+        """Return a drop's result, of which x has the samples that `drops` keep."""
+        factor = self._factor(drop, drops, x)
+        return x if isinstance(factor, float) and factor == 1 else x * factor
+
+    def _factor(self, drop: SampleDrop, drops: Drops, x: Tensor) -> float | Tensor:
+        """Return one number, if it is the same for all, or an array to multiply by."""
+        drawn = self._drawn[drop.number]
+        gain = drawn.together.gain(drawn.number)
+        if gain is not None:
+            return gain
+        factors = drawn.factors[self.numbers(drops)]
         shape = [1] * x.dim()
         shape[drop.at.axis] = len(factors)
         return torch.from_numpy(factors).to(x.device, x.dtype).view(shape)
 
-    def place(self, have: Drops, want: Drops, device: torch.device) -> Tensor | None:
+    def _place(self, have: Drops, want: Drops, device: torch.device) -> Tensor | None:
         """Return where the samples that `want` keeps stand among those that `have` keeps.
 
         None if they are the same. `have` is a part of `want`.
         """
         key = have, want, device
         if key not in self._places:
-            self._places[key] = self._place(have, want, device)
+            self._places[key] = self._found_place(have, want, device)
         return self._places[key]
 
-    def _place(self, have: Drops, want: Drops, device: torch.device) -> Tensor | None:
-        found = self.numbers(want)
-        if have == want or len(found) == (len(self.numbers(have)) if have else self._total(want)):
+    def _found_place(self, have: Drops, want: Drops, device: torch.device) -> Tensor | None:
+        any_drop, *others = want
+        drawn = self._drawn[any_drop]
+        if have == want or self.count(want) == (self.count(have) if have else drawn.samples):
             return None
+        if not (have or others):
+            return drawn.together.places(device)[drawn.number]
+        found = self.numbers(want)
         at = np.searchsorted(self.numbers(have), found) if have else found
         return torch.from_numpy(at).to(device)
 
-    def _total(self, drops: Drops) -> int:
-        return len(self._factors[min(drops)])
-
     def move(self, x: Tensor, have: Samples | None, want: Samples | None) -> Tensor:
         """Return an array for other samples; those that it does not have are zero."""
-        if have is None or want is None:
-            return self._moved_to_or_from_all(x, have, want)
-        common = have.drops & want.drops
-        x = self._spread(x, have, common)
-        place = self.place(common, want.drops, x.device)
-        return x if place is None else want.at.take(x, place)
+        before, after = (s.drops if s is not None else _ALL for s in (have, want))
+        common = before & after
+        if have is not None:
+            x = self._spread(x, have, common)
+        return x if want is None else self._take(x, want.at, common, after)
 
     def add(
-        self, x: Tensor, to: Samples | None, y: Tensor, have: Samples, factor: float | Tensor
+        self, x: Tensor, to: Samples | None, y: Tensor, have: Samples, drop: SampleDrop | None
     ) -> Tensor:
-        """Return x, which has the samples of `to`, with factor * y added to those of `have`."""
-        place = self.place(_ALL if to is None else to.drops, have.drops, x.device)
+        """Return x, which has the samples of `to`, with y added to those of `have`.
+
+        Of a drop, y has yet to be multiplied by the factors.
+        """
+        factor = 1.0 if drop is None else self._factor(drop, have.drops, y)
+        place = self._place(_ALL if to is None else to.drops, have.drops, x.device)
         alpha = factor if isinstance(factor, float) else 1.0
         added = y if isinstance(factor, float) else y * factor
         if place is None:
             return torch.add(x, added, alpha=alpha)
         return have.at.add(x, place, added, alpha)
 
-    def _moved_to_or_from_all(
-        self, x: Tensor, have: Samples | None, want: Samples | None
-    ) -> Tensor:
-        if have is not None:
-            return self._spread(x, have, _ALL)
-        place = None if want is None else self.place(_ALL, want.drops, x.device)
-        return x if place is None or want is None else want.at.take(x, place)
+    def _take(self, x: Tensor, at: SampleAxis, have: Drops, want: Drops) -> Tensor:
+        """Return the samples that `want` keeps of those that `have` keeps."""
+        place = self._place(have, want, x.device)
+        return x if place is None else at.take(x, place)
 
     def _spread(self, x: Tensor, have: Samples, drops: Drops) -> Tensor:
-        place = self.place(drops, have.drops, x.device)
+        """Return an array of all samples that `drops` keep, which are more; the others are zero."""
+        place = self._place(drops, have.drops, x.device)
         if place is None:
             return x
-        samples = len(self.numbers(drops)) if drops else have.at.samples
+        samples = self.count(drops) if drops else have.at.samples
         return have.at.add(x.new_zeros(have.at.shape(x.shape, samples)), place, x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from mapdrop.torch.compact.packing.gather import convert
 from mapdrop.torch.compact.packing.kept import KeptSamples
 from mapdrop.torch.compact.packing.layout import Layout, dense_layout
 from mapdrop.torch.compact.packing.static import StaticLayout
+from mapdrop.torch.compact.packing.static_kept import StaticKeptSamples
 from mapdrop.torch.graph.drops import Drawn
 from mapdrop.torch.graph.lattice import AllMaps, Bits, Concatenated, Kept, MapSet, NoMaps
 from mapdrop.torch.graph.sample_axis import Samples
@@ -43,10 +44,12 @@ DENSE = Storage()
 class StepState:
     """One call: the masks drawn so far, and layouts whose rows come in multiples of `block`."""
 
+    kept_kind: ClassVar[type[KeptSamples]] = KeptSamples
+
     def __init__(self, samples: int, block: int) -> None:
         self.samples, self.block = samples, block
         self.drawn: dict[int, Drawn] = {}
-        self.kept = KeptSamples()
+        self.kept: KeptSamples = self.kept_kind()
         self._layouts: dict[MapSet, Any] = {}
         self._parts: dict[frozenset[int], StepState] = {}
 
@@ -107,16 +110,18 @@ class _Part(StepState):
     """The state of a step for the samples that some drops keep, in arrays that begin with them."""
 
     def __init__(self, whole: StepState, drops: frozenset[int]) -> None:
-        numbers = whole.kept.numbers(drops)
-        super().__init__(len(numbers), whole.block)
-        self._whole, self._numbers = whole, numbers
+        super().__init__(whole.kept.count(drops), whole.block)
+        self._whole, self._drops = whole, drops
 
     def _bits(self) -> dict[int, Bits]:
-        return {number: bits[self._numbers] for number, bits in self._whole._bits().items()}
+        kept = self._whole.kept.numbers(self._drops)
+        return {number: bits[kept] for number, bits in self._whole._bits().items()}
 
 
 class StaticStepState(StepState):
     """A step whose masks are tensors on the device, so that shapes are static."""
+
+    kept_kind = StaticKeptSamples
 
     def _make_layout(self, maps: MapSet) -> StaticLayout:
         assert isinstance(maps, Kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -127,14 +128,34 @@ def bound_locally(
     """Return the spec bound to a shape or, with shards, to a part of that shape."""
     if not shards:
         return spec.bind(shape, warn)
-    return local_spec(spec.bind(global_shape(shape, shards), warn), shape, shards)
+    bound = spec.bind(global_shape(shape, shards), warn)
+    return local_spec(bound, shape, _indices(shape, shards))
 
 
-def local_spec(bound: BoundSpec, shape: tuple[int, ...], shards: tuple[Shard, ...]) -> LocalSpec:
-    """Return what an array of `shape` needs of the spec bound to `global_shape(shape, shards)`."""
-    held = local_ranges(shards, shape)
+def bound_to_rows(
+    spec: MaskSpec, shape: tuple[int, ...], shards: tuple[Shard, ...], axis: int, rows: Places
+) -> LocalSpec:
+    """Return the spec bound to some indices of an axis of what `bound_locally` binds it to.
+
+    Args:
+        spec: to bind.
+        shape, shards: as for `bound_locally`.
+        axis: the axis.
+        rows: some of its indices, sorted.
+    """
+    held = _indices(shape, shards)
+    held[axis] = held[axis][rows] if axis in held else rows
+    part = (*shape[:axis], len(rows), *shape[axis + 1 :])
+    return local_spec(spec.bind(global_shape(shape, shards), warn=False), part, held)
+
+
+def local_spec(bound: BoundSpec, shape: tuple[int, ...], held: Mapping[int, Places]) -> LocalSpec:
+    """Return what an array of `shape` needs of the spec bound to a larger one.
+
+    `held` has, for each axis that is larger there, the indices that the array has of it.
+    """
     axes = [
-        _coordinates(factors, held[a].indices(n) if a in held else np.arange(n))
+        _coordinates(factors, held[a] if a in held else np.arange(n))
         for a, (factors, n) in enumerate(zip(bound.binding.axes, shape, strict=True))
     ]
     own = {coin: np.unique(places) for axis in axes for coin, places in axis.items()}
@@ -158,6 +179,11 @@ def local_spec(bound: BoundSpec, shape: tuple[int, ...], shards: tuple[Shard, ..
     order = tuple(coin for _, a in sources for coin in axes[a])
     box = Box(bound.binding.coins, places)
     return LocalSpec(bound, box, order, tuple(merged), tuple(takes), binding)
+
+
+def _indices(shape: tuple[int, ...], shards: tuple[Shard, ...]) -> dict[int, Places]:
+    held = local_ranges(shards, shape)
+    return {axis: found.indices(shape[axis]) for axis, found in held.items()}
 
 
 def global_shape(shape: tuple[int, ...], shards: tuple[Shard, ...]) -> tuple[int, ...]:

@@ -57,8 +57,11 @@ def wanted(step: int) -> Gradients:
 
 def kept(net: nn.Module) -> list[int]:
     """Return how many samples each branch of the last step kept."""
-    states = [made.last for made in net._mapdrop_engine.last]  # type: ignore[union-attr]
-    return [len(state.kept.numbers(frozenset({d}))) for state in states for d in state.kept.drops]
+    found = []
+    for made in net._mapdrop_engine.last:  # type: ignore[union-attr]
+        drops = made.analysis.branches.drops
+        found += [made.last.kept.count(frozenset({drop.number})) for drop in drops]
+    return found
 
 
 def replicated(net: nn.Sequential) -> tuple[nn.Module, list[nn.Module]]:

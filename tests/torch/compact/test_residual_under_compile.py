@@ -220,7 +220,7 @@ def test_gradients_of_gradients() -> None:
 
 
 def test_maps_that_are_dropped_inside_a_branch_are_computed() -> None:
-    """Inside of a compiled branch only samples are skipped; the results are right."""
+    """Inside a compiled branch only samples are skipped; the results are right."""
     net, x = made("resnet-maps-dropped-inside"), FAMILIES["resnet-maps-dropped-inside"].inputs(6)
     assert any(isinstance(layer, SpatialDropout2d) for layer in net.modules())
     fast: Any = compact(copy.deepcopy(net), ALWAYS)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mapdrop.torch import Drop, compact, seeded, shard
+from mapdrop.torch import Drop, DropPath, compact, seeded, shard
 from tests.torch.compact.agreement import ALWAYS, check, pixels
 from tests.torch.compact.residual_drops import DROPS
 from tests.torch.compact.residual_models import FAMILIES
@@ -176,8 +176,35 @@ def test_checkpointed_blocks_skip(family: str, drop: str, reentrant: bool) -> No
     assert len(branches(fast)) == FAMILIES[family].drops
 
 
+class WithConstant(nn.Module):
+    """A block with a part that has no gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.scale, self.branch, self.drop = nn.Linear(4, 4), nn.Linear(4, 4), DropPath(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            scale = self.scale(x).tanh()
+        y: Tensor = x * scale + self.drop(self.branch(x))
+        return y
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpointed_part_without_gradients_has_none(reentrant: bool) -> None:
+    net = nn.Module()
+    net.stem, net.blocks, net.head = nn.Linear(4, 4), nn.ModuleList([WithConstant()]), nn.Identity()
+    model = CheckpointedBlocks(net, reentrant).double()
+    fast = compact(copy.deepcopy(model), ALWAYS)
+    for seed in range(3):
+        check(model, fast, (pixels(6, 4),), seed)
+    assert skips(fast)
+    assert model.inner.blocks[0].scale.weight.grad is None
+
+
 def test_checkpointed_blocks_compute_less_and_keep_less() -> None:
-    """The forward runs twice, and what it makes inside of a block is not kept for backward."""
+    """The forward runs twice, and what it makes inside a block is not kept for backward."""
     net, x = CheckpointedBlocks(made("vit"), False), inputs("vit")
     fast = compact(net, ALWAYS)
     seed = seed_that_keeps(3, net.inner, x)

@@ -293,6 +293,15 @@ else:
     without_modes = _find("torch.utils._python_dispatch", "_disable_current_modes")
 
 
+def guarded_attribute(guard: Any) -> str:
+    """Return the name of the attribute whose absence or presence PyTorch's compiler guards.
+
+    Raises AttributeError or LookupError if that is unknown.
+    """
+    name: str = guard.orig_guard.create_fn.keywords["attr"]
+    return name
+
+
 _HIGHER_ORDER = _find("torch._ops", "HigherOrderOperator")
 HIGHER_ORDER: type = _HIGHER_ORDER or object
 """The class of operators that call graphs. Unknown: any may be one, and its graph is refused."""

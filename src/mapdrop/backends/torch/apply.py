@@ -24,15 +24,19 @@ def bound_for(x: Tensor, arguments: Arguments) -> BoundSpec | LocalSpec:
 
 def drop_values(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
     """Return x dropped: a new tensor of the same memory layout."""
-    bound = bound_for(x, arguments)
+    return drop_bound(x, seed, arguments[0], bound_for(x, arguments))
+
+
+def drop_bound(x: Tensor, seed: Tensor, stream: str | None, bound: BoundSpec | LocalSpec) -> Tensor:
+    """Return x dropped by a spec that is bound to its shape."""
     if gpu.fits(x, bound):
-        made = gpu.drop(x, seed, arguments[0], bound)
+        made = gpu.drop(x, seed, stream, bound)
         if made is not None:
             return made
     if not _compiled(x, bound):
-        return drop_anywhere(x, seed, *arguments)
+        return broadcast(x, bound.binding, *drawn(bound, seed, stream))
     out = huge_pages(torch.empty_like(x))
-    drop_into(out, x, bound, *read_seed(seed, arguments[0]))
+    drop_into(out, x, bound, *read_seed(seed, stream))
     return out
 
 

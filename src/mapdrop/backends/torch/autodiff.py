@@ -23,6 +23,7 @@ from mapdrop.backends.torch._internals import (
 from mapdrop.backends.torch.apply import (
     bound_for,
     drop_anywhere,
+    drop_bound,
     drop_values,
     drop_values_in_place,
 )
@@ -30,6 +31,7 @@ from mapdrop.backends.torch.generator import fresh
 from mapdrop.backends.torch.inductor import teach_inductor
 from mapdrop.backends.torch.text import Arguments
 from mapdrop.spec.binding import bind
+from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import check_rate
 from mapdrop.spec.pattern import Pattern
 
@@ -55,6 +57,12 @@ def dropped(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
         tracked: Tensor = _Eager.apply(x, seed, arguments, False)
         return tracked
     return drop_values(x, seed, *arguments)
+
+
+def dropped_part(x: Tensor, seed: Tensor, stream: str | None, bound: LocalSpec) -> Tensor:
+    """Return x dropped as a part of a larger array, in eager code, differentiable to any order."""
+    result: Tensor = _Part.apply(x, seed, stream, bound)
+    return result
 
 
 def dropped_in_place(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
@@ -97,6 +105,19 @@ class _Eager(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (seed,) = ctx.saved_tensors
         return dropped(grad, seed, ctx.arguments), None, None, None
+
+
+class _Part(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seed: Tensor, stream: str | None, bound: LocalSpec) -> Tensor:
+        ctx.save_for_backward(seed)
+        ctx.stream, ctx.bound = stream, bound
+        return drop_bound(x, seed, stream, bound)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (seed,) = ctx.saved_tensors
+        return dropped_part(grad, seed, ctx.stream, ctx.bound), None, None, None
 
 
 class _Transformed(torch.autograd.Function):

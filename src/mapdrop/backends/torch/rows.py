@@ -54,6 +54,18 @@ def factor_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def padded(kept: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Return the indices of the kept samples and, up to `most`, others; and which are kept.
+
+    The others are copies of the first kept one, and not dropped ones: if the branch makes infinity
+    of one of those, its gradient would be NaN, though nothing of its result is used. If none is
+    kept, there is no other choice.
+    """
+    first = (~kept).to(torch.uint8).argsort(stable=True)[:most]
+    valid = kept.index_select(0, first)
+    return torch.where(valid, first, first[:1]), valid
+
+
 def scaled(x: Tensor, factors: Tensor, known: bool) -> Tensor:
     """Return x times a factor for each index of its first axis, and 0 where that is 0."""
     wide = torch.float64 if x.dtype in (torch.float64, torch.complex128) else torch.float32
@@ -125,16 +137,10 @@ def _most(pattern: str, p: float, options: str, shape: Sequence[Any]) -> int:
 def _kept_rows(
     seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Return so many samples, the kept ones first.
-
-    Those behind are copies of the first kept one, and not dropped ones: if the branch makes
-    infinity of one of those, its gradient would be NaN, though nothing of its result is used.
-    """
     factors = _factors(seed, stream, pattern, p, options, shape)
-    order = (factors == 0).to(torch.uint8).argsort(stable=True)
-    first = order[: _most(pattern, p, options, shape)]
-    each = factors.index_select(0, first)
-    return torch.where(each != 0, first, order[:1]), each
+    most = _most(pattern, p, options, shape)
+    first, valid = padded(factors != 0, most)
+    return first, torch.where(valid, factors.index_select(0, first), 0)
 
 
 def _pretend(

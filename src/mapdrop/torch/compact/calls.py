@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mapdrop.backends.torch.autodiff import dropped_part
+from mapdrop.backends.torch.text import read_spec
+from mapdrop.spec.local_spec import bound_to_rows
 from mapdrop.torch.compact.packing.storage import StepState
 from mapdrop.torch.graph.graph import Node, out_of_place, substituted
 from mapdrop.torch.graph.program import Env
@@ -49,9 +52,14 @@ def _own_drop(node: Node, samples: Samples, slots: Mapping[Node, Any]) -> Call:
     """Return a step that drops by the coins that the samples have in the whole array."""
     source, seed, *rest = node.args
     drop: Any = node.target
+    stream, *text = rest
+    spec, shards = read_spec(*text)
 
     def run(env: Env, state: StepState) -> Any:
-        x = env[slots[source]]
+        x, entries = env[slots[source]], state.kept.entries(samples)
+        if entries is not None:
+            bound = bound_to_rows(spec, node.shape, shards, samples.at.axis, entries)
+            return dropped_part(x, env[slots[seed]], stream, bound)
         with torch.no_grad():
             factors = drop(x.new_ones(node.shape), env[slots[seed]], *rest)
         return x * state.kept.move(factors, None, samples)
@@ -76,7 +84,7 @@ def call_of(node: Node, slots: Mapping[Node, Any]) -> Callable[[Env, Any], Any]:
     target, args, kwargs = node.target, node.args, node.kwargs or {}
     assert target is not None
     nodes = [i for i, value in enumerate(args) if isinstance(value, Node)]
-    if len(nodes) == _count((args, kwargs)):  # None is inside of a list or a keyword.
+    if len(nodes) == _count((args, kwargs)):  # None is inside a list or a keyword.
         places = [(i, slots[args[i]]) for i in nodes]
 
         def run_flat(env: Env, state: Any) -> Any:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import sys
 import sysconfig
 from collections.abc import Iterable
+from enum import Enum
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, NoneType
 from typing import Any, NamedTuple
@@ -18,13 +20,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from mapdrop.backends.torch._internals import OPERATORS
+from mapdrop.backends.torch._internals import OPERATORS, guarded_attribute
 from mapdrop.backends.torch.source import Source
 from mapdrop.torch.graph.graph import GraphError
 
 _STRUCTURE = ("TYPE_MATCH", "ID_MATCH", "MODULE_MATCH", "CLOSURE_MATCH", "DUPLICATE_INPUT")
+_ABSENCE = ("HASATTR", "NOT_PRESENT_IN_GENERIC_DICT")
 _IMPORTED = "__import_"
+_NUMBERS = (bool, int, float, str, NoneType)
 _NAMED = (ModuleType, FunctionType, MethodType, type)
+_GENERATED = re.compile(r"G\['___\w+'\]")  # The globals of a function without a module.
 _OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 _CODE: tuple[type, ...] = (
     FunctionType,
@@ -47,17 +52,19 @@ class Place(NamedTuple):
     Attributes:
         module: the name of the Python module where the steps begin; "" for the model.
         steps: (True, the name of an attribute), or (False, the key of an item).
+        has: not the value counts, but whether it has this attribute; "" otherwise.
     """
 
     module: str
     steps: tuple[tuple[bool, Any], ...]
+    has: str = ""
 
     def value(self, model: Any) -> Any:
         """Return the value. The compiler traces this, too."""
         value: Any = sys.modules[self.module] if self.module else model
         for named, key in self.steps:
             value = getattr(value, key) if named else value[key]
-        return value
+        return hasattr(value, self.has) if self.has else value
 
 
 def places_read(guards: Iterable[Any], model: nn.Module) -> tuple[Place, ...]:
@@ -69,19 +76,48 @@ def places_read(guards: Iterable[Any], model: nn.Module) -> tuple[Place, ...]:
     """
     found: dict[Place, None] = {}
     for guard in guards:
-        if not guard.name or guard.name.startswith(("args", "kwargs", "function")):
-            continue  # The last is the forward itself, as its class has it.
-        if guard.guard_type in _STRUCTURE or isinstance(guard.value, _CODE):
-            continue
-        expression = ast.parse(guard.name, mode="eval").body
-        place = _place(expression)
-        if place is not None and _belongs_to_modules(place, model):
-            continue
-        if place is not None and place.steps and is_guarded(place.value(model)):
+        try:
+            place = _place_read(guard, model)
+        except (SyntaxError, LookupError, AttributeError, TypeError) as problem:
+            raise GraphError(guard.name) from problem
+        if place is not None:
             found[place] = None
-        elif not _is_of_library(expression, model):
-            raise GraphError(guard.name)
     return tuple(found)
+
+
+def _place_read(guard: Any, model: nn.Module) -> Place | None:
+    """Return where the compiler has to guard a value; None if nobody changes it."""
+    expression = ast.parse(guard.name or "None", mode="eval").body
+    roots = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
+    if not roots & {"model", "function", "G"} or _GENERATED.fullmatch(guard.name):
+        return None  # An argument, or a setting of PyTorch's: the compiler sees these.
+    place, of_class = _place(expression), "type" in roots
+    if place is not None and not (place.module or of_class):
+        return _in_model(guard, place, model)
+    if isinstance(guard.value, _CODE):
+        return None
+    if place is not None and isinstance(guard.value, _NUMBERS):
+        if place.value(model) == guard.value:
+            return place
+        raise GraphError(f"{guard.name}, which it changes")
+    own = "function" in roots and "__closure__" not in guard.name  # The forward's defaults.
+    if own or _is_of_library(expression, model):
+        return None
+    raise GraphError(guard.name)
+
+
+def _in_model(guard: Any, place: Place, model: nn.Module) -> Place | None:
+    """As `_place_read`, for what a module or an object in it holds."""
+    value = place.value(model)
+    if _belongs_to_modules(place, model) and guard.guard_type != "HASATTR":
+        return None
+    if guard.guard_type in _ABSENCE:
+        return place._replace(has=guarded_attribute(guard))
+    if is_guarded(value):
+        return place
+    if guard.guard_type in _STRUCTURE or (isinstance(value, _CODE) and _is_installed(value)):
+        return None  # An object, of which what is read is guarded.
+    raise GraphError(guard.name)
 
 
 def _place(expression: ast.expr | None) -> Place | None:
@@ -89,16 +125,15 @@ def _place(expression: ast.expr | None) -> Place | None:
     match expression:
         case ast.Name(id="model"):
             return Place("", ())
-        case ast.Subscript(value=ast.Name(id="G"), slice=ast.Constant(value=str(name))):
+        case ast.Subscript(ast.Name(id="G"), ast.Constant(str(name))):
             module = name.removeprefix(_IMPORTED).replace("_dot_", ".")
             return Place(module, ()) if module in sys.modules else None
-        case ast.Attribute(value=inner, attr=name) if not name.startswith("__"):
+        case ast.Attribute(inner, name) if not name.startswith("__"):
             return _step(_place(inner), (True, name))
-        case ast.Subscript(value=ast.Call(func=ast.Name(id="dict"), args=[of]), slice=key):
+        case ast.Subscript(ast.Call(ast.Name(id="dict"), [of]), ast.Constant(str(name))):
             # dict(type(x).__dict__)["name"]: an attribute of the class.
-            name = getattr(key, "value", "")
-            return _step(_place(_instance(of)), (True, name)) if name[:2] != "__" else None
-        case ast.Subscript(value=inner, slice=ast.Constant(value=key)):
+            return None if name.startswith("__") else _step(_place(_instance(of)), (True, name))
+        case ast.Subscript(inner, ast.Constant(key)):
             return _step(_place(inner), (False, key))
     return None
 
@@ -112,33 +147,38 @@ def _instance(expression: ast.expr) -> ast.expr | None:
     while isinstance(expression, (ast.Attribute, ast.Subscript)):
         expression = expression.value
     match expression:
-        case ast.Call(func=ast.Name(id="type"), args=[inner]):
+        case ast.Call(ast.Name(id="type"), [inner]):
             return inner
     return None
 
 
 def _belongs_to_modules(place: Place, model: nn.Module) -> bool:
-    """Return whether a place is one that every module has, as `_parameters` is."""
+    """Return whether a place is a module, or what every module has, as `_parameters`."""
     value: Any = model
-    for named, key in () if place.module else place.steps:
+    for named, key in place.steps:
         if isinstance(value, nn.Module) and named and key != "_modules":
             return key in _OF_MODULES
         value = getattr(value, key) if named else value[key]
-    return not place.module and isinstance(value, (nn.Module, dict))
+    return isinstance(value, nn.Module) or place.steps[-1:] == ((True, "_modules"),)
 
 
 def _is_of_library(expression: ast.expr, model: nn.Module) -> bool:
-    """Return whether what a guard's name says belongs to a library: nobody changes that."""
+    """Return whether what a guard's name says belongs to a library's code: nobody changes that."""
     match expression:
         case ast.Subscript(ast.Attribute(attr="__mro__") as bases, ast.Constant(int(number))):
             place = _place(_instance(bases))
             return place is not None and _is_installed(type(place.value(model)).__mro__[number])
-        case ast.Call(args=[first, *_]):
+        case ast.Call(ast.Name(id="type"), [inner]):
+            place = _place(inner)
+            return place is not None and _is_installed(type(place.value(model)))
+        case ast.Call(args=[first, *_]) | ast.Subscript(ast.Call(args=[first])):
             return _is_of_library(first, model)
+    if isinstance(expression, ast.Name) and expression.id == "function":
+        return _is_installed(getattr(model, "mapdrop_kind", type(model)).forward)
     place = _place(expression)
     if place is not None:
         value = sys.modules[place.module] if place.module else place.value(model)
-        return _is_installed(value if isinstance(value, _NAMED) else type(value))
+        return isinstance(value, _NAMED) and _is_installed(value)
     match expression:
         case ast.Attribute(value=inner) | ast.Subscript(value=inner):
             return _is_of_library(inner, model)
@@ -147,9 +187,9 @@ def _is_of_library(expression: ast.expr, model: nn.Module) -> bool:
 
 def _is_installed(thing: Any) -> bool:
     """Return whether a module, or what is defined in one, was installed or is Python's own."""
-    name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
-    own = name.partition(".")[0] == "mapdrop" or thing is object
-    return own or _is_installed_module(name)
+    name = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None)
+    own = thing is object or str(name).partition(".")[0] == "mapdrop"
+    return own or _is_installed_module(str(name))
 
 
 @functools.cache
@@ -159,13 +199,40 @@ def _is_installed_module(name: str) -> bool:
     return file is not None and any(Path(file).is_relative_to(folder) for folder in folders)
 
 
+class Globals:
+    """The globals of all modules that a user wrote, whose names a forward may bind anew."""
+
+    def __init__(self) -> None:
+        files = ((m, getattr(m, "__file__", None)) for m in list(sys.modules.values()))
+        own = [m for m, file in files if file and Path(file).is_absolute()]
+        self._before = [(m, _values(m)) for m in own if not _is_installed(m)]
+
+    def restored(self) -> bool:
+        """Undo what was bound since; return whether there was anything."""
+        found = False
+        for module, before in self._before:
+            now = _values(module)
+            for name in before.keys() | now.keys():
+                if name not in now or name not in before or now[name] is not before[name]:
+                    found = True
+                    vars(module).pop(name, None)
+                    vars(module).update({name: before[name]} if name in before else {})
+        return found
+
+
+def _values(module: ModuleType) -> dict[str, Any]:
+    """Return a module's globals, but for modules: an import binds these."""
+    names = {n: v for n, v in vars(module).items() if not isinstance(v, ModuleType)}
+    return {name: value for name, value in names.items() if not name.startswith("__")}
+
+
 def is_guarded(value: Any) -> bool:
     """Return whether the compiler notices when a value changes that `use` has used."""
     if isinstance(value, dict):
         return all(isinstance(key, str) for key in value) and all(map(is_guarded, value.values()))
-    if isinstance(value, (list, tuple)):
+    if type(value) in (list, tuple):
         return all(map(is_guarded, value))
-    return isinstance(value, (bool, int, float, str, NoneType, Source))
+    return isinstance(value, (*_NUMBERS, Source, Enum, *_CODE))
 
 
 def use(value: Any) -> None:
@@ -176,7 +243,9 @@ def use(value: Any) -> None:
     elif isinstance(value, (list, tuple)):
         for part in value:
             use(part)
-    elif not isinstance(value, float):
+    elif isinstance(value, (bool, int, str, Source)):
         str(value)  # The compiler does not guard what is read but not used.
+    elif not isinstance(value, float):
+        _ = value is None
     elif value - value == 0:
         value.as_integer_ratio()  # Otherwise a number that changed once would become a variable.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor
 
@@ -25,18 +25,29 @@ from mapdrop.torch.graph.sample_axis import Samples
 from mapdrop.torch.graph.sample_drops import SampleDrop
 
 
+class Lowered(NamedTuple):
+    """A program, and what came of it.
+
+    Attributes:
+        program: the steps.
+        storages: how the result of each operation is stored.
+        fused: the ReLUs that are done by the operation before them.
+        parts: what is checkpointed.
+    """
+
+    program: Program
+    storages: Mapping[Node, Storage]
+    fused: frozenset[Node]
+    parts: tuple[Subgraph[Any], ...]
+
+
 def lower(
     analysis: Analysis, choice: Choice, static: bool = False, make: Make[Any] | None = None
-) -> tuple[Program, Mapping[Node, Storage], frozenset[Node], tuple[Subgraph[Any], ...]]:
-    """Return the program of an analysed graph, as chosen.
-
-    Returns:
-        The program, how the result of each operation is stored, the ReLUs that are done by the
-        operation before them, and the checkpointed parts, which run as `make` makes them.
-    """
+) -> Lowered:
+    """Write the program of an analysed graph, as chosen; parts run as `make` makes them."""
     writer = _Writer(analysis, choice, static, make)
     program = writer.program()
-    return program, writer.storages, frozenset(writer.fused), tuple(writer.parts)
+    return Lowered(program, writer.storages, frozenset(writer.fused), tuple(writer.parts))
 
 
 class _Writer:
@@ -291,7 +302,7 @@ class _Writer:
         if self.make is None or not isinstance(node.target, Checkpointed):
             return node
         body, *others = node.args
-        self.parts.append(Subgraph(body, self.make))
+        self.parts.append(Subgraph(body, self.make, recomputed=True))
         return replace(node, args=(self.parts[-1], *others))
 
     def _for_samples(self, node: Node, samples: Samples) -> None:

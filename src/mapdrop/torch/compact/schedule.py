@@ -64,8 +64,10 @@ class Schedule:
 
         Checkpointed parts run as `make` makes them, or as they are.
         """
-        lowered = lower(analysis, choice, static, make)
-        return cls(analysis, choice, branches, *lowered, static)
+        made = lower(analysis, choice, static, make)
+        return cls(
+            analysis, choice, branches, made.program, made.storages, made.fused, made.parts, static
+        )
 
     @property
     def skips(self) -> bool:
@@ -98,7 +100,7 @@ def scheduler(costs: Costs | None) -> Callable[[Graph, Sequence[Any]], Schedule]
 
 
 def with_parts(made: Schedule | str) -> list[Schedule | str]:
-    """Return what was run, and what was run inside of it for each checkpointed part."""
+    """Return what was run, and what was run inside it for each checkpointed part."""
     parts = made.parts if isinstance(made, Schedule) else ()
     inside = [one for p in parts if p.last is not None for one in with_parts(p.last)]
     return [made, *inside]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mapdrop.backends.torch._internals import nonstrict_trace, pytree, without_modes
-from mapdrop.torch.compact.followed import Place, places_read, use
+from mapdrop.torch.compact.followed import Globals, Place, places_read, use
 from mapdrop.torch.compact.schedule import Schedule, static_schedule
 from mapdrop.torch.compact.views import VIEWS
 from mapdrop.torch.graph.compiler import capturing
@@ -121,7 +121,13 @@ def _plan(view: Any, described: Any) -> Plan:
     # A copy of all but tensors, so that what its forward changes is seen, and undone.
     twin = copy.deepcopy(view, {**tensors, **sources, id(view._mapdrop_engine): None})
     args, kwargs = _like(described)
-    reading = read(view.mapdrop_kind.forward, (twin, *args), kwargs)
+    before = Globals()
+    try:
+        reading = read(view.mapdrop_kind.forward, (twin, *args), kwargs)
+    finally:
+        changed = before.restored()
+    if changed:
+        raise GraphError("its forward changes a global")
     if not _equal(vars(view), vars(twin)):
         raise GraphError("its forward changes what its modules hold")
     read_from = places_read(reading.guards, twin)
@@ -161,17 +167,22 @@ def _like(described: Any) -> Any:
     return described
 
 
-def _equal(one: Any, other: Any) -> bool:
+def _equal(one: Any, other: Any, seen: frozenset[int] = frozenset()) -> bool:
     """Return whether two copies of what a module holds are still alike."""
+    if one is other or id(one) in seen:
+        return True
     if type(one) is not type(other):
         return False
+    seen |= {id(one)}
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    if isinstance(one, nn.Module):
-        return _equal(vars(one), vars(other))
-    return one is other or not isinstance(one, (int, float, str, Tensor)) or one == other
+        same = all(_equal(one[key], other.get(key), seen) for key in one)
+        return one.keys() == other.keys() and same
+    if isinstance(one, (set, frozenset, int, float, str)):
+        return bool(one == other)
+    if isinstance(one, Collection) and not isinstance(one, (Tensor, nn.Module)):
+        alike = all(_equal(a, b, seen) for a, b in zip(one, other, strict=False))
+        return len(one) == len(other) and alike
+    return _equal(vars(one), vars(other), seen) if hasattr(one, "__dict__") else True
 
 
 def trace(

@@ -42,9 +42,11 @@ class Subgraph(Generic[Made]):
         module: what PyTorch's compiler captured.
         make: returns what to run for a graph and its first inputs.
         note: gets what is run, or the reason why the graph is called as it is.
+        recomputed: whether it is called again with gradients, even if it is first called without.
 
     Attributes:
-        last: what the last call ran, or the reason; None before the first one.
+        last: what the last call ran, or the reason; None before the first one. A checkpointed part
+            is also called in the backward pass.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class Subgraph(Generic[Made]):
         module: fx.GraphModule,
         make: Make[Made],
         note: Callable[[Made | str], object] = lambda made: None,
+        recomputed: bool = False,
     ) -> None:
         self.module, self.make, self.note = module, make, note
+        self.recomputed = recomputed
         self.made: dict[Any, Made | str] = {}
         self.last: Made | str | None = None
         # The compiler guards all else, so that only the sizes of these may vary.
@@ -75,8 +79,8 @@ class Subgraph(Generic[Made]):
         if any(type(i) not in (Tensor, nn.Parameter, int) for i in inputs):
             return "it takes more than tensors"
         try:
-            # Checkpointing around the model would count what is saved here.
-            with saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
+            gradients = self.recomputed or torch.is_grad_enabled()
+            with _nothing_saved(), torch.set_grad_enabled(gradients):
                 return self.make(build(self.module, inputs), inputs)
         except GraphError as problem:
             return str(problem)
@@ -84,6 +88,11 @@ class Subgraph(Generic[Made]):
             text = f"mapdrop's own error, so that nothing is skipped: {problem!r}; please report it"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
             return text
+
+
+def _nothing_saved() -> saved_tensors_hooks:
+    """Keep what is saved from checkpointing around the model, which would count it."""
+    return saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
 
 
 def _size(value: Any) -> Any:

@@ -146,10 +146,14 @@ class PatternDrop(MapDrop):
         """The largest number of samples that are kept, of a drop of samples."""
         return min(self.shape[0], self.bound.most // max(1, self.shape[1]))
 
-    def sample_factors(self, seed: Tensor, on_device: bool = False) -> Tensor:
+    def sample_factors(self, seed: Tensor) -> Tensor:
         """Return what each sample is multiplied by, of a drop of samples: (samples,)."""
-        if self.bound.counted_axes is None and not on_device:
+        if self.bound.counted_axes is None:
             return torch.from_numpy(self.draw(seed).bits[:, 0] * self.gain)
+        return self.factors_on_device(seed)
+
+    def factors_on_device(self, seed: Tensor) -> Tensor:
+        """As `sample_factors`, but nothing waits for the seed's device."""
         return self._of_ones(seed, factor_dtype(seed.device)).flatten(1)[:, 0]
 
     def draw(self, seed: Any) -> Drawn:

@@ -1,6 +1,6 @@
 """Guards for what PyTorch's compiler reads and does not guard.
 
-These are the methods and attributes of classes, and what changes inside of a tuple.
+These are the methods and attributes of classes, and what changes inside a tuple.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CONTAINERS = (list, dict, set)
 
 
 class Guards:
-    """The contents of a model's classes, and of the containers inside of its tuples."""
+    """The contents of a model's classes, and of the containers inside its tuples."""
 
     def __init__(self, model: nn.Module) -> None:
         classes: dict[type, Mapping[str, Any]] = {}

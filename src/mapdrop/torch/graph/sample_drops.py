@@ -48,15 +48,17 @@ class SampleDrop:
     drawn: tuple[Node, ...]
     most: int = 0
 
-    def factors(self, mask: Tensor, on_device: bool = False) -> Tensor:
-        """Return what each sample is multiplied by: (samples,), 0 for those that are dropped.
-
-        With `on_device` nothing waits for the mask's device.
-        """
+    def factors(self, mask: Tensor) -> Tensor:
+        """Return what each sample is multiplied by: (samples,), 0 for those that are dropped."""
         if self.drop is not None:
-            return self.drop.sample_factors(mask, on_device)
+            return self.drop.sample_factors(mask)
         flat = mask.detach().flatten()
+        # A mask for the batch has one number. An operation more counts here.
         return flat if len(flat) == self.at.samples else flat.expand(self.at.samples)
+
+    def factors_on_device(self, mask: Tensor) -> Tensor:
+        """As `factors`, but nothing waits for the mask's device."""
+        return self.factors(mask) if self.drop is None else self.drop.factors_on_device(mask)
 
 
 def sample_drops(graph: Graph) -> tuple[SampleDrop, ...]:

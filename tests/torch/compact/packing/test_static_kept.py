@@ -15,7 +15,9 @@ from mapdrop.torch.graph.sample_axis import SampleAxis, Samples
 from mapdrop.torch.graph.sample_drops import SampleDrop
 
 SAMPLES = 4
-MASKS = [torch.tensor(bits) for bits in itertools.product([0.0, 2.0], repeat=SAMPLES)]
+FACTORS = torch.tensor([2.0, 3.0, 5.0, 7.0])
+BITS = [torch.tensor(bits) for bits in itertools.product([0.0, 1.0], repeat=SAMPLES)]
+MASKS = [bits * FACTORS for bits in BITS] + [bits * 2 for bits in BITS]
 AXES = {
     "first": (SampleAxis(0, SAMPLES), (SAMPLES, 3)),
     "second": (SampleAxis(1, SAMPLES), (2, SAMPLES)),
@@ -37,19 +39,19 @@ def drop(number: int, most: int) -> SampleDrop:
 @pytest.mark.parametrize(("outer", "inner"), [(3, 2), (2, 3), (3, 3), (1, 2), (2, 1)])
 def test_one_branch_in_another(axis: str, outer: int, inner: int) -> None:
     at, shape = AXES[axis]
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(s, generator=generator, dtype=torch.float64) for s in (shape, ()))
     drops = [drop(0, outer), drop(1, inner)]
     some, both = (Samples(frozenset(numbers), at) for numbers in ({0}, {0, 1}))
 
-    def run(kept: KeptSamples, masks: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def run(kept: KeptSamples, masks: list[Tensor]) -> tuple[Tensor, ...]:
         kept.draw(drops, masks)
-        given = x.clone().requires_grad_()
-        first = kept.move(given, None, some).sin()
+        given, inside = x.clone().requires_grad_(), weight.clone().requires_grad_()
+        first = (inside * kept.move(given, None, some)).sin()
         second = kept.move(first, some, both).cos() + kept.move(given, None, both)
         first = kept.add(first, some, scaled(kept, second, 1, both), both, None)
         y = kept.add(given, None, scaled(kept, first, 0, some), some, None)
-        (gradient,) = torch.autograd.grad((y * y).sum(), given)
-        return y.detach(), gradient
+        return y.detach(), *torch.autograd.grad((y * y).sum(), (given, inside))
 
     def scaled(kept: KeptSamples, y: Tensor, number: int, samples: Samples) -> Tensor:
         """Multiply by the factors in the first axis, wherever the samples are."""
@@ -80,4 +82,36 @@ def test_the_number_of_samples_is_the_most(most: int) -> None:
         if len(own):
             assert torch.equal(taken[len(own) :], own[:1].expand(most - len(own)))
         factors = kept.scaled(torch.ones(most), drop(0, most), frozenset({0}))
-        assert factors.tolist() == [2.0] * len(own) + [0.0] * (most - len(own))
+        assert factors.tolist() == [*mask[mask != 0].tolist(), *[0.0] * (most - len(own))]
+
+
+def test_masks_of_several_kinds_are_read_together() -> None:
+    """Of other batch sizes, types and numbers of kept samples, and one for the whole batch."""
+    masks = [
+        torch.tensor([0.0, 2.0, 2.0]),
+        torch.zeros(4, dtype=torch.bfloat16),
+        torch.tensor([3.0, 0.0, 5.0, 0.0, 0.0], dtype=torch.float64),
+        torch.tensor([[1.5]]),
+        torch.tensor([0.0]),
+    ]
+    sizes = [3, 4, 5, 2, 3]
+    kept = KeptSamples()
+    drops = [
+        SampleDrop(n, Node(n), Node(n), SampleAxis(0, size), Node(n), None, 0.5, ())
+        for n, size in enumerate(sizes)
+    ]
+    kept.draw(drops[:3], masks[:3])
+    kept.draw(drops[3:], masks[3:])
+    expected = [[1, 2], [], [0, 2], [0, 1], []]
+    factors = [[2.0, 2.0], [], [3.0, 5.0], [1.5, 1.5], []]
+    for own, numbers, by in zip(drops, expected, factors, strict=True):
+        of = frozenset({own.number})
+        samples = Samples(of, own.at)
+        assert kept.count(of) == len(numbers)
+        assert kept.numbers(of).tolist() == numbers
+        assert kept.scaled(torch.ones(len(numbers)), own, of).tolist() == by
+        x = torch.arange(float(own.at.samples))
+        assert kept.move(x, None, samples).tolist() == numbers
+        y = kept.add(torch.zeros_like(x), None, torch.ones(len(numbers)), samples, own)
+        assert y[numbers].tolist() == by
+        assert y.count_nonzero() == len(numbers)

@@ -18,7 +18,10 @@ _ALL: Drops = frozenset()
 
 
 class _Together:
-    """What some drops keep whose masks were read together: each has a stretch of these arrays."""
+    """What some drops keep whose masks were read together: each has a stretch of these arrays.
+
+    None of them is empty: `reduceat` would take the first value of the next one.
+    """
 
     def __init__(self, factors: NDArray[np.float64], sizes: Sequence[int]) -> None:
         self.factors = factors
@@ -81,11 +84,6 @@ class KeptSamples:
         for number, drop in enumerate(drops):
             self._drawn[drop.number] = _Drawn(together, number, drop.at.samples)
 
-    @property
-    def drops(self) -> tuple[int, ...]:
-        """The numbers of the drops that were drawn, in order."""
-        return tuple(sorted(self._drawn))
-
     def numbers(self, drops: Drops) -> NDArray[np.intp]:
         """Return the numbers of the samples that all of some drops keep."""
         if drops not in self._numbers:
@@ -93,8 +91,16 @@ class KeptSamples:
             self._numbers[drops] = np.flatnonzero(kept)
         return self._numbers[drops]
 
+    def entries(self, samples: Samples) -> NDArray[np.intp] | None:
+        """Return which indices of the axis some samples have; None if the host does not know."""
+        at, kept = samples.at, self.numbers(samples.drops)
+        before, after = (np.arange(n) for n in (at.before, at.after))
+        return np.asarray(
+            (before[:, None, None] * at.samples + kept[:, None]) * at.after + after
+        ).reshape(-1)
+
     def count(self, drops: Drops) -> int:
-        """Return how many samples an array has that has those which all of some drops keep."""
+        """Return the length of an array of the samples that all of some drops keep."""
         if len(drops) == 1:
             return self._drawn[next(iter(drops))].count
         return len(self.numbers(drops))

@@ -1,8 +1,7 @@
 """The samples that drops keep in one step, where their number is known before a mask is drawn.
 
 A drop that keeps a floor or a ceil of samples runs its branch for the ceil. Where it keeps fewer, a
-copy of the first kept sample fills the place, and is multiplied by zero. A dropped sample would not
-do: if the branch makes infinity of it, its gradient is NaN.
+copy of the first kept sample fills the place, and is multiplied by zero (see `padded`).
 
 To take samples out and to put them back both gather: each is the other's gradient. A compiler makes
 one pass of that and the operations around it; to scatter is slower, and needs a pass of its own.
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mapdrop.backends.torch.rows import scaled
+from mapdrop.backends.torch.rows import padded, scaled
 from mapdrop.torch.compact.packing.kept import Drops, KeptSamples
 from mapdrop.torch.graph.sample_axis import SampleAxis, Samples
 from mapdrop.torch.graph.sample_drops import SampleDrop
@@ -50,16 +49,15 @@ class StaticKeptSamples(KeptSamples):
     def draw(self, drops: Sequence[SampleDrop], masks: Sequence[Tensor]) -> None:
         """See `KeptSamples`."""
         for drop, mask in zip(drops, masks, strict=True):
-            self._masks[drop.number] = drop.factors(mask, on_device=True)
+            self._masks[drop.number] = drop.factors_on_device(mask)
             self._most[drop.number] = drop.most
 
-    @property
-    def drops(self) -> tuple[int, ...]:
+    def entries(self, samples: Samples) -> None:
         """See `KeptSamples`."""
-        return tuple(sorted(self._masks))
+        return
 
     def count(self, drops: Drops) -> int:
-        """See `KeptSamples`: of several drops each keeps enough for all that they keep together."""
+        """See `KeptSamples`. Several drops keep no more together than any of them."""
         return min(self._most[drop] for drop in drops)
 
     def scaled(self, x: Tensor, drop: SampleDrop, drops: Drops) -> Tensor:
@@ -98,9 +96,7 @@ class StaticKeptSamples(KeptSamples):
         if have:
             more = self._between(frozenset(), have)
             kept = kept.index_select(0, more.place) & more.valid
-        first = (~kept).to(torch.uint8).argsort(stable=True)[: self.count(want)]
-        valid = torch.arange(len(first), device=first.device) < kept.sum()
-        place = torch.where(valid, first, first[:1])
+        place, valid = padded(kept, self.count(want))
         return _Moves(place, (kept.cumsum(0) - 1).clamp(min=0), kept, valid)
 
     def _kept(self, drops: Drops) -> Tensor:

@@ -1,0 +1,53 @@
+"""Some indices of an axis are dropped as they are in the whole array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import mapdrop
+from mapdrop.backends.torch.autodiff import dropped_part
+from mapdrop.backends.torch.seeds import seed_tensor
+from mapdrop.backends.torch.sharding import held
+from mapdrop.spec.local_spec import bound_to_rows
+from mapdrop.spec.mask_spec import mask_spec
+from mapdrop.torch import shard
+
+SHAPE = (6, 8, 5)
+DROPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "values": ("b c t -> b c t", {}),
+    "maps": ("b c t -> b c", {}),
+    "one for the batch": ("b c t -> c t", {}),
+    "groups": ("b (g k) t -> b g", {"sizes": (("k", 2),)}),
+    "groups of samples": ("(m s) c t -> m c", {"sizes": (("s", 3),)}),
+    "exact": ("b c t -> b c", {"exact": "c"}),
+    "balanced over the batch": ("b c t -> b c", {"balance": "b"}),
+    "blocks": ("b c t -> b c t", {"block": (("t", 3),)}),
+    "counted": ("b c t -> b c t", {"scale": "batch"}),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("rows", [[0, 1, 2], [1, 4], [5], []], ids=str)
+@pytest.mark.parametrize("drop", DROPS.values(), ids=DROPS)
+def test_a_part_is_dropped_as_in_the_whole(drop: Any, rows: list[int], dtype: torch.dtype) -> None:
+    (pattern, options), index = drop, torch.tensor(rows, dtype=torch.int64)
+    x = (torch.rand(SHAPE, generator=torch.Generator().manual_seed(0)) + 1).to(dtype)
+    spec = mask_spec(pattern, 0.5, **options)
+    given = {k: v for k, v in options.items() if k != "sizes"} | dict(options.get("sizes", ()))
+    given = {k: dict(v) if k == "block" else v for k, v in given.items()}
+    for shards in (False, True):
+        with shard(0, 1, 3) if shards else shard(2, 0, 1):
+            whole = mapdrop.drop(x, pattern, 0.5, seed=7, **given)
+            bound = bound_to_rows(spec, SHAPE, held(3), 0, np.array(rows, np.int64))
+        part = x.index_select(0, index).requires_grad_()
+        seed = seed_tensor(x, 7, 0)
+        found = dropped_part(part, seed, None, bound)
+        assert torch.equal(found, whole.index_select(0, index))
+        assert 0 < int((whole != 0).sum()) < whole.numel()
+        (gradient,) = torch.autograd.grad(found.sum(), part)
+        assert torch.equal(gradient != 0, found != 0)
+        torch.testing.assert_close(gradient * part, found, rtol=1e-2, atol=0)

@@ -293,6 +293,10 @@ else:
     without_modes = _find("torch.utils._python_dispatch", "_disable_current_modes")
 
 
+SUBMODULES = "_modules"
+"""The attribute of a module that holds its submodules, as PyTorch's compiler names it in guards."""
+
+
 def guarded_attribute(guard: Any) -> str:
     """Return the name of the attribute whose absence or presence PyTorch's compiler guards.
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from mapdrop.backends.torch._internals import OPERATORS, guarded_attribute
+from mapdrop.backends.torch._internals import OPERATORS, SUBMODULES, guarded_attribute
 from mapdrop.backends.torch.source import Source
 from mapdrop.torch.graph.graph import GraphError
 
@@ -156,10 +156,10 @@ def _belongs_to_modules(place: Place, model: nn.Module) -> bool:
     """Return whether a place is a module, or what every module has, as `_parameters`."""
     value: Any = model
     for named, key in place.steps:
-        if isinstance(value, nn.Module) and named and key != "_modules":
+        if isinstance(value, nn.Module) and named and key != SUBMODULES:
             return key in _OF_MODULES
         value = getattr(value, key) if named else value[key]
-    return isinstance(value, nn.Module) or place.steps[-1:] == ((True, "_modules"),)
+    return isinstance(value, nn.Module) or place.steps[-1:] == ((True, SUBMODULES),)
 
 
 def _is_of_library(expression: ast.expr, model: nn.Module) -> bool:

@@ -115,7 +115,7 @@ def _in_model(guard: Any, place: Place, model: nn.Module) -> Place | None:
         return place._replace(has=guarded_attribute(guard))
     if is_guarded(value):
         return place
-    if guard.guard_type in _STRUCTURE or (isinstance(value, _CODE) and _is_installed(value)):
+    if guard.guard_type in _STRUCTURE:
         return None  # An object, of which what is read is guarded.
     raise GraphError(guard.name)
 

@@ -242,6 +242,7 @@ class Reads(nn.Module):
         torch.manual_seed(3)
         self.a, self.drop, self.b = nn.Conv2d(3, 40, 3), exact(2), nn.Conv2d(40, 4, 3)
         self.state, self.read, self.factor = {"factors": [1.0]}, read, 1.0
+        self.table = torch.ones(1)  # No buffer.
         self._own, self.act, self.kind, self.queue, self.log = 1.0, float, float, deque([1]), [0]
         self.config = SimpleNamespace(factor=1.0, mode=Mode.ONE, log=[0], full=[1] * 99)
 
@@ -308,6 +309,11 @@ READS: dict[str, tuple[Callable[[Any], float], Callable[[Any], object], bool]] =
         lambda m: m.config.mode.value,
         lambda m: setattr(m.config, "mode", Mode.THREE),
         True,
+    ),
+    "a tensor's size": (
+        lambda m: float(len(m.table)),
+        lambda m: setattr(m, "table", torch.ones(3)),
+        False,
     ),
     "a global": (lambda m: FACTOR, lambda m: globals().update(FACTOR=3.0), True),
     "a global list": (lambda m: FACTORS[0], lambda m: FACTORS.__setitem__(0, 3.0), False),

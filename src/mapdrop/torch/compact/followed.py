@@ -117,7 +117,13 @@ def _in_model(guard: Any, place: Place, model: nn.Module) -> Place | None:
         return place
     if guard.guard_type in _STRUCTURE:
         return None  # An object, of which what is read is guarded.
+    if place.steps[-1] == (True, "handle") and isinstance(_holder(place, model), Source):
+        return None  # An input of the graph, which stands for its source.
     raise GraphError(guard.name)
+
+
+def _holder(place: Place, model: nn.Module) -> Any:
+    return place._replace(steps=place.steps[:-1]).value(model)
 
 
 def _place(expression: ast.expr | None) -> Place | None:

@@ -332,3 +332,25 @@ def test_what_a_branch_returns_is_not_kept_for_backward() -> None:
     assert given[0] not in kept
     (gradient,) = torch.autograd.grad(y.sum(), x)
     assert gradient.unique().numel() == 2
+
+
+@pytest.mark.parametrize("options", [PATH, BALANCED], ids=["free", "balanced"])
+def test_the_memory_layout_stays(options: dict[str, Any]) -> None:
+    x = values(8, 5, 4, 3).contiguous(memory_format=torch.channels_last).requires_grad_()
+    seen = []
+
+    def noted(x: Tensor) -> Tensor:
+        seen.append(x.is_contiguous(memory_format=torch.channels_last))
+        return branch(x)
+
+    y = mapdrop.residual(noted, x, 0.3, **options)
+    (gradient,) = torch.autograd.grad(y, x, torch.randn_like(y))
+    assert seen == [True]
+    assert y.stride() == gradient.stride() == x.stride()
+    check(y, dense(x, **options), x)
+
+
+def test_channels_last_in_compiled_code() -> None:
+    x = values(8, 5, 4, 3).contiguous(memory_format=torch.channels_last)
+    y = torch.compile(lambda x: ours(x, **BALANCED), backend="aot_eager", fullgraph=True)(x)
+    check(y, dense(x, **BALANCED), x)

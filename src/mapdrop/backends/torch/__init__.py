@@ -14,7 +14,7 @@ from mapdrop.backends.torch import eager_cpu
 from mapdrop.backends.torch._internals import function_transforms, is_tracing
 from mapdrop.backends.torch.apply import broadcast
 from mapdrop.backends.torch.autodiff import dropped, dropped_in_place
-from mapdrop.backends.torch.rows import add_rows, counted, kept_rows, scaled
+from mapdrop.backends.torch.rows import add_rows, counted, kept_rows, scaled, take_rows
 from mapdrop.backends.torch.seeds import seed_tensor
 from mapdrop.backends.torch.sharding import distributed, drop_local, held
 from mapdrop.backends.torch.text import (
@@ -98,8 +98,8 @@ def residual(
     known = limited and (compiling or not x.is_cpu)
     given = arguments(text, seeds.check_stream(stream), held(x.dim()))
     kept, factors = kept_rows(seed_tensor(x, seed, step), given, tuple(x.shape), known)
-    taken = x.index_select(0, kept)
-    came = branch(taken, *[other.index_select(0, kept) for other in inputs])
+    taken = take_rows(x, 0, kept)
+    came = branch(taken, *[take_rows(other, 0, kept) for other in inputs])
     _check_dtype(came)
     check_branch(came.shape, taken.shape)
     dtype = torch.promote_types(x.dtype, came.dtype)

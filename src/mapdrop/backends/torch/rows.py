@@ -74,14 +74,45 @@ def scaled(x: Tensor, factors: Tensor, known: bool) -> Tensor:
     return torch.where(each != 0, product, torch.zeros_like(product)) if known else product
 
 
+def take_rows(x: Tensor, axis: int, rows: Tensor) -> Tensor:
+    """Return some of the indices of an axis. The memory layout stays, also of the gradient."""
+    if x.is_contiguous():
+        return x.index_select(axis, rows)
+    order = _memory_order(x)
+    taken = x.permute(order).index_select(order.index(axis), rows)
+    return taken.permute(_inverse(order))
+
+
 def add_rows(x: Tensor, axis: int, rows: Tensor, y: Tensor, factor: float = 1.0) -> Tensor:
     """Return x with `factor * y` added to some of the indices of an axis.
 
-    In eager code `index_add` keeps y until the backward pass, whose shape is all that it needs.
+    The memory layout stays, also of the gradients. PyTorch's own `index_add` makes every result
+    contiguous, so that what follows runs in another layout than it was written for; in eager code
+    it also keeps y until the backward pass, whose shape is all that it needs.
     """
     if torch.compiler.is_compiling() or transformed():
         return x.index_add(axis, rows, y, alpha=factor)
-    return _apply(x, axis, rows, y, factor)
+    if x.is_contiguous():
+        return _apply(x, axis, rows, y, factor)
+    order = _memory_order(x)
+    total = _apply(x.permute(order), order.index(axis), rows, y.permute(order), factor)
+    return total.permute(_inverse(order))
+
+
+def spread_rows(y: Tensor, axis: int, rows: Tensor, size: int) -> Tensor:
+    """Return zeros with y at some of the `size` indices of an axis, in the memory layout of y."""
+    order = _memory_order(y)
+    sizes = [size if a == axis else y.shape[a] for a in order]
+    return add_rows(y.new_zeros(sizes).permute(_inverse(order)), axis, rows, y)
+
+
+def _memory_order(x: Tensor) -> list[int]:
+    """Return the axes from the outermost in memory to the innermost."""
+    return sorted(range(x.dim()), key=x.stride, reverse=True)
+
+
+def _inverse(order: list[int]) -> list[int]:
+    return [order.index(axis) for axis in range(len(order))]
 
 
 class _AddRows(torch.autograd.Function):

@@ -8,7 +8,7 @@ from math import prod
 
 from torch import Tensor
 
-from mapdrop.backends.torch.rows import add_rows
+from mapdrop.backends.torch.rows import add_rows, spread_rows, take_rows
 
 
 @dataclass(frozen=True)
@@ -57,27 +57,28 @@ class SampleAxis:
     def take(self, x: Tensor, samples: Tensor) -> Tensor:
         """Return the array of some samples. The memory layout stays."""
         if self.before == self.after == 1:
-            return _in_memory_order(x, self.axis, samples)
-        parts = x.unflatten(self.axis, (self.before, -1, self.after))
-        taken: Tensor = parts.index_select(self.axis + 1, samples)
-        return taken.flatten(self.axis, self.axis + 2)
+            return take_rows(x, self.axis, samples)
+        return self._whole(take_rows(self._parts(x), self.axis + 1, samples))
 
     def add(self, x: Tensor, samples: Tensor, y: Tensor, factor: float = 1.0) -> Tensor:
-        """Return x with `factor * y` added to some samples."""
+        """Return x with `factor * y` added to some samples. The memory layout stays."""
         if self.before == self.after == 1:
             return add_rows(x, self.axis, samples, y, factor)
-        sizes = self.before, -1, self.after
-        parts, added = x.unflatten(self.axis, sizes), y.unflatten(self.axis, sizes)
-        every = add_rows(parts, self.axis + 1, samples, added, factor)
-        return every.flatten(self.axis, self.axis + 2)
+        axis = self.axis + 1
+        return self._whole(add_rows(self._parts(x), axis, samples, self._parts(y), factor))
 
+    def spread(self, y: Tensor, samples: Tensor, count: int) -> Tensor:
+        """Return an array of so many samples: y at some of them, zeros elsewhere."""
+        if self.before == self.after == 1:
+            return spread_rows(y, self.axis, samples, count)
+        return self._whole(spread_rows(self._parts(y), self.axis + 1, samples, count))
 
-def _in_memory_order(x: Tensor, axis: int, samples: Tensor) -> Tensor:
-    if x.is_contiguous():
-        return x.index_select(axis, samples)
-    order = sorted(range(x.dim()), key=x.stride, reverse=True)
-    back = [order.index(a) for a in range(x.dim())]
-    return x.permute(order).index_select(back[axis], samples).permute(back)
+    def _parts(self, x: Tensor) -> Tensor:
+        parts: Tensor = x.unflatten(self.axis, (self.before, -1, self.after))
+        return parts
+
+    def _whole(self, parts: Tensor) -> Tensor:
+        return parts.flatten(self.axis, self.axis + 2)
 
 
 @dataclass(frozen=True)

@@ -176,4 +176,4 @@ class KeptSamples:
         if place is None:
             return x
         samples = self.count(drops) if drops else have.at.samples
-        return have.at.add(x.new_zeros(have.at.shape(x.shape, samples)), place, x)
+        return have.at.spread(x, place, samples)

@@ -19,6 +19,8 @@ from mapdrop.spec.numpy_coins import Bits, NumpySpace
 
 Loops = tuple[tuple[int, int], ...]
 
+_LONG = 1 << 12  # Values in a run of coins for which a call of the kernel of its own pays.
+
 
 def drawn(
     bound: BoundSpec | LocalSpec, key: int, step: int, threads: int
@@ -73,20 +75,31 @@ def drop_into(
     number = np.float64 if x.dtype == np.float64 else np.float32
     fast = kernels.for_cpu()
     assert fast is not None
-    first = bound.first
-    if (
-        bound.law.independent
-        and bound.counted_axes is None
-        and bound.binding.count == x.size
-        and first is not None
-        and fast.elements(
-            source, target, first, key, step, bound.law.p, number(bound.expected), path, threads
-        )
-    ):
-        return
+    if bound.law.independent and bound.counted_axes is None and bound.binding.count == x.size:
+        law = key, step, bound.law.p, number(bound.expected)
+        runs = _runs(bound.starts, source, target, path)
+        if runs and all(fast.elements(*run, *law, loops, threads) for *run, loops in runs):
+            return
     made, scale = drawn(bound, key, step, threads)
     kept = repeated(made, bound.binding)
     fast.apply(source, target, kept, number(scale), path, threads)
+
+
+def _runs(
+    starts: tuple[int, ...], source: NDArray[Any], target: NDArray[Any], path: Loops
+) -> list[tuple[NDArray[Any], NDArray[Any], int, Loops]]:
+    """Return the parts of two flat arrays whose coins are consecutive; none if they are short.
+
+    Each is (source, target, the number of the first coin, the loops over it).
+    """
+    if len(starts) == 1:
+        return [(source, target, starts[0], path)]
+    run = source.size // max(1, len(starts))
+    if run < _LONG or path != ((source.size, 1),) or any(start % 4 for start in starts):
+        return []
+    shape, loops = (len(starts), run), ((run, 1),)
+    pairs = zip(source.reshape(shape), target.reshape(shape), starts, strict=True)
+    return [(x, x if target is source else y, start, loops) for x, y, start in pairs]
 
 
 def overlapping(shape: Sequence[int], strides: Sequence[int]) -> bool:

@@ -112,13 +112,17 @@ class LocalSpec:
         """See `BoundSpec`."""
         return self.bound.counted_axes
 
-    @cached_property
+    @property
     def first(self) -> int | None:
         """The number of its first coin, where its coins are consecutive; None where not."""
-        starts, _ = self.box.runs()
+        return self.starts[0] if len(self.starts) == 1 else None
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """The first coin of each run (see `Box`), by number; () if values are in another order."""
         in_order = self.order == tuple(range(len(self.order)))
-        alone = len(starts) == 1 and in_order and all(take is None for take in self.takes)
-        return int(starts[0]) if alone else None
+        alike = in_order and all(take is None for take in self.takes)
+        return tuple(self.box.runs()[0].tolist()) if alike else ()
 
 
 @lru_cache(maxsize=1024)

@@ -50,6 +50,7 @@ class BoundSpec:
         law: how its coins fall.
         scale: as for `mapdrop.drop`.
         first: the number of its first coin.
+        starts: that of each run of consecutive coins.
         warning: what to say where the rate that comes out is far from p.
     """
 
@@ -57,6 +58,7 @@ class BoundSpec:
     law: Law
     scale: str | None
     first = 0
+    starts = (0,)
     warning: str = ""
 
     @cached_property

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import mapdrop
+from mapdrop.backends import cpu
 from mapdrop.backends.torch.autodiff import dropped_part
 from mapdrop.backends.torch.seeds import seed_tensor
 from mapdrop.backends.torch.sharding import held
@@ -51,3 +52,46 @@ def test_a_part_is_dropped_as_in_the_whole(drop: Any, rows: list[int], dtype: to
         (gradient,) = torch.autograd.grad(found.sum(), part)
         assert torch.equal(gradient != 0, found != 0)
         torch.testing.assert_close(gradient * part, found, rtol=1e-2, atol=0)
+
+
+@pytest.fixture
+def masks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The masks that are kept in memory."""
+    made: list[Any] = []
+    drawn = cpu.drawn
+
+    def noted(*given: Any) -> Any:
+        made.append(drawn(*given))
+        return made[-1]
+
+    monkeypatch.setattr(cpu, "drawn", noted)
+    return made
+
+
+sizes = pytest.mark.parametrize(("size", "stored"), [(128, 0), (127, 1), (32, 1)])
+"""The size of the third axis, and how many masks are stored: none for long runs of 4 n coins."""
+
+
+@sizes
+def test_long_runs_of_coins_need_no_mask(size: int, stored: int, masks: list[Any]) -> None:
+    x = torch.rand(6, 33, size, generator=torch.Generator().manual_seed(0)) + 1
+    whole = mapdrop.drop(x, "b t c -> b t c", 0.3, seed=7)
+    rows = np.array([0, 3, 5])
+    bound = bound_to_rows(mask_spec("b t c -> b t c", 0.3), tuple(x.shape), (), 0, rows)
+    found = dropped_part(x[rows], seed_tensor(x, 7, 0), None, bound)
+    assert torch.equal(found, whole[rows])
+    assert 0 < int((found == 0).sum()) < found.numel()
+    assert len(masks) == stored
+
+
+@sizes
+@pytest.mark.parametrize("inplace", [False, True])
+def test_long_runs_of_a_shard(size: int, stored: int, inplace: bool, masks: list[Any]) -> None:
+    x = torch.rand(6, 33, size, generator=torch.Generator().manual_seed(0)) + 1
+    whole = mapdrop.drop(x, "b t c -> b t c", 0.3, seed=7)
+    part = x[1::2].clone()
+    with shard(0, 1, 2, strided=True):
+        found = mapdrop.drop(part, "b t c -> b t c", 0.3, seed=7, inplace=inplace)
+    assert torch.equal(found, whole[1::2])
+    assert (found.data_ptr() == part.data_ptr()) is inplace
+    assert len(masks) == stored

@@ -29,7 +29,7 @@ class Reads(nn.Module):
         torch.manual_seed(3)
         self.a, self.drop, self.b = nn.Conv2d(3, 40, 3), exact(2), nn.Conv2d(40, 4, 3)
         self.state, self.read, self.factor = {"factors": [1.0]}, read, 1.0
-        self.table = torch.ones(1)  # No buffer.
+        self.table, self.weights = torch.ones(1), [self.a.weight]
         self._own, self.act, self.kind, self.queue, self.log = 1.0, float, float, deque([1]), [0]
         self.config = SimpleNamespace(factor=1.0, mode=Mode.ONE, log=[0], full=[1] * 99)
 
@@ -100,6 +100,11 @@ READS: dict[str, tuple[Callable[[Any], float], Callable[[Any], object], bool]] =
     "a tensor's size": (
         lambda m: float(len(m.table)),
         lambda m: setattr(m, "table", torch.ones(3)),
+        False,
+    ),
+    "a parameter in a list": (
+        lambda m: m.weights[0].sum(),
+        lambda m: m.weights.__setitem__(0, m.b.weight),
         False,
     ),
     "a global": (lambda m: FACTOR, lambda m: globals().update(FACTOR=3.0), True),

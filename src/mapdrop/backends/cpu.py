@@ -86,19 +86,20 @@ def drop_into(
 
 
 def _runs(
-    starts: tuple[int, ...], source: NDArray[Any], target: NDArray[Any], path: Loops
+    starts: NDArray[np.int64], source: NDArray[Any], target: NDArray[Any], path: Loops
 ) -> list[tuple[NDArray[Any], NDArray[Any], int, Loops]]:
     """Return the parts of two flat arrays whose coins are consecutive; none if they are short.
 
     Each is (source, target, the number of the first coin, the loops over it).
     """
     if len(starts) == 1:
-        return [(source, target, starts[0], path)]
-    run = source.size // max(1, len(starts))
-    if run < _LONG or path != ((source.size, 1),) or any(start % 4 for start in starts):
+        return [(source, target, int(starts[0]), path)]
+    shape = len(starts), source.size // max(1, len(starts))
+    long, in_order = shape[0] > 0 and shape[1] >= _LONG, path == ((source.size, 1),)
+    if not (long and in_order) or (starts % 4).any():
         return []
-    shape, loops = (len(starts), run), ((run, 1),)
-    pairs = zip(source.reshape(shape), target.reshape(shape), starts, strict=True)
+    loops = ((shape[1], 1),)
+    pairs = zip(source.reshape(shape), target.reshape(shape), starts.tolist(), strict=True)
     return [(x, x if target is source else y, start, loops) for x, y, start in pairs]
 
 

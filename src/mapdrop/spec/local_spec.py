@@ -115,14 +115,14 @@ class LocalSpec:
     @property
     def first(self) -> int | None:
         """The number of its first coin, where its coins are consecutive; None where not."""
-        return self.starts[0] if len(self.starts) == 1 else None
+        return int(self.starts[0]) if len(self.starts) == 1 else None
 
     @cached_property
-    def starts(self) -> tuple[int, ...]:
-        """The first coin of each run (see `Box`), by number; () if values are in another order."""
+    def starts(self) -> Places:
+        """The number of the first coin of each run (see `Box`); none where order differs."""
         in_order = self.order == tuple(range(len(self.order)))
         alike = in_order and all(take is None for take in self.takes)
-        return tuple(self.box.runs()[0].tolist()) if alike else ()
+        return self.box.runs()[0] if alike else np.empty(0, np.int64)
 
 
 @lru_cache(maxsize=1024)

@@ -58,7 +58,7 @@ class BoundSpec:
     law: Law
     scale: str | None
     first = 0
-    starts = (0,)
+    starts = np.zeros(1, np.int64)
     warning: str = ""
 
     @cached_property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -40,6 +42,22 @@ def test_gradcheck_to_the_second_order(pattern: str) -> None:
 
     assert torch.autograd.gradcheck(cubed, (x,))
     assert torch.autograd.gradgradcheck(cubed, (x,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("pattern", "options"),
+    [*((pattern, {}) for pattern in PATTERNS), ("b c h w -> b", {"balance": "b"})],
+)
+def test_a_batch_of_gradients(pattern: str, options: dict[str, Any], dtype: torch.dtype) -> None:
+    """As `torch.autograd.functional.jacobian(..., vectorize=True)` computes them together."""
+    x = torch.randn(4, 6, 5, 3).to(dtype).requires_grad_()
+    y: Tensor = mapdrop.drop(x, pattern, 0.3, seed=5, **options)
+    some = torch.randn(3, *x.shape).to(dtype)
+    (found,) = torch.autograd.grad(y, x, some, retain_graph=True, is_grads_batched=True)
+    each = [torch.autograd.grad(y, x, one, retain_graph=True)[0] for one in some]
+    assert torch.equal(found, torch.stack(each))
+    assert 0 < (found == 0).sum() < found.numel()
 
 
 @pytest.mark.parametrize("seed", [1, 2**63, 2**64 - 1])

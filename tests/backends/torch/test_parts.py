@@ -52,6 +52,10 @@ def test_a_part_is_dropped_as_in_the_whole(drop: Any, rows: list[int], dtype: to
         (gradient,) = torch.autograd.grad(found.sum(), part)
         assert torch.equal(gradient != 0, found != 0)
         torch.testing.assert_close(gradient * part, found, rtol=1e-2, atol=0)
+        some = torch.stack([torch.ones_like(part), 2 * torch.ones_like(part)])
+        again = dropped_part(part, seed, None, bound)
+        (batch,) = torch.autograd.grad(again, part, some, is_grads_batched=True)
+        assert torch.equal(batch, torch.stack([gradient, 2 * gradient]))
 
 
 @pytest.fixture
@@ -95,3 +99,16 @@ def test_long_runs_of_a_shard(size: int, stored: int, inplace: bool, masks: list
     assert torch.equal(found, whole[1::2])
     assert (found.data_ptr() == part.data_ptr()) is inplace
     assert len(masks) == stored
+
+
+def test_long_values_in_another_order_than_their_coins(masks: list[Any]) -> None:
+    """Where samples or positions share coins, there are no runs to drop one by one."""
+    x = torch.rand(8, 64, 128, generator=torch.Generator().manual_seed(0)) + 1
+    for pattern in ("b (n k) d -> b n d", "(b k) n d -> b n d"):
+        whole = mapdrop.drop(x, pattern, 0.3, seed=7, k=2)
+        masks.clear()
+        with shard(0, 1, 2):
+            found = mapdrop.drop(x[4:], pattern, 0.3, seed=7, k=2)
+        assert torch.equal(found, whole[4:])
+        assert 0 < int((found == 0).sum()) < found.numel()
+        assert len(masks) == 1

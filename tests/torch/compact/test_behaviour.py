@@ -536,6 +536,19 @@ def test_it_skips_under_torch_compile() -> None:
     check_close("output", net().eval()(images()), compiled(images()))
 
 
+@pytest.mark.parametrize("coins", ["b c h w", "b h w", "b c"])
+def test_a_drop_that_splits_an_axis_of_maps_does_not_stop_the_others(coins: str) -> None:
+    """Patches of 2 x 2 values share a coin, or all of a map do, written so that its axes split."""
+
+    def make() -> nn.Module:
+        torch.manual_seed(3)
+        patches = Drop(f"b c (h k) (w l) -> {coins}", 0.3, k=2, l=2)
+        drop, last = SpatialDropout2d(0.5), nn.Conv2d(24, 4, 1)
+        return nn.Sequential(nn.Conv2d(3, 8, 3), patches, nn.Conv2d(8, 24, 3), drop, last).double()
+
+    same(make)
+
+
 @pytest.mark.compiler
 def test_export_has_the_models_own_operations() -> None:
     names = [

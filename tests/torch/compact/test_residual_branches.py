@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from mapdrop.torch import compact
+from mapdrop.torch import DropPath, compact
 from tests.torch.compact.agreement import ALWAYS
 from tests.torch.compact.residual_drops import DROPS
 from tests.torch.compact.residual_models import BATCH_NORM, FAMILIES, Family
@@ -121,3 +123,50 @@ def test_the_comparison_sees_another_mask() -> None:
     assert any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
     with pytest.raises(AssertionError, match="output"):
         check_step(step(net, x, 0), step(net, x, 1))
+
+
+class LooksUp(nn.Module):
+    """A branch that looks rows of a table up."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.drop = nn.Embedding(9, 4, **options), DropPath(0.5)
+
+    def forward(self, x: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        return x + self.drop(torch.tanh(self.table(numbers)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("options", "whole"),
+    [
+        ({}, False),
+        ({"padding_idx": 0}, False),
+        ({"scale_grad_by_freq": True}, True),
+        ({"max_norm": 0.5}, True),
+    ],
+    ids=str,
+)
+def test_rows_of_a_table(options: dict[str, Any], whole: bool) -> None:
+    """How often all samples look a row up may scale its gradient, and that they do changes it."""
+    numbers = torch.arange(SAMPLES * 5).view(SAMPLES, 5) % 9
+    x = torch.randn(SAMPLES, 5, 4, dtype=torch.float64)
+    fast = check_same(lambda: LooksUp(**options).double(), [x, numbers], seeds=range(4))
+    (line,) = branches(fast)
+    assert line.operations == (1 if whole else 2)
+    assert ("may mix samples" in str(fast.report())) is whole
+
+
+def test_whole_numbers_are_multiplied_as_the_model_does() -> None:
+    """A branch of integers has no gradient, and is not worth an own path."""
+
+    class Whole(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + (x * 3) * torch.randint(0, 2, (len(x), 1))
+
+    x = torch.arange(2 * 3).view(2, 3)
+    for seed in range(8):
+        torch.manual_seed(seed)
+        want = Whole()(x)
+        torch.manual_seed(seed)
+        assert torch.equal(compact(Whole(), ALWAYS)(x), want)

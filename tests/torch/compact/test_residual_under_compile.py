@@ -136,6 +136,29 @@ def test_another_batch_size_is_traced_again() -> None:
         assert all(line.operations for line in branches(fast))
 
 
+@pytest.mark.parametrize(("p", "samples"), [(0.3, 2), (0.3, 1), (0.1, 6), (1.0, 6), (1.0, 1)])
+def test_where_all_samples_or_none_may_be_kept(p: float, samples: int) -> None:
+    """As in the last batch of an epoch: the ceil of (1 - p) b is b. It is one graph all the same."""
+    net, x = made("vit", p=p), FAMILIES["vit"].inputs(samples)
+    fast = compact(copy.deepcopy(net), ALWAYS)
+    compiled = one_graph(fast)
+    for seed in range(3):
+        check_step(step(Stepped(net), x, seed), step(compiled, x, seed))
+    assert any(line.operations for line in branches(fast)) is (p == 1 and samples > 1)
+
+
+@pytest.mark.parametrize(("p", "samples"), [(0.3, 2), (1.0, 6)])
+def test_where_all_samples_or_none_may_be_kept_on_a_device(
+    p: float, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SCHEDULE, "_reading_masks_waits", lambda tensors: True)
+    net, x = made("vit", p=p), FAMILIES["vit"].inputs(samples)
+    fast = compact(copy.deepcopy(net), ALWAYS)
+    for seed in range(4):
+        check_step(step(net, x, seed), step(fast, x, seed))
+    assert any(line.operations for line in branches(fast))
+
+
 def test_rates_and_seeds_are_followed() -> None:
     net, x = seeded(made("vit"), 3), FAMILIES["vit"].inputs(SAMPLES)
     fast = compact(copy.deepcopy(net), ALWAYS)

@@ -97,6 +97,13 @@ Unknown: drop by the general path, which takes wrappers off.
 """
 
 
+has_storage: Callable[[Tensor], bool] = _find("torch._C", "_has_storage") or _maybe
+"""Whether a tensor has memory of its own. A batch of gradients (`is_grads_batched`) has none.
+
+Unknown: drop by its memory, which is an error where there is none.
+"""
+
+
 def transformed() -> bool:
     """Return whether torch.func or forward-mode differentiation is at work; unknown: True."""
     return function_transforms() or forward_level() >= 0

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mapdrop.backends import cpu
 from mapdrop.backends.torch import gpu
+from mapdrop.backends.torch._internals import has_storage
 from mapdrop.backends.torch.coins import drawn, repeated
 from mapdrop.backends.torch.hugepages import huge_pages
 from mapdrop.backends.torch.seeds import read_seed
@@ -53,7 +54,8 @@ def drop_values_in_place(x: Tensor, seed: Tensor, *arguments: Any) -> None:
 
 def _compiled(x: Tensor, bound: BoundSpec | LocalSpec) -> bool:
     name = str(x.dtype).removeprefix("torch.")
-    return x.is_cpu and x.numel() > 0 and not x.is_neg() and cpu.compiled(bound, name)
+    in_memory = x.is_cpu and x.numel() > 0 and has_storage(x) and not x.is_neg()
+    return in_memory and cpu.compiled(bound, name)
 
 
 def drop_anywhere(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:

@@ -20,6 +20,7 @@ from mapdrop.backends.torch._internals import (
     forward_level,
     function_transforms,
     function_wrapped,
+    has_storage,
     is_tracing,
 )
 from mapdrop.backends.torch.apply import broadcast, drop_into
@@ -45,6 +46,7 @@ def takes(x: Tensor) -> bool:
         and x.is_cpu
         and x.dtype in _DTYPES
         and x.layout is torch.strided
+        and has_storage(x)
         and not x.is_nested
         and not x.is_neg()
         and dispatch_modes() == 0

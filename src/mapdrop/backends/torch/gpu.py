@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mapdrop import kernels
 from mapdrop.backends.cpu import Loops, memory_walk
+from mapdrop.backends.torch._internals import has_storage
 from mapdrop.backends.torch.coins import TorchSpace, drawn, repeated
 from mapdrop.spec.law import BlockAxis, kept, threshold
 from mapdrop.spec.local_spec import LocalSpec
@@ -26,7 +27,7 @@ def fits(x: Tensor, bound: BoundSpec | LocalSpec) -> bool:
 
 def known(x: Tensor) -> bool:
     """Whether x is on a GPU that Triton knows, its memory holding the values themselves."""
-    return x.is_cuda and not x.is_neg() and kernels.for_gpu() is not None
+    return x.is_cuda and has_storage(x) and not x.is_neg() and kernels.for_gpu() is not None
 
 
 def drop(

@@ -106,9 +106,25 @@ def spread_rows(y: Tensor, axis: int, rows: Tensor, size: int) -> Tensor:
     return add_rows(y.new_zeros(sizes).permute(_inverse(order)), axis, rows, y)
 
 
+def laid_out(x: Tensor, like: Tensor) -> Tensor:
+    """Return x in the memory layout of an array with as many axes."""
+    if x.is_contiguous() and like.is_contiguous():
+        return x
+    order = _memory_order(like)
+    if order == _memory_order(x):
+        return x
+    return x.permute(order).contiguous().permute(_inverse(order))
+
+
 def _memory_order(x: Tensor) -> list[int]:
-    """Return the axes from the outermost in memory to the innermost."""
-    return sorted(range(x.dim()), key=x.stride, reverse=True)
+    """Return the axes from the outermost in memory to the innermost.
+
+    An axis of one index, or along which x was expanded, has no place in memory: it stays where it
+    is.
+    """
+    placed = [axis for axis, step in enumerate(x.stride()) if step and x.shape[axis] > 1]
+    order = iter(sorted(placed, key=x.stride, reverse=True))
+    return [next(order) if axis in placed else axis for axis in range(x.dim())]
 
 
 def _inverse(order: list[int]) -> list[int]:
@@ -123,7 +139,7 @@ class _AddRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        of_y = gradient.index_select(ctx.axis, ctx.rows) if ctx.needs_input_grad[3] else None
+        of_y = take_rows(gradient, ctx.axis, ctx.rows) if ctx.needs_input_grad[3] else None
         if of_y is not None and ctx.factor != 1:
             of_y = of_y * ctx.factor
         return gradient, None, None, of_y, None

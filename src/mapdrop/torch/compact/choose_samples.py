@@ -47,7 +47,8 @@ def choose_branches(
 
 def _choice(branches: Branches, drop: SampleDrop, costs: Costs, static: bool) -> BranchChoice:
     nodes = branches.nodes[drop]
-    share = drop.most / drop.at.samples if static else drop.kept
+    most = drop.most if static else None
+    share = drop.kept if most is None else most / drop.at.samples
     saves = (1 - share) * sum(_seconds(node, costs) for node in nodes)
     members = set(nodes)
     read = {

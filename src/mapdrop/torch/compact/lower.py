@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from torch import Tensor
 
+from mapdrop.backends.torch.rows import laid_out
 from mapdrop.torch.compact.calls import call_for_samples, call_of
 from mapdrop.torch.compact.choose import Choice
 from mapdrop.torch.compact.packed.mixing import PackedMixing
@@ -276,9 +277,11 @@ class _Writer:
         have, want = self.branches.needed[added], storage.samples
         to = self._slot(other, Storage(samples=want))
         drop = self.branches.dropped.get(added) if self._only_added(added) else None
+        leads = node.args[0] is added  # A sum has the memory layout of its first operand.
 
         def run(env: Env, state: StepState) -> Tensor:
-            return state.kept.add(env[to], want, env[added], have, drop)
+            x, y = env[to], env[added]
+            return state.kept.add(laid_out(x, y) if leads else x, want, y, have, drop)
 
         self._add(node, run, [to, added])
 

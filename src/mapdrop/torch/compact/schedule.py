@@ -123,7 +123,7 @@ def schedule(graph: Graph, costs: Costs | None, waits: bool = False) -> Schedule
     analysis = analyse(graph)
     drops = sample_drops(graph)
     known = drops or any(facts.drop.exact for _, facts in analysis.drops)
-    if waits and known and all(drop.most for drop in drops):
+    if waits and known and all(drop.limited for drop in drops):
         return static_schedule(graph, costs, scheduler(costs))
     costs = _costs(graph, bool(analysis.drops or drops), costs)
     branches, choices = choose_branches(graph, drops, costs)
@@ -139,7 +139,7 @@ def static_schedule(
 
     Checkpointed parts run as `make` makes them, or as they are.
     """
-    drops = tuple(drop for drop in sample_drops(graph) if drop.most)
+    drops = tuple(drop for drop in sample_drops(graph) if drop.most is not None)
     costs = _costs(graph, bool(drops or analyse(graph, _is_counted).drops), costs)
     branches, choices = choose_branches(graph, drops, costs, static=True)
     analysis = _with_static_counts(analyse(graph, _is_counted, branches))

@@ -19,6 +19,7 @@ from mapdrop.backends.torch.text import Arguments, bound_to
 from mapdrop.spec.law import survivors
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
+from mapdrop.spec.pattern import PatternError
 from mapdrop.torch.graph.graph import Node, without_writing
 from mapdrop.torch.graph.lattice import Kept, equal_rows
 
@@ -142,9 +143,14 @@ class PatternDrop(MapDrop):
         return 1 - law.p if law.exact is None else (1 / self.gain if self.bound.expected else 0.0)
 
     @property
-    def most_samples(self) -> int:
-        """The largest number of samples that are kept, of a drop of samples."""
-        return min(self.shape[0], self.bound.most // max(1, self.shape[1]))
+    def most_samples(self) -> int | None:
+        """How many samples a branch runs for at most, if a drop of samples ties them; else None.
+
+        That is the largest number that is kept, or 1: few operations take an empty batch.
+        """
+        if self.bound.law.axis is None:
+            return None
+        return min(self.shape[0], max(1, self.bound.most // max(1, self.shape[1])))
 
     def sample_factors(self, seed: Tensor) -> Tensor:
         """Return what each sample is multiplied by, of a drop of samples: (samples,)."""
@@ -208,7 +214,10 @@ def pattern_drop_of(node: Node, counted: bool = False) -> PatternDrop | None:
     if len(shape) < 2 or arguments[2] == 0 or not _is_free(seed):
         return None
     of_maps = (*shape[:2], *[1] * (len(shape) - 2))
-    bound = bound_to(of_maps, *arguments[1:])
+    try:
+        bound = bound_to(of_maps, *arguments[1:])
+    except PatternError:  # It splits an axis that maps have.
+        return None
     inside = [axis for part in bound.binding.axes[2:] for _, axis in part]
     has_counts = bound.counted_axes is not None and not counted
     if bound.law.block or has_counts or any(a is not None for a in inside):

@@ -35,7 +35,7 @@ class SampleDrop:
         drop: what mapdrop's own drops; None for a product.
         kept: the expected share of samples that are kept.
         drawn: the nodes that the mask follows from, in order.
-        most: how many samples are kept at most, if that is known, and fewer than all; or 0.
+        most: how many samples its branch runs for at most, if the drop ties them; or None.
     """
 
     number: int
@@ -46,7 +46,12 @@ class SampleDrop:
     drop: PatternDrop | None
     kept: float
     drawn: tuple[Node, ...]
-    most: int = 0
+    most: int | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether it is known that a branch need not run for some samples."""
+        return self.most is not None and self.most < self.at.samples
 
     def factors(self, mask: Tensor) -> Tensor:
         """Return what each sample is multiplied by: (samples,), 0 for those that are dropped."""
@@ -80,10 +85,8 @@ def _own(node: Node, number: int) -> SampleDrop | None:
         return None
     at = SampleAxis(0, node.shape[0])
     seed = drop.seed
-    most = drop.most_samples if drop.most_samples < at.samples else 0
-    return SampleDrop(
-        number, node, node.args[0], at, seed, drop, drop.density, ancestors(seed), most
-    )
+    drawn, most = ancestors(seed), drop.most_samples
+    return SampleDrop(number, node, node.args[0], at, seed, drop, drop.density, drawn, most)
 
 
 def _product(node: Node, number: int, drawn: frozenset[Node]) -> SampleDrop | None:
@@ -95,8 +98,9 @@ def _product(node: Node, number: int, drawn: frozenset[Node]) -> SampleDrop | No
         return None
     (mask,), (source,) = masks, sources
     at = _place(mask.shape, node.shape)
-    same = source.shape == node.shape and source.value.dtype == node.value.dtype
-    if at is None or not same:
+    dtype = node.value.dtype
+    same = source.shape == node.shape and source.value.dtype == dtype
+    if at is None or not same or not (dtype.is_floating_point or dtype.is_complex):
         return None
     return SampleDrop(number, node, source, at, mask, None, _share(mask), ancestors(mask))
 

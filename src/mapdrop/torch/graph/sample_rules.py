@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
+
 from mapdrop.torch.graph.graph import Node
 from mapdrop.torch.graph.sample_axis import SampleAxis
 
@@ -323,9 +325,12 @@ def attention_layer(node: Node, at: SampleAxis) -> Reads | None:
 
 
 def looked_up(node: Node, at: SampleAxis) -> Reads | None:
-    """Rows of a table, by an array of their numbers."""
+    """Rows of a table, by an array of their numbers. Two options count what others look up."""
     index = node.argument("input", 0)
-    return {index: at} if isinstance(index, Node) and at.axis < len(index.shape) else None
+    meet = node.argument("max_norm", 3) is not None or node.argument("scale_grad_by_freq", 5, False)
+    if meet or node.target is not F.embedding or not isinstance(index, Node):
+        return None
+    return {index: at} if at.axis < len(index.shape) else None
 
 
 def _are_nodes(parts: Any) -> bool:

@@ -49,6 +49,7 @@ class StaticKeptSamples(KeptSamples):
     def draw(self, drops: Sequence[SampleDrop], masks: Sequence[Tensor]) -> None:
         """See `KeptSamples`."""
         for drop, mask in zip(drops, masks, strict=True):
+            assert drop.most is not None
             self._masks[drop.number] = drop.factors_on_device(mask)
             self._most[drop.number] = drop.most
 

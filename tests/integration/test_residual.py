@@ -423,6 +423,10 @@ ERRORS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         lambda x: mapdrop.residual(_same, x, 0.5, inputs=(x[0, 0, 0],)), ValueError,
         r"inputs\[0\] has shape \(\)",
     ),
+    "inputs that are no arrays": (
+        lambda x: mapdrop.residual(_same, x, 0.5, inputs=(x, _wrong(None))), TypeError,
+        r"inputs\[1\] has a row for each sample of x.*not NoneType",
+    ),
 }  # fmt: skip
 EAGER = {name: way for name, way in WAYS.items() if "," not in name}
 
@@ -440,6 +444,40 @@ def _wrong(value: Any) -> Any:
 def test_errors(way: Any, call: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=f"(?s){message}"):
         call(way.make(np.ones((4, 2, 3), np.float32)))
+
+
+@ways
+def test_a_branch_that_could_be_broadcast_is_refused(way: Any) -> None:
+    """Its only row would be added to all kept samples."""
+
+    def added(x: Any, w: Any) -> Any:
+        return mapdrop.residual(lambda x: branch(x, w)[:1], x, 0.3, seed=0)
+
+    with pytest.raises(Exception, match=r"shape|Observed exception"):
+        way.run(added, *values(CASES["path"]))
+
+
+SIZED = {name: way for name, way in WAYS.items() if "unknown" not in name}
+
+
+@pytest.mark.parametrize("way", SIZED.values(), ids=SIZED)
+def test_arrays_of_no_values(way: Any) -> None:
+    def added(x: Any, w: Any) -> Any:
+        return mapdrop.residual(lambda x: x @ w, x, 0.5, seed=0)
+
+    y, *gradients = way.run(added, np.ones((4, 2, 0)), np.ones((0, 0)))
+    assert y.shape == (4, 2, 0)
+    assert [g.shape for g in gradients] in ([], [(4, 2, 0), (0, 0)])
+
+
+def test_a_rate_in_an_array_that_is_written_to_is_read_each_time() -> None:
+    arrays: list[Any] = [np.zeros(()), framework("torch").zeros(())]
+    for array in arrays:
+        found = []
+        for rate in (0.0, 1.0):
+            array[...] = rate
+            found.append(mapdrop.drop(np.ones((3, 2)), "b c -> b", array, seed=0).sum())
+        assert found == [6, 0]
 
 
 @pytest.mark.parametrize("way", EAGER.values(), ids=EAGER)

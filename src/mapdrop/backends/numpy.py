@@ -12,7 +12,7 @@ from mapdrop.backends import cpu
 from mapdrop.backends.small_drop import CARRIERS, SmallDrop, small_drop
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import seed as seeds
-from mapdrop.spec.branch import check_branch, check_inputs
+from mapdrop.spec.branch import check_arrays, check_branch, check_inputs
 from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
 from mapdrop.spec.mask_spec import mask_spec as mask_spec
 from mapdrop.system.cores import usual_threads
@@ -69,6 +69,7 @@ def residual(
 ) -> NDArray[Any]:
     """See `mapdrop.residual`."""
     rows = spec.rows
+    check_arrays(inputs, (np.ndarray, np.generic))
     check_inputs(x.shape, [other.shape for other in inputs])
     spec.bind(x.shape, warn=False)  # For its checks.
     factors = drop(np.ones(len(x)), rows, seed=seed, stream=stream, step=step)

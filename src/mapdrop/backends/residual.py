@@ -33,13 +33,16 @@ def residual(
     kept samples, in their order, and what it returns is scaled and added to them. It must treat
     each sample by itself, as layer normalisation and attention within a sample do, and batch
     normalisation in training does not. Where no sample is kept it runs on an empty batch, so that
-    its parameters have gradients (zeros). The mask is the one that `mapdrop.drop` draws for the
-    same arguments; it is drawn before the branch runs.
+    its parameters have gradients (zeros); in a graph of TensorFlow on one sample, whose result is
+    not used, as convolutions fail for none there. The mask is the one that `mapdrop.drop` draws for
+    the same arguments; it is drawn before the branch runs.
 
     What is compiled needs sizes that are known. Under jax.jit and torch.compile, `balance` and
     `exact` run the branch for the most samples that may be kept: one more, at times, whose result
     is not used. Without them, and under torch.func's transforms, it runs for all samples, and
-    nothing is saved. A graph of TensorFlow has sizes of its own, and XLA needs them known.
+    nothing is saved. Each batch size is compiled by itself. A graph of TensorFlow has sizes of its
+    own, and XLA needs them known. An array of JAX whose type says that its samples lie on several
+    devices (explicit sharding) runs the branch for all, each device for its own.
 
     Args:
         branch: a function of x, and of `inputs`, that returns an array of the shape of its x.
@@ -59,7 +62,8 @@ def residual(
             of another axis than the first.
         ValueError: p, seed, step or scale out of its range; inputs without as many samples; a
             branch that returns another shape.
-        TypeError: x, or what the branch returns, of a type or dtype that cannot be dropped.
+        TypeError: x, or what the branch returns, of a type or dtype that cannot be dropped; inputs
+            that are no arrays.
 
     Example:
         >>> import numpy as np

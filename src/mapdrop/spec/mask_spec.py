@@ -202,7 +202,9 @@ def mask_spec(
 
     Raises TypeError or ValueError (PatternError among them) with what came.
     """
-    given = pattern, p, exact, balance, block, region, scale, sizes, ragged
+    # An array with a rate may be written to, and would be looked up by its identity.
+    rate = p if type(p) is float else check_rate(p)
+    given = pattern, rate, exact, balance, block, region, scale, sizes, ragged
     # 2.0 and True equal 2 and 1: looked up, they would be taken for these, and not refused.
     if (block or sizes) and not all(type(size) is int for _, size in block + sizes):
         return _checked(*given)
@@ -224,14 +226,14 @@ def _checked(
     sizes: Sizes,
     ragged: bool,
 ) -> MaskSpec:
-    rate = check_rate(p)
+    check_rate(p)
     check_region(region)
     check_scale(scale)
     given = [n for n, v in (("exact", exact), ("balance", balance), ("block", block)) if v]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other: give one of them")
     parsed = Pattern.parse(pattern)
-    return MaskSpec(parsed, rate, exact, balance, block, region, scale, sizes, ragged)
+    return MaskSpec(parsed, p, exact, balance, block, region, scale, sizes, ragged)
 
 
 _known = lru_cache(maxsize=4096, typed=True)(_checked)

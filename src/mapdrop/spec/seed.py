@@ -15,12 +15,14 @@ LIMIT = 2**64
 
 def check_uint64(value: Any, name: str) -> int:
     """Return an integer from 0 to 2**64 - 1. Raises TypeError or ValueError with what came."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    # An int is neither asked nor converted: torch.compile would compile again for each value.
+    whole = type(value) is int
+    if isinstance(value, bool) or not (whole or hasattr(value, "__index__")):
         raise TypeError(
             f"{name} is a whole number from 0 to 2**64 - 1, not {value!r} "
             f"of type {type(value).__name__}"
         )
-    number = operator.index(value)
+    number = value if whole else operator.index(value)
     if not 0 <= number < LIMIT:
         raise ValueError(f"{name} is a whole number from 0 to 2**64 - 1, not {number}")
     return number

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -85,6 +86,43 @@ def test_a_fresh_seed_is_refused_where_drop_refuses_it() -> None:
     with pytest.raises(ValueError, match="seed=None draws a seed from NumPy"):
         jax.grad(lambda x: ours(x, None).sum())(X)
     assert not np.array_equal(ours(X, None), ours(X, None))
+
+
+@pytest.mark.parametrize("added", [ours, dense])
+def test_a_fresh_seed_is_refused_where_only_the_branch_is_traced(added: Any) -> None:
+    """The seed would be drawn when that is compiled, and never again."""
+    with pytest.raises(ValueError, match="seed=None draws a seed from NumPy"):
+        jax.jit(lambda factor: factor * added(X, None))(2.0)
+
+
+@pytest.mark.parametrize("value", [np.array(2**40 + 3), np.array([2**63 + 1], np.uint64)])
+def test_numbers_in_numpy_arrays_keep_all_their_bits(value: Any) -> None:
+    assert jnp.asarray(value).dtype.itemsize == 4
+    number = int(value.reshape(())[()])
+    for kind in ("seed", "step"):
+        given = {"seed": 1, kind: value}
+        wanted = mapdrop.mask("b c -> b c", X.shape, 0.3, **(given | {kind: number})).coins
+        assert np.array_equal(mapdrop.drop(X, "b c -> b c", 0.3, **given) != 0, wanted)
+        with pytest.raises(ValueError, match=f"{kind} is a whole number from 0"):
+            mapdrop.drop(X, "b c -> b c", 0.3, **(given | {kind: np.array(-1)}))
+
+
+def test_inputs_may_be_numpy_arrays() -> None:
+    own = np.arange(8.0, dtype=np.float32)[:, None]
+
+    def added(x: Array) -> Array:
+        return mapdrop.residual(lambda x, own: x * own, x, 0.3, inputs=(own,), seed=1, balance="b")
+
+    wanted = X + mapdrop.drop(X * own, "b ... -> b", 0.3, seed=1, balance="b")
+    for way in (added, jax.jit(added)):
+        check(way(X), wanted, X)
+
+
+def test_a_batch_of_unknown_size_is_refused() -> None:
+    (size,) = jax.export.symbolic_shape("b")
+    given = jax.ShapeDtypeStruct((size, 3), jnp.float32)
+    with pytest.raises(TypeError, match="sizes that are known"):
+        jax.export.export(jax.jit(lambda x: ours(x, 1)))(given)
 
 
 @every

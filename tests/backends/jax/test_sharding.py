@@ -117,3 +117,25 @@ def test_within_shard_map_an_array_is_the_part_that_is_seen() -> None:
         own = slice(2 * i, 2 * i + 2)
         wanted = mapdrop.drop(x[own], "b c h w -> b c", 0.5, seed=jax.random.fold_in(key, i))
         assert checks.same_bits(np.asarray(y[own]), np.asarray(wanted))
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("where", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("options", [{}, {"balance": "b"}], ids=["path", "balanced"])
+def test_residual(kind: AxisType, where: P, options: dict[str, Any]) -> None:
+    whole = np.asarray(checks.inputs(SHAPE))
+    wanted = whole + mapdrop.drop(3 * whole, "b ... -> b", 0.4, seed=3, **options)
+    with jax.set_mesh(mesh(4, kind)):
+        x = jax.device_put(whole, NamedSharding(mesh(4, kind), where))
+
+        def added(x: Array, scale: Array) -> Array:
+            return mapdrop.residual(
+                lambda x, s: 3 * x * s, x, 0.4, inputs=(scale,), seed=3, **options
+            )
+
+        for way in (added, jax.jit(added)) if options else (added,):
+            found = way(x, jnp.ones_like(x))
+            np.testing.assert_allclose(found, wanted, 1e-6)
+            alike = found.sharding.is_equivalent_to(x.sharding, x.ndim)
+            assert alike or kind is AxisType.Auto
+    assert (wanted == whole).any()

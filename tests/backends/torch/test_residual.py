@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
@@ -268,6 +269,31 @@ def test_errors_in_compiled_code(pattern: str, message: str) -> None:
 
     with pytest.raises(Exception, match=message):
         compiled(values(4, 2))
+
+
+@pytest.mark.compiler
+def test_coins_of_other_axes_are_refused_in_compiled_code() -> None:
+    """Also where the number of kept samples is unknown, and single values could be dropped."""
+    call = torch.compile(lambda x: mapdrop.residual(branch, x, 0.3, "b c -> b c", seed=0))
+    with pytest.raises(Exception, match="'c' has coins of its own"):
+        call(values(4, 2))
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("kind", ["seed", "step"])
+@pytest.mark.parametrize("added", [ours, dense])
+def test_numbers_that_vary_do_not_compile_again(added: Any, kind: str) -> None:
+    counted = CompileCounter()
+    torch._dynamo.reset()
+
+    def call(x: Tensor, number: int) -> Tensor:
+        return added(x, **{"seed": 1, kind: number})  # type: ignore[no-any-return]
+
+    compiled = torch.compile(call, backend=counted, fullgraph=True)
+    x = values(8, 3)
+    for number in (3, 9, 2, 7, 2**40, 4):
+        torch.testing.assert_close(compiled(x, number), call(x, number))
+    assert counted.frame_count <= 2
 
 
 # --- Shards.

@@ -147,6 +147,19 @@ def test_where_all_samples_or_none_may_be_kept(p: float, samples: int) -> None:
     assert any(line.operations for line in branches(fast)) is (p == 1 and samples > 1)
 
 
+def test_a_rate_that_becomes_0_and_comes_back() -> None:
+    """As a schedule may have it, and drop_path_rate=0."""
+    net, x = made("vit", p=0.0), FAMILIES["vit"].inputs(SAMPLES)
+    fast = compact(copy.deepcopy(net), ALWAYS)
+    compiled = one_graph(fast)
+    for number, p in enumerate((0.0, 0.5, 0.0)):
+        for layer in (*net.modules(), *fast.modules()):
+            if isinstance(layer, DropPath):
+                layer.p = p
+        check_step(step(Stepped(net), x), step(compiled, x))
+        assert any(line.operations for line in branches(fast)) is (number > 0)  # Planned last.
+
+
 @pytest.mark.parametrize(("p", "samples"), [(0.3, 2), (1.0, 6)])
 def test_where_all_samples_or_none_may_be_kept_on_a_device(
     p: float, samples: int, monkeypatch: pytest.MonkeyPatch

@@ -12,12 +12,12 @@ from jax import Array
 
 from mapdrop.backends.jax.apply import broadcast, wide
 from mapdrop.backends.jax.autodiff import dropped
-from mapdrop.backends.jax.rows import kept_rows, scaled
+from mapdrop.backends.jax.rows import kept_rows, scaled, split
 from mapdrop.backends.jax.seeds import seed_words
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import mask_spec as specs
 from mapdrop.spec import seed as seeds
-from mapdrop.spec.branch import check_branch, check_inputs
+from mapdrop.spec.branch import check_arrays, check_branch, check_inputs
 from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.pattern import Pattern
 
@@ -49,11 +49,7 @@ def drop(
         raise TypeError("JAX arrays are never written to: leave out inplace= and out=")
     if not isinstance(x, (Array, np.ndarray)) or x.dtype.name not in _DTYPES:
         raise _refused(x)
-    if not {*map(type, x.shape)} <= {int}:
-        raise TypeError(
-            f"a mask is drawn for sizes that are known, not for {x.shape}: export a training step "
-            "for one batch size; in inference, the layers take any"
-        )
+    _check_sizes(x)
     if stream is not None:
         seeds.check_stream(stream)
     spec.bind(x.shape)  # For its checks, out of compiled code.
@@ -77,15 +73,21 @@ def residual(
 ) -> Array:
     """See `mapdrop.residual`."""
     rows = spec.rows
+    check_arrays(inputs, (Array, np.ndarray))
+    _check_sizes(x)
     check_inputs(x.shape, [other.shape for other in inputs])
     spec.bind(x.shape)  # For its checks.
+    if any(map(split, (x, *inputs))):  # Each device runs the branch for the samples that it has.
+        came = branch(x, *inputs)
+        check_branch(jnp.shape(came), x.shape)
+        return x + drop(came, spec, seed=seed, stream=stream, step=step)
     factors = jnp.ones(x.shape[0], float)
     if spec.p > 0:
         words, left = seed_words(x, seed, seeds.check_stream(stream), step)
         factors = dropped(factors, words, rows, left)
     kept, factors = kept_rows(factors, rows.bind(x.shape[:1], warn=False).most)
     given = x[kept]
-    came = branch(given, *(other[kept] for other in inputs))
+    came = branch(given, *(jnp.asarray(other)[kept] for other in inputs))
     if not isinstance(came, (Array, np.ndarray)) or came.dtype.name not in _DTYPES:
         raise _refused(came)
     check_branch(came.shape, given.shape)
@@ -101,6 +103,15 @@ def apply(x: Array, mask: Any) -> Array:
     if jnp.iscomplexobj(x):
         return jax.lax.complex(apply(x.real, mask), apply(x.imag, mask))
     return broadcast(x, mask.binding, jnp.asarray(mask.coins), np.asarray(mask.scale, wide(x)))
+
+
+def _check_sizes(x: Array) -> None:
+    """Raise TypeError where `jax.export` leaves a size open."""
+    if not {*map(type, x.shape)} <= {int}:
+        raise TypeError(
+            f"a mask is drawn for sizes that are known, not for {x.shape}: export a training step "
+            "for one batch size; in inference, the layers take any"
+        )
 
 
 def traced(x: Any) -> bool:

@@ -12,6 +12,15 @@ from jax import Array
 from mapdrop.backends.jax.apply import wide
 
 
+def split(x: Any) -> bool:
+    """Return whether an array's samples lie on several devices by its type (explicit sharding).
+
+    To choose among them would bring all that are chosen to each device.
+    """
+    spec = jax.typeof(x).sharding.spec
+    return len(spec) > 0 and spec[0] is not None
+
+
 def kept_rows(factors: Array, most: int) -> tuple[Any, Array]:
     """Return the indices of the samples to run the branch for, and the factor of each.
 

@@ -23,6 +23,7 @@ def seed_words(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any,
     in their names share their compiled code.
     """
     arrays = (Array, np.ndarray)
+    seed, step = _as_number(seed), _as_number(step)
     later = step if isinstance(step, arrays) else seeds.check_uint64(step, "step")
     first: Any
     if isinstance(seed, arrays):
@@ -42,6 +43,15 @@ def seed_words(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any,
     if isinstance(first, np.ndarray):
         return np.concatenate([first, second]), stream
     return jnp.concatenate([first, second]), stream
+
+
+def _as_number(value: Any) -> Any:
+    """Return the number that a NumPy array has; other values as they are.
+
+    As an array of JAX's it would lose what 32 bits do not hold.
+    """
+    one = isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "iu"
+    return value.item() if one else value
 
 
 @lru_cache(maxsize=4096)
@@ -91,7 +101,8 @@ def _number_words(number: Array) -> Array:
 def _refuse_tracing(x: Array, seed: Any) -> None:
     """Raise for a seed that tracing would draw once and freeze."""
     drawn = seed is None or isinstance(seed, np.random.Generator)
-    if drawn and isinstance(x, jax.core.Tracer):
+    # Under jit whatever is computed is traced, also from constants.
+    if drawn and any(isinstance(value, jax.core.Tracer) for value in (x, jnp.zeros(()))):
         what = "seed=None" if seed is None else "a numpy.random.Generator"
         raise ValueError(
             f"{what} draws a seed from NumPy, which a function under jit, grad, vmap or scan would "

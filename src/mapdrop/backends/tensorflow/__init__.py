@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mapdrop.backends.tensorflow.apply import broadcast, dropped, scaled
+from mapdrop.backends.tensorflow.rows import checked_branch, checked_inputs, kept_rows
 from mapdrop.backends.tensorflow.seeds import source
 from mapdrop.backends.tensorflow.sizes import fit, fixed
 from mapdrop.spec import seed as seeds
-from mapdrop.spec.branch import check_branch, check_inputs
+from mapdrop.spec.branch import check_arrays
 from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.mask_spec import mask_spec as mask_spec
 
@@ -67,18 +69,21 @@ def residual(
 ) -> tf.Tensor:
     """See `mapdrop.residual`."""
     rows = spec.rows
+    check_arrays(inputs, (tf.Tensor, tf.Variable, np.ndarray))
     tensor, others = tf.convert_to_tensor(x), [tf.convert_to_tensor(other) for other in inputs]
     fit(tensor, spec, warn=False)  # For its checks.
-    check_inputs(tensor.shape, [other.shape for other in others])
+    others = checked_inputs(tensor, others)
     samples = tf.ones(tf.shape(tensor)[:1], tf.float64)
     samples.set_shape(tensor.shape[:1])
     factors = drop(samples, rows, seed=seed, stream=stream, step=step)
-    kept = tf.where(factors != 0)
-    given = tf.gather_nd(tensor, kept)
-    came = tf.convert_to_tensor(branch(given, *(tf.gather_nd(other, kept) for other in others)))
-    check_branch(came.shape, given.shape)
+    kept = kept_rows(factors)
+    given = tf.gather(tensor, kept)
+    came = tf.convert_to_tensor(branch(given, *(tf.gather(other, kept) for other in others)))
     _check_dtype(came)
-    return tf.tensor_scatter_nd_add(tensor, kept, scaled(came, tf.gather_nd(factors, kept)))
+    added = scaled(checked_branch(came, given), tf.gather(factors, kept))
+    if tensor.shape.num_elements() == 0:  # Nothing can be scattered into no values.
+        return tensor + tf.reduce_sum(added)  # So that parameters have gradients, of zeros.
+    return tf.tensor_scatter_nd_add(tensor, kept[:, None], added)
 
 
 @tf.autograph.experimental.do_not_convert

@@ -68,10 +68,12 @@ def broadcast(x: tf.Tensor, fitted: Fitted, kept: tf.Tensor, scale: Any) -> tf.T
 
 
 def scaled(x: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-    """Return x times a factor (float64) for each index of its first axis."""
+    """Return x times a factor (float64) for each index of its first axis, and 0 where that is 0."""
     wide = x.dtype if x.dtype.is_complex or x.dtype == tf.float64 else tf.float32
-    each = tf.reshape(tf.cast(factors, wide), [-1] + [1] * (len(x.shape) - 1))
-    return tf.cast(tf.cast(x, wide) * each, x.dtype)
+    shape = tf.concat([[-1], tf.ones(tf.rank(x) - 1, tf.int32)], 0)
+    each = tf.reshape(tf.cast(factors, wide), shape)
+    product = tf.cast(tf.cast(x, wide) * each, x.dtype)
+    return tf.where(each != 0, product, tf.zeros((), x.dtype))
 
 
 def _wide(dtype: tf.DType, scale: Any) -> tf.DType:

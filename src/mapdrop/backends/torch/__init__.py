@@ -14,7 +14,14 @@ from mapdrop.backends.torch import eager_cpu
 from mapdrop.backends.torch._internals import function_transforms, is_tracing
 from mapdrop.backends.torch.apply import broadcast
 from mapdrop.backends.torch.autodiff import dropped, dropped_in_place
-from mapdrop.backends.torch.rows import add_rows, counted, kept_rows, scaled, take_rows
+from mapdrop.backends.torch.rows import (
+    add_rows,
+    check_rows,
+    counted,
+    kept_rows,
+    scaled,
+    take_rows,
+)
 from mapdrop.backends.torch.seeds import seed_tensor
 from mapdrop.backends.torch.sharding import distributed, drop_local, held
 from mapdrop.backends.torch.text import (
@@ -27,7 +34,7 @@ from mapdrop.backends.torch.text import (
 from mapdrop.backends.unsupported import unsupported
 from mapdrop.spec import mask_spec as specs
 from mapdrop.spec import seed as seeds
-from mapdrop.spec.branch import check_branch, check_inputs
+from mapdrop.spec.branch import check_arrays, check_branch, check_inputs
 from mapdrop.spec.local_spec import bound_locally
 from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.pattern import Pattern
@@ -90,6 +97,9 @@ def residual(
     compiling, limited = torch.compiler.is_compiling(), counted(text.options)
     if isinstance(spec, MaskSpec):
         _ = spec.rows  # For its check, and for the next one.
+    else:
+        check_rows(spec.pattern, spec.options)
+    check_arrays(inputs, (Tensor, Proxy))
     check_inputs(_shape(x), [_shape(other) for other in inputs])
     if spec.p == 0 or not ((compiling and limited) or _countable(x)):
         came = drop(branch(x, *inputs), spec, seed=seed, stream=stream, step=step)

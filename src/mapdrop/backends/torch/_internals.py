@@ -115,6 +115,15 @@ def direct_apply(function: type[torch.autograd.Function]) -> Callable[..., Any]:
     return getattr(super(torch.autograd.Function, function), "apply", apply)
 
 
+def constant(function: Function) -> Function:
+    """Let PyTorch's compiler call the function once, and take its result as a constant.
+
+    This is `torch.compiler.assume_constant_result`, without importing the compiler.
+    """
+    setattr(function, "_dynamo_marked_constant", True)  # noqa: B010 - a function has no such field.
+    return function
+
+
 # --- Recomputation: which call of backward a thread works for, and what it was given.
 
 

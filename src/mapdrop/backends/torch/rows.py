@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mapdrop.backends.torch._internals import direct_apply, transformed
+from mapdrop.backends.torch._internals import constant, direct_apply, transformed
 from mapdrop.backends.torch.apply import drop_values
 from mapdrop.backends.torch.text import Arguments, arguments, bound_to, read_spec
 from mapdrop.spec.local_spec import bound_locally
@@ -32,6 +32,12 @@ _library.define(
 def counted(options: str) -> bool:
     """Return whether a spec, by its options as text, says how many samples are kept at most."""
     return options.startswith(tuple([f"{name}=" for name in TIES]))
+
+
+@constant
+def check_rows(pattern: str, options: str) -> None:
+    """Raise PatternError unless a pattern drops whole samples."""
+    _ = read_spec(pattern, 0.5, options)[0].rows
 
 
 def kept_rows(

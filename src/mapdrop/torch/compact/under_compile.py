@@ -21,9 +21,11 @@ from mapdrop.backends.torch._internals import nonstrict_trace, pytree, without_m
 from mapdrop.torch.compact.followed import Globals, Place, places_read, use
 from mapdrop.torch.compact.schedule import Schedule, static_schedule
 from mapdrop.torch.compact.views import VIEWS
+from mapdrop.torch.graph.analysis import analyse
 from mapdrop.torch.graph.compiler import capturing
 from mapdrop.torch.graph.graph import GraphError
 from mapdrop.torch.graph.reading import read
+from mapdrop.torch.graph.sample_drops import sample_drops
 from mapdrop.torch.layers import Drop
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -46,12 +48,14 @@ class Plan:
             argument's tensor, or a tensor of a seeded layer.
         result: returns the model's result, given the outputs of the graph.
         places: of the values that the compiler has to guard.
+        uncounted: whether there are drops that only uncompiled code could skip.
     """
 
     schedule: Schedule
     inputs: tuple[str | int | Tensor, ...]
     result: Callable[[Sequence[Any]], Any]
     places: tuple[Place, ...]
+    uncounted: bool
 
 
 def forward_under_compile(view: Any, args: Any, kwargs: Any) -> Any:
@@ -110,7 +114,7 @@ def plan(number: int, described: Any) -> int:
         return BREAK
     engine.last = [made.schedule]
     if not made.schedule.skips:
-        return INLINE if exact or made.schedule.branches else BREAK
+        return INLINE if exact or made.schedule.branches or not made.uncounted else BREAK
     engine.plans.append(made)
     return len(engine.plans)
 
@@ -139,7 +143,8 @@ def _plan(view: Any, described: Any) -> Plan:
         raise GraphError("a tensor that is neither a parameter nor a buffer")
     made = static_schedule(reading.graph, view._mapdrop_engine.costs)
     inputs = tuple(inputs_at[id(t)] for t in reading.inputs)
-    return Plan(made, inputs, reading.result, read_from)
+    uncounted = bool(sample_drops(reading.graph) or analyse(reading.graph).drops)
+    return Plan(made, inputs, reading.result, read_from, uncounted)
 
 
 @_constant

@@ -49,7 +49,8 @@ def drop(
         raise TypeError("JAX arrays are never written to: leave out inplace= and out=")
     if not isinstance(x, (Array, np.ndarray)) or x.dtype.name not in _DTYPES:
         raise _refused(x)
-    _check_sizes(x)
+    if not {*map(type, x.shape)} <= {int}:
+        raise _of_open_sizes(x)
     if stream is not None:
         seeds.check_stream(stream)
     spec.bind(x.shape)  # For its checks, out of compiled code.
@@ -74,7 +75,8 @@ def residual(
     """See `mapdrop.residual`."""
     rows = spec.rows
     check_arrays(inputs, (Array, np.ndarray))
-    _check_sizes(x)
+    if not {*map(type, x.shape)} <= {int}:
+        raise _of_open_sizes(x)
     check_inputs(x.shape, [other.shape for other in inputs])
     spec.bind(x.shape)  # For its checks.
     if any(map(split, (x, *inputs))):  # Each device runs the branch for the samples that it has.
@@ -105,18 +107,17 @@ def apply(x: Array, mask: Any) -> Array:
     return broadcast(x, mask.binding, jnp.asarray(mask.coins), np.asarray(mask.scale, wide(x)))
 
 
-def _check_sizes(x: Array) -> None:
-    """Raise TypeError where `jax.export` leaves a size open."""
-    if not {*map(type, x.shape)} <= {int}:
-        raise TypeError(
-            f"a mask is drawn for sizes that are known, not for {x.shape}: export a training step "
-            "for one batch size; in inference, the layers take any"
-        )
-
-
 def traced(x: Any) -> bool:
     """Whether x is traced, for a compiled function that freezes Python values."""
     return isinstance(x, jax.core.Tracer)
+
+
+def _of_open_sizes(x: Array) -> TypeError:
+    """Return the error for an array of which `jax.export` leaves a size open."""
+    return TypeError(
+        f"a mask is drawn for sizes that are known, not for {x.shape}: export a training step for "
+        "one batch size; in inference, the layers take any"
+    )
 
 
 def _refused(x: Any) -> TypeError:

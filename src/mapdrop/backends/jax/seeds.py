@@ -23,7 +23,8 @@ def seed_words(x: Array, seed: Any, stream: str | None, step: Any) -> tuple[Any,
     in their names share their compiled code.
     """
     arrays = (Array, np.ndarray)
-    seed, step = _as_number(seed), _as_number(step)
+    if np.ndarray in (type(seed), type(step)):
+        seed, step = _as_number(seed), _as_number(step)
     later = step if isinstance(step, arrays) else seeds.check_uint64(step, "step")
     first: Any
     if isinstance(seed, arrays):

@@ -2,8 +2,7 @@
 
 The compiler's front end calls `plan`, and does not look into `trace`; its back end records what
 that does to fake tensors. Masks have no values then, so that only drops with an exact count can
-skip anything. Only what is compiled imports this file, because to mark functions for the compiler
-imports it.
+skip anything. Only what is compiled imports this file.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ import copy
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mapdrop.backends.torch._internals import nonstrict_trace, pytree, without_modes
+from mapdrop.backends.torch._internals import constant, nonstrict_trace, pytree, without_modes
 from mapdrop.torch.compact.followed import Globals, Place, places_read, use
 from mapdrop.torch.compact.schedule import Schedule, static_schedule
 from mapdrop.torch.compact.views import VIEWS
@@ -28,14 +27,7 @@ from mapdrop.torch.graph.reading import read
 from mapdrop.torch.graph.sample_drops import sample_drops
 from mapdrop.torch.layers import Drop
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 INLINE, BREAK = 0, -1
-
-
-def _constant(function: Function) -> Function:
-    """Let the compiler call the function once and take its result as a constant."""
-    marked: Function = torch.compiler.assume_constant_result(function)
-    return marked
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +66,7 @@ def forward_under_compile(view: Any, args: Any, kwargs: Any) -> Any:
     return nonstrict(trace)(id(view), number, parameters, buffers, args, kwargs)
 
 
-@_constant
+@constant
 def is_captured() -> bool:
     """Return whether it is mapdrop that captures the model, for a view that holds this one."""
     return capturing()
@@ -97,7 +89,7 @@ def _described(value: Any) -> Any:
     return ("float", value.hex()) if isinstance(value, float) else value
 
 
-@_constant
+@constant
 def plan(number: int, described: Any) -> int:
     """Return the number of a plan for such a call of a view: INLINE, BREAK, or that of a `Plan`."""
     view: Any = VIEWS[number]
@@ -147,7 +139,7 @@ def _plan(view: Any, described: Any) -> Plan:
     return Plan(made, inputs, reading.result, read_from, uncounted)
 
 
-@_constant
+@constant
 def places(view: int, number: int) -> tuple[Place, ...]:
     """Return the places of a plan."""
     model: Any = VIEWS[view]

@@ -41,3 +41,18 @@ def vgg11(side: int = 64, width: int = 64, classes: int = 10) -> nn.Sequential:
     layers += [nn.Linear(features * (side // 32) ** 2, features), nn.ReLU()]
     layers += [nn.Dropout(0.5), nn.Linear(features, classes)]
     return nn.Sequential(*layers)
+
+
+def vgg16(classes: int = 1000, width: int = 64, side: int = 224) -> nn.Sequential:
+    """VGG-16 (Simonyan and Zisserman 2015): single values drop in its classifier alone."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for times, convs in ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3)):
+        for _ in range(convs):
+            layers += [nn.Conv2d(channels, width * times, 3, padding=1), nn.ReLU(inplace=True)]
+            channels = width * times
+        layers.append(nn.MaxPool2d(2))
+    layers += [nn.Flatten(), nn.Linear(channels * (side // 32) ** 2, 64 * width)]
+    layers += [nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(64 * width, 64 * width)]
+    layers += [nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(64 * width, classes)]
+    return nn.Sequential(*layers)

@@ -26,7 +26,10 @@ PUBLIC = {
     f"{module}.{name}": (module, name)
     for module, names in {
         "mapdrop": ("drop", "mask", "residual", "Mask", "Pattern", "PatternError"),
-        "mapdrop.torch": (*LAYERS, "seeded", "replay", "compact", "compact_report", "shard"),
+        "mapdrop.torch": (
+            *LAYERS, "seeded", "replay", "shard", "compact", "compact_report",
+            "predict", "Prediction",
+        ),
         "mapdrop.flax": LAYERS,
         "mapdrop.equinox": LAYERS,
         "mapdrop.keras": tuple(re.sub("([123])d$", r"\1D", name) for name in LAYERS),

@@ -255,6 +255,13 @@ def dynamo_settings() -> AbstractContextManager[Any]:
     return config.patch(known)  # type: ignore[no-any-return]
 
 
+def mark_dynamic(tensor: Tensor, axis: int) -> None:
+    """Let the compiler capture any size of a tensor's axis; unknown: this size alone."""
+    mark = _find("torch._dynamo", "mark_dynamic")
+    if mark is not None:
+        mark(tensor, axis)
+
+
 _jit_isinstance = _find("torch._jit_internal", "_isinstance")
 
 

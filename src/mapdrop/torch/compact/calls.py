@@ -16,7 +16,13 @@ from mapdrop.torch.graph.graph import Node, out_of_place, substituted
 from mapdrop.torch.graph.program import Env
 from mapdrop.torch.graph.registry import record_of
 from mapdrop.torch.graph.sample_axis import Samples
-from mapdrop.torch.graph.sample_rules import expanded, own_drop, own_statistics, reshaped
+from mapdrop.torch.graph.sample_rules import (
+    expanded,
+    own_drop,
+    own_statistics,
+    replicated,
+    reshaped,
+)
 
 Call = Callable[[Env, Any], Any]
 
@@ -27,6 +33,8 @@ def call_for_samples(node: Node, samples: Samples, slots: Mapping[Node, Any]) ->
     rule = record.samples if record is not None else None
     if rule is own_drop:
         return _own_drop(node, samples, slots)
+    if rule is replicated:
+        return _by_factors(node, samples, slots)
     if rule in (reshaped, expanded):
         return _resized(node, samples, slots, expands=rule is expanded)
     call = call_of(out_of_place(node), slots)
@@ -50,18 +58,28 @@ def _contiguous(call: Call) -> Call:
 
 def _own_drop(node: Node, samples: Samples, slots: Mapping[Node, Any]) -> Call:
     """Return a step that drops by the coins that the samples have in the whole array."""
-    source, seed, *rest = node.args
-    drop: Any = node.target
-    stream, *text = rest
+    source, seed, stream, *text = node.args
     spec, shards = read_spec(*text)
+    by_factors = _by_factors(node, samples, slots)
 
     def run(env: Env, state: StepState) -> Any:
         x, entries = env[slots[source]], state.kept.entries(samples)
         if entries is not None:
             bound = bound_to_rows(spec, node.shape, shards, samples.at.axis, entries)
             return dropped_part(x, env[slots[seed]], stream, bound)
+        return by_factors(env, state)
+
+    return run
+
+
+def _by_factors(node: Node, samples: Samples, slots: Mapping[Node, Any]) -> Call:
+    """Return a step that drops by what the operation makes of ones for all samples."""
+    call, source = call_of(node, slots), node.args[0]
+
+    def run(env: Env, state: StepState) -> Any:
+        x = env[slots[source]]
         with torch.no_grad():
-            factors = drop(x.new_ones(node.shape), env[slots[seed]], *rest)
+            factors = call({**env, slots[source]: x.new_ones(node.shape)}, state)
         return x * state.kept.move(factors, None, samples)
 
     return run

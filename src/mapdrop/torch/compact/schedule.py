@@ -125,7 +125,7 @@ def schedule(graph: Graph, costs: Costs | None, waits: bool = False) -> Schedule
     known = drops or any(facts.drop.exact for _, facts in analysis.drops)
     if waits and known and all(drop.limited for drop in drops):
         return static_schedule(graph, costs, scheduler(costs))
-    costs = _costs(graph, bool(analysis.drops or drops), costs)
+    costs = costs_for(graph, bool(analysis.drops or drops), costs)
     branches, choices = choose_branches(graph, drops, costs)
     if branches.drops:
         analysis = analyse(graph, branches=branches)
@@ -140,7 +140,7 @@ def static_schedule(
     Checkpointed parts run as `make` makes them, or as they are.
     """
     drops = tuple(drop for drop in sample_drops(graph) if drop.most is not None)
-    costs = _costs(graph, bool(drops or analyse(graph, _is_counted).drops), costs)
+    costs = costs_for(graph, bool(drops or analyse(graph, _is_counted).drops), costs)
     branches, choices = choose_branches(graph, drops, costs, static=True)
     analysis = _with_static_counts(analyse(graph, _is_counted, branches))
     choice = choose(analysis, costs, static=True)
@@ -151,7 +151,7 @@ def _is_counted(kept: Kept) -> bool:
     return kept.count > 0
 
 
-def _costs(graph: Graph, drops: bool, costs: Costs | None) -> Costs:
+def costs_for(graph: Graph, drops: bool, costs: Costs | None) -> Costs:
     """Return this machine's constants, if none are given and something is dropped."""
     if costs is not None:
         return costs

@@ -79,7 +79,7 @@ def _told_when_slow(first: bool) -> Iterator[None]:
     if not first:
         yield
         return
-    text = "mapdrop: compact reads the model, once for each kind of call ..."
+    text = "mapdrop reads the model, once for each kind of call ..."
     timer = threading.Timer(_SLOW, print, (text,), {"file": sys.stderr, "flush": True})
     timer.daemon = True
     timer.start()

@@ -29,7 +29,7 @@ class Drawn:
     """A mask that was drawn: which maps of which samples are kept, and what it was drawn from."""
 
     bits: Any  # (samples, channels): in NumPy, or a tensor if each sample keeps as many maps.
-    source: Tensor
+    source: Any  # A tensor; of replicas one for each.
 
 
 class MapDrop(ABC):
@@ -90,7 +90,8 @@ class FeatureDropout(MapDrop):
 
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
         """See `MapDrop`."""
-        return x * drawn.source
+        noise: Tensor = drawn.source
+        return x * noise
 
 
 class PatternDrop(MapDrop):

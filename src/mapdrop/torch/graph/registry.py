@@ -28,6 +28,11 @@ def _layer_dropout(node: Node) -> bool:
     return bool(node.argument("training", 13, True) and node.argument("dropout_p", 10) > 0)
 
 
+def _draws_in_each_replica(node: Node) -> bool:
+    one: Node = node.target.node  # type: ignore[union-attr]
+    return may_draw(one, False)
+
+
 _PER_MAP = Record(rules.per_map, samples=samples.broadcast)
 _SCALES = replace(_PER_MAP, homogeneous=True, keeps_zeros=True)
 _POOL = Record(rules.per_map, homogeneous=True, samples=samples.spatial)
@@ -79,6 +84,12 @@ OPERATIONS: dict[str, Record] = {
     "dropout": _VALUES_DROPPED,
     "alpha_dropout": replace(_VALUES_DROPPED, keeps_zeros=False),
     "feature_alpha_dropout": Record(rules.idle_dropout, homogeneous=True, draws=_always),
+    "replicated": Record(
+        rules.replicated,
+        homogeneous=True,
+        draws=_draws_in_each_replica,
+        samples=samples.replicated,
+    ),
     "batch_norm": Record(rules.batch_norm, samples=samples.per_batch_statistics),
     "instance_norm": Record(rules.instance_norm, samples=samples.own_statistics),
     "prelu": Record(rules.prelu, samples=samples.first_axis),

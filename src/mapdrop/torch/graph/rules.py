@@ -27,6 +27,7 @@ from mapdrop.torch.graph.facts import (
 )
 from mapdrop.torch.graph.graph import Node, caller
 from mapdrop.torch.graph.record import MapsOf, Record
+from mapdrop.torch.graph.replicas import ReplicatedDrop
 from mapdrop.torch.graph.settings import Convolution, Linear
 
 
@@ -187,6 +188,19 @@ def feature_dropout(node: Node, record: Record, maps: MapsOf) -> MapDrop | Facts
 def pattern_drop(node: Node, record: Record, maps: MapsOf) -> MapDrop | None:
     """Find mapdrop's drop, if its coins belong to whole maps or samples."""
     return pattern_drop_of(node)
+
+
+def replicated(node: Node, record: Record, maps: MapsOf) -> MapDrop | None:
+    """Find a drop of whole maps that is called for each replica of a batch."""
+    one: Node = node.target.node  # type: ignore[union-attr]
+    if not one.is_array or not node.is_array:
+        return None
+    drop: MapDrop | None = None
+    if one.operation == "mapdrop.drop":
+        drop = pattern_drop_of(one)
+    elif one.operation in ("dropout1d", "dropout2d", "dropout3d"):
+        drop = feature_drop(one)
+    return None if drop is None else ReplicatedDrop(drop, node)
 
 
 def _identity(source: Node) -> Facts:

@@ -24,6 +24,12 @@ def own_drop(node: Node, at: SampleAxis) -> Reads | None:
     return {node.args[0]: at}
 
 
+def replicated(node: Node, at: SampleAxis) -> Reads | None:
+    """mapdrop's drop, called for each replica; others would draw after their branch's drop does."""
+    one: Node = node.target.node  # type: ignore[union-attr]
+    return {node.args[0]: at} if one.operation == "mapdrop.drop" else None
+
+
 def broadcast(node: Node, at: SampleAxis) -> Reads | None:
     """Values that are computed one by one, of arrays that broadcast."""
     return _lined_up(node.tensors, len(node.shape), at)

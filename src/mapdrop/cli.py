@@ -10,6 +10,7 @@ except ModuleNotFoundError as error:
 from mapdrop.localize.command import app as localize
 from mapdrop.study.command import app as study
 from mapdrop.system.streams import any_code_page, ending
+from mapdrop.tools.audit.command import audit
 from mapdrop.tools.bench.command import bench
 from mapdrop.tools.check.command import check
 from mapdrop.tools.explain.command import explain
@@ -23,6 +24,7 @@ app.add_typer(study, name="study")
 app.command()(explain)
 app.command()(check)
 app.command()(bench)
+app.command()(audit)
 app.add_typer(localize, name="localize")
 
 

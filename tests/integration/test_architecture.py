@@ -42,9 +42,10 @@ KERNEL_USERS = (
     "mapdrop.tools.adapters.numpy",
 )
 GRAPH = ("mapdrop.torch.graph",)
-COMPACT = (*GRAPH, "mapdrop.torch.compact")
+TOPS = ("mapdrop.torch.audit", "mapdrop.torch.predict")
+CLIENTS = (*GRAPH, "mapdrop.torch.compact", *TOPS)
 
-OF_CLIENTS = re.compile("(?<![a-z])([Uu]np|[Pp])ack(s|ed|ing)?(?![a-z])|[Cc]ost")
+OF_CLIENTS = re.compile("(?<![a-z])([Uu]np|[Pp])ack(s|ed|ing)?(?![a-z])|[Cc]ost|[Aa]udit")
 """What a graph's clients do with it: words that it has no use for, in names or in comments."""
 TRICKS = {
     *("exec", "builtins", "__builtins__"),
@@ -193,6 +194,18 @@ def from_clients(tree: Tree) -> list[Import]:
     ]
 
 
+def of_tops(tree: Tree) -> list[Import]:
+    """What imports the clients that nothing builds on, besides the public package and tools."""
+    return [
+        i
+        for top in TOPS
+        for i in tree.imports()
+        if _within(i.module, [top])
+        and not _within(i.by, [top, "mapdrop.tools"])
+        and i.by != "mapdrop.torch"
+    ]
+
+
 def of_clients(tree: Tree) -> list[Word]:
     """Words of the graph's clients in its own files."""
     return [
@@ -205,11 +218,11 @@ def of_clients(tree: Tree) -> list[Word]:
 
 
 def tricks(tree: Tree) -> list[Word]:
-    """Names of tricks in the graph and in compact, also as texts by which they are looked up."""
+    """Names of tricks in the graph and its clients, also as texts by which they are looked up."""
     return [
         Word(module, getattr(node, "lineno", 0), name)
         for module, parsed in tree.parsed.items()
-        if _within(module, COMPACT)
+        if _within(module, CLIENTS)
         for node in ast.walk(parsed)
         for name in TRICKS.intersection(_names(node))
     ]
@@ -269,7 +282,11 @@ def test_the_graph_knows_none_of_its_clients(mapdrop: Tree) -> None:
     assert not _lines([*from_clients(mapdrop), *of_clients(mapdrop)])
 
 
-def test_compact_leaves_python_as_it_is(mapdrop: Tree) -> None:
+def test_nothing_builds_on_the_audit_or_on_predictions(mapdrop: Tree) -> None:
+    assert not _lines(of_tops(mapdrop))
+
+
+def test_the_graph_and_its_clients_leave_python_as_it_is(mapdrop: Tree) -> None:
     assert not _lines(tricks(mapdrop))
 
 
@@ -311,6 +328,8 @@ LIBRARY = {
     "torch/seeded.py": "from mapdrop.backends import cpu\ndef seeded(): ...",
     "torch/graph/build.py": "def package(x):\n    return x.executor, {'builtins'}",
     "torch/compact/lower.py": "from mapdrop.torch.graph.build import package\npacked = costs = 0",
+    "torch/audit/watch.py": "from mapdrop.torch.compact import lower",
+    "torch/predict/split.py": "from mapdrop.torch.graph.build import package",
     "keras/drop.py": "",
     "tools/errors.py": "",
     "tools/bench/memory.py": "",
@@ -329,6 +348,7 @@ RULES: dict[str, Callable[[Tree], Sequence[Import | Word]]] = {
     "floors": upward,
     "clients": from_clients,
     "clients' words": of_clients,
+    "tops": of_tops,
     "tricks": tricks,
 }
 BROKEN = [
@@ -357,6 +377,12 @@ BROKEN = [
     ("clients' words", "torch/graph/build.py", "class PackedConv: ..."),
     ("clients' words", "torch/graph/build.py", "def f(maps, is_unpacked): ..."),
     ("clients' words", "torch/graph/build.py", "x = 1  # What does this cost?"),
+    ("clients' words", "torch/graph/build.py", "x = 1  # For the audit."),
+    ("tops", "torch/compact/lower.py", "from mapdrop.torch.audit import watch"),
+    ("tops", "torch/seeded.py", "import mapdrop.torch.audit.watch"),
+    ("tops", "torch/compact/lower.py", "from mapdrop.torch.predict import split"),
+    ("tops", "torch/audit/watch.py", "from mapdrop.torch.predict import split"),
+    ("tricks", "torch/audit/watch.py", "import sys\nsys.settrace(print)"),
     ("tricks", "torch/graph/build.py", "exec('x = 1')"),
     ("tricks", "torch/graph/build.py", "import builtins"),
     ("tricks", "torch/graph/build.py", "from builtins import isinstance as known"),
@@ -373,7 +399,7 @@ def test_a_tree_that_keeps_the_rules_passes(
     tmp_path: Path, rule: Callable[[Tree], Sequence[Import | Word]]
 ) -> None:
     tree = _plant(tmp_path, LIBRARY)
-    assert len(tree.imports()) == 14
+    assert len(tree.imports()) == 16
     assert not _lines(rule(tree))
     assert not circle(tree.imports())
 

@@ -2,6 +2,7 @@
 
 from mapdrop.backends.torch.sharding import shard as shard
 from mapdrop.backends.torch.source import replay as replay
+from mapdrop.torch.audit import audit as audit
 from mapdrop.torch.compact import compact as compact
 from mapdrop.torch.compact import compact_report as compact_report
 from mapdrop.torch.layers import Drop as Drop

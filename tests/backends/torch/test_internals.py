@@ -27,6 +27,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="each part goes 
 COMPACT = r"nothing is skipped: PyTorch \S+ lacks what mapdrop.torch.compact needs: .*{}"
 SEEDED = r"RuntimeError: PyTorch \S+ lacks what a seeded layer needs: .*{}; give drop"
 SHARDED = r"RuntimeError: PyTorch \S+ lacks what mapdrop.torch.shard needs: .*{}; drop whole"
+AUDITED = r"RuntimeError: PyTorch \S+ lacks what mapdrop.torch.audit needs: .*{}"
 OPAQUE = r"does not let mapdrop say how Inductor may take a drop apart, .*{}"
 TRANSFORMED = "nothing is skipped: its inputs are not plain tensors, or something transforms them"
 # What a check finds instead of "same": by the part that is missing and the check.
@@ -46,6 +47,8 @@ OTHERWISE = {
     ("register_decomposition", "compiled"): OPAQUE,
     ("cache_clear", "compiled"): OPAQUE,
     ("_pytree", "compact_compiled"): COMPACT,
+    ("_pytree", "audited"): AUDITED,
+    ("TorchDispatchMode", "audited"): AUDITED,
 }
 RUNS_AS_IT_IS = (
     "_pytree",
@@ -204,8 +207,8 @@ def test_what_is_looked_up_is_what_pytorch_has() -> None:
     """With the version that the project is developed with, nothing is missing."""
     from mapdrop.backends.torch import _internals
 
-    lacks = _internals.COMPACT_LACKS, _internals.SEEDS_LACK, _internals.SHARDS_LACK
-    assert lacks == ("", "", "")
+    names = ("COMPACT_LACKS", "SEEDS_LACK", "SHARDS_LACK", "AUDIT_LACKS")
+    assert [getattr(_internals, name) for name in names] == [""] * 4
     assert _internals.dispatch_modes is torch._C._len_torch_dispatch_stack
     assert _internals.function_transforms is torch._C._are_functorch_transforms_active
     assert _internals.is_tracing is torch._C._is_tracing

@@ -131,6 +131,14 @@ def sharded() -> str:
     return same((y, dropped(X)[3:].tanh()), (found, wanted[3:]))
 
 
+def audited() -> str:
+    import mapdrop.torch as md
+
+    found = md.audit(nn.Sequential(nn.Linear(5, 5), md.Dropout(0.5)), X)
+    assert [(drop.name, drop.p) for drop in found.drops] == [("1", 0.5)]
+    return "same"
+
+
 def compact() -> str:
     from mapdrop.torch.compact import Costs
 
@@ -260,7 +268,7 @@ def all_of(*parts: Any) -> Iterator[None]:
 C, MODULE = "torch._C.", "torch.nn.Module."
 TABLE = "torch._inductor.decomposition.register_decomposition"
 PARTS: dict[str, tuple[Any, tuple[Check, ...]]] = {
-    "nothing": (nullcontext(), (*EAGER, *COMPILED)),
+    "nothing": (nullcontext(), (*EAGER, *COMPILED, audited)),
     "_is_tracing": (replaced(C + "_is_tracing"), EAGER),
     "torch.jit": (
         all_of(replaced(C + "_is_tracing"), replaced("torch.jit.is_tracing")),
@@ -276,7 +284,11 @@ PARTS: dict[str, tuple[Any, tuple[Check, ...]]] = {
         for_good("torch._dynamo.exc.TorchDynamoException"),
         (compact_checkpointed,),
     ),
-    "_pytree": (no_module("torch.utils._pytree"), (*COMPACT, compact_compiled)),
+    "_pytree": (no_module("torch.utils._pytree"), (*COMPACT, compact_compiled, audited)),
+    "TorchDispatchMode": (
+        replaced("torch.utils._python_dispatch.TorchDispatchMode"),
+        (*COMPACT, audited),
+    ),
     "FakeTensorMode": (replaced("torch._subclasses.fake_tensor.FakeTensorMode"), COMPACT),
     "HigherOrderOperator": (replaced("torch._ops.HigherOrderOperator"), COMPACT),
     "_disable_current_modes": (

@@ -305,8 +305,9 @@ if TYPE_CHECKING:
     from torch._C import DisableTorchFunction as DisableTorchFunction
     from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
     from torch.utils import _pytree
-    from torch.utils._python_dispatch import _disable_current_modes
+    from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+    DispatchMode = TorchDispatchMode
     pytree = _pytree
     without_modes = _disable_current_modes
 else:
@@ -314,6 +315,7 @@ else:
     FakeTensorMode = _find("torch._subclasses.fake_tensor", "FakeTensorMode")
     DisableTorchFunction = _find("torch._C", "DisableTorchFunction")
     without_modes = _find("torch.utils._python_dispatch", "_disable_current_modes")
+    DispatchMode = _find("torch.utils._python_dispatch", "TorchDispatchMode") or object
 
 
 SUBMODULES = "_modules"
@@ -348,6 +350,17 @@ def _parts_of_compact() -> Iterable[tuple[str, Any]]:
 
 COMPACT_LACKS = _missing("mapdrop.torch.compact", _parts_of_compact())
 """Why compact runs every model dense; "" where it need not."""
+
+
+AUDIT_LACKS = _missing(
+    "mapdrop.torch.audit",
+    [
+        ("torch.utils._pytree", pytree),
+        ("TorchDispatchMode", None if DispatchMode is object else DispatchMode),
+        ("UntypedStorage._cdata", getattr(torch.empty(0).untyped_storage(), "_cdata", None)),
+    ],
+)
+"""Why `audit` refuses: it could not see the operations of a model."""
 
 
 def global_hooks() -> Iterable[Any]:

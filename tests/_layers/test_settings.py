@@ -108,6 +108,12 @@ WRONG: dict[str, tuple[Make, str, Any, str]] = {
     "keep_prob": (lambda m: m.DropPath(0.5), "keep_prob", 0.1, "DropPath has no keep_prob: set"),
     "exact": (lambda m: m.Drop("b c -> b"), "exact", "c", "exact='c' does not name an axis"),
     "balance": (lambda m: m.SpatialDropout2d(), "balance", True, "balance=True does not name"),
+    "survival_prob": (
+        lambda m: m.Dropout(), "survival_prob", 0.9, "which is 1 - survival_prob",
+    ),
+    "scale_by_keep": (lambda m: m.DropPath(), "scale_by_keep", False, "set scale=None"),
+    "couple_channels": (lambda m: m.DropBlock2d(), "couple_channels", True, "without c on its"),
+    "sizes": (lambda m: m.Drop("b (g k) -> b g", k=2), "sizes", {"j": 2}, "j=2 gives a size for"),
     "block": (lambda m: m.DropBlock2d(), "block", {"x": 3}, "block='x' does not name an axis"),
     "block 0": (lambda m: m.DropBlock2d(), "block", {"h": 0}, "is not a size"),
     "block 3": (lambda m: m.DropBlock2d(), "block", 3, "block gives a size for each axis"),

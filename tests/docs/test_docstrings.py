@@ -28,7 +28,7 @@ PUBLIC = {
         "mapdrop": ("drop", "mask", "residual", "Mask", "Pattern", "PatternError"),
         "mapdrop.torch": (
             *LAYERS, "seeded", "replay", "shard", "compact", "compact_report",
-            "predict", "Prediction", "audit",
+            "predict", "Prediction", "audit", "convert", "convert_report", "remove_drops",
         ),
         "mapdrop.flax": LAYERS,
         "mapdrop.equinox": LAYERS,

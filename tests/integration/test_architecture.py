@@ -42,7 +42,7 @@ KERNEL_USERS = (
     "mapdrop.tools.adapters.numpy",
 )
 GRAPH = ("mapdrop.torch.graph",)
-TOPS = ("mapdrop.torch.audit", "mapdrop.torch.predict")
+TOPS = tuple(f"mapdrop.torch.{name}" for name in ("audit", "convert", "predict"))
 CLIENTS = (*GRAPH, "mapdrop.torch.compact", *TOPS)
 
 OF_CLIENTS = re.compile("(?<![a-z])([Uu]np|[Pp])ack(s|ed|ing)?(?![a-z])|[Cc]ost|[Aa]udit")
@@ -282,7 +282,7 @@ def test_the_graph_knows_none_of_its_clients(mapdrop: Tree) -> None:
     assert not _lines([*from_clients(mapdrop), *of_clients(mapdrop)])
 
 
-def test_nothing_builds_on_the_audit_or_on_predictions(mapdrop: Tree) -> None:
+def test_nothing_builds_on_the_topmost_clients(mapdrop: Tree) -> None:
     assert not _lines(of_tops(mapdrop))
 
 

@@ -1,4 +1,4 @@
-"""What other tools of PyTorch make of the layers: torch.fx, TorchScript, torch.export."""
+"""What other tools make of the layers: Monte-Carlo dropout, torch.fx, TorchScript."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 import mapdrop
-from mapdrop.torch import Drop, DropBlock2d, Dropout, DropPath, SpatialDropout2d
+from mapdrop.torch import Drop, DropBlock2d, Dropout, DropPath, SpatialDropout2d, seeded
 
 RATE = 0.25
 LAYERS: dict[str, Callable[..., Drop]] = {
@@ -32,6 +32,36 @@ def check_dropped(y: Tensor, x: Tensor) -> None:
     kept = y != 0
     assert 0.05 < 1 - kept.float().mean().item() < 0.6
     assert torch.equal(y[kept], x[kept] * (1 / (1 - RATE)))
+
+
+# --- Monte-Carlo dropout.
+
+
+@every
+def test_tools_that_look_for_pytorch_s_base_class_find_the_layers(
+    make: Callable[..., Drop],
+) -> None:
+    """As torch-uncertainty's MCDropout looks for what stays in training."""
+    net = nn.Sequential(nn.BatchNorm2d(8), make()).eval()
+    for module in net.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            assert module.p == RATE
+            module.train()
+    x = torch.randn(SHAPE)
+    assert not net[0].training
+    first, second = net(x), net(x)
+    check_dropped(first, net[0](x))
+    assert not torch.equal(first, second)
+
+
+def test_tools_that_replace_nn_dropout_find_ours() -> None:
+    """As baal's patch_module makes the layers that it puts in their place."""
+    found = [
+        (module.p, module.inplace)
+        for module in nn.Sequential(Dropout(0.3, inplace=True), SpatialDropout2d(0.2))
+        if isinstance(module, nn.Dropout)
+    ]
+    assert found == [(0.3, True)]
 
 
 # --- torch.fx.
@@ -81,6 +111,57 @@ def test_a_wrong_rank_is_still_refused_by_what_fx_traced() -> None:
         traced(torch.ones(2, 3, 4))
 
 
+class Block(nn.Module):
+    def __init__(self, layer: Drop) -> None:
+        super().__init__()
+        self.drop = layer
+
+    def forward(self, x: Tensor, doubled: bool = False) -> Tensor:
+        made: Tensor = self.drop(x * 2 if doubled else x)
+        return made
+
+
+class NoLeaves(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return False
+
+
+class Blocks(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Block)
+
+
+@every
+@pytest.mark.parametrize(
+    ("tracer", "calls"), [(NoLeaves, ["0.drop"]), (Blocks, ["0"]), (fx.Tracer, ["0.drop"])]
+)
+def test_layers_are_calls_under_each_rule_for_leaves(
+    make: Callable[..., Drop], tracer: type[fx.Tracer], calls: list[str]
+) -> None:
+    net = nn.Sequential(Block(make())).eval()
+    made = fx.GraphModule(net, tracer().trace(net))
+    assert [node.target for node in made.graph.find_nodes(op="call_module")] == calls
+
+
+@every
+def test_what_fx_made_can_be_run_changed_and_traced_again(make: Callable[..., Drop]) -> None:
+    made = fx.symbolic_trace(nn.Sequential(Block(make())).eval())
+    x = torch.randn(SHAPE)
+    for again in (fx.Transformer(made).transform(), fx.symbolic_trace(made)):
+        assert torch.equal(again.eval()(x), x)
+        check_dropped(again.train()(x), x)
+    assert torch.equal(fx.Interpreter(made.eval()).run(x), x)
+    check_dropped(fx.Interpreter(made.train()).run(x), x)
+
+
+@every
+def test_arguments_may_be_fixed_when_fx_traces(make: Callable[..., Drop]) -> None:
+    made = fx.symbolic_trace(Block(make()).eval(), concrete_args={"doubled": True})
+    x = torch.randn(SHAPE)
+    assert torch.equal(made(x, True), 2 * x)
+    check_dropped(made.train()(x, True), 2 * x)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_prepare_qat_fx_keeps_the_layer() -> None:
@@ -100,10 +181,18 @@ def test_prepare_qat_fx_keeps_the_layer() -> None:
 
 def traced(net: nn.Module, x: Tensor) -> Any:
     """What torch.jit.trace makes of it, saved and loaded."""
-    file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("error", torch.jit._trace.TracerWarning)
-        made = torch.jit.trace(net, x, check_trace=False)
+        return reloaded(torch.jit.trace(net, x, check_trace=False))
+
+
+def scripted(net: nn.Module) -> Any:
+    """What torch.jit.script makes of it, saved and loaded."""
+    return reloaded(torch.jit.script(net))
+
+
+def reloaded(made: Any) -> Any:
+    file = io.BytesIO()
     torch.jit.save(made, file)
     file.seek(0)
     return torch.jit.load(file)
@@ -161,29 +250,36 @@ def test_what_torchscript_traced_in_eval_is_the_identity(make: Callable[..., Dro
 
 
 @every
-def test_scripting_says_what_can_be_done(make: Callable[..., Drop]) -> None:
+@pytest.mark.parametrize("finish", [lambda m: m, torch.jit.freeze], ids=["plain", "frozen"])
+def test_what_was_scripted_in_eval_is_the_identity(
+    make: Callable[..., Drop], finish: Callable[[Any], Any]
+) -> None:
+    layer = make()
+    net = nn.Sequential(nn.Tanh(), layer).eval()
+    x = torch.randn(SHAPE)
+    assert torch.equal(finish(scripted(net))(x), x.tanh())
+    assert net[1] is layer
+    check_dropped(net.train()(x), x.tanh())
+
+
+@every
+def test_what_was_scripted_refuses_to_train(make: Callable[..., Drop]) -> None:
+    made = scripted(nn.Sequential(make()).eval())
+    with pytest.raises(torch.jit.Error, match=r"mapdrop is for inference: call eval\(\)"):
+        made.train()(torch.randn(SHAPE))
+
+
+@every
+def test_scripting_in_training_says_what_can_be_done(make: Callable[..., Drop]) -> None:
     net = nn.Sequential(nn.ReLU(), make())
-    with pytest.raises(TypeError, match=r"torch\.jit\.script cannot compile .*: use torch\.jit"):
+    with pytest.raises(
+        TypeError, match=r"torch\.jit\.script compiles .* for inference alone: call"
+    ):
         torch.jit.script(net)
     assert isinstance(net[1], Drop)
 
 
-# --- torch.export.
-
-
-@pytest.mark.compiler
-@every
-def test_what_was_exported_in_training_can_go_to_eval(make: Callable[..., Drop]) -> None:
-    """As docs/compiled.md has it."""
-    net = nn.Sequential(nn.Identity(), make())
-    module = torch.export.export(net.train(), (torch.ones(SHAPE),)).module()
+def test_a_seeded_layer_and_one_of_rate_zero_can_be_scripted() -> None:
+    net = seeded(nn.Sequential(Dropout(RATE).eval(), DropPath(0.0)), 7)
     x = torch.randn(SHAPE)
-    check_dropped(module(x), x)
-
-    drop = torch.ops.mapdrop.drop.default
-    for node in module.graph.find_nodes(op="call_function", target=drop):
-        node.replace_all_uses_with(node.args[0])
-        module.graph.erase_node(node)
-    module.recompile()
-
-    assert torch.equal(module(x), x)
+    assert torch.equal(scripted(net)(x), x)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
+from mapdrop._layers.peers import PEERS, instead_of, refusing_peers
+from mapdrop.spec.binding import check_names
 from mapdrop.spec.mask_spec import (
     OPTIONS,
     TIES,
@@ -18,9 +20,6 @@ from mapdrop.spec.mask_spec import (
 )
 from mapdrop.spec.pattern import ELLIPSIS, Pattern
 from mapdrop.spec.seed import check_uint64
-
-# What other libraries call the rate, or the fraction kept.
-_RATES = {"p", "rate", "drop_prob", "drop_rate", "dropout_rate", "keep_prob"}
 
 
 class Settings:
@@ -44,6 +43,12 @@ class Settings:
     scale: str | None
     sizes: Sizes
     ragged: bool = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # A class of the user's own may have any argument.
+        if "__init__" in vars(cls) and cls.__module__.startswith("mapdrop."):
+            setattr(cls, "__init__", refusing_peers(vars(cls)["__init__"], cls.rate_name))  # noqa: B010
 
     def _set_mask(self, pattern: str | Pattern, rate: float, *options: Any) -> None:
         """Set what says which mask the layer draws; the options are those of a spec, in order."""
@@ -73,21 +78,32 @@ class Settings:
             return
         if name in _CHECKS:
             value = _CHECKS[name](vars(self).get("pattern"), value)
-        elif name in _RATES:
+        elif name == "sizes":
+            value = self._checked_sizes(value)
+        elif name == self.rate_name:
             value = self._checked_rate(name, value)
         elif name in self.fixed and name in vars(self):
             raise AttributeError(
                 f"{name} is part of the layer's pattern, {vars(self).get('pattern')!r}: "
                 f"make another {type(self).__name__}"
             )
+        elif name in PEERS and name not in self.fixed:
+            advice = instead_of(name, self.rate_name)
+            raise AttributeError(f"{type(self).__name__} has no {name}: {advice}")
         super().__setattr__(name, value)
 
     def _checked_rate(self, name: str, value: Any) -> float:
-        if name != self.rate_name:
-            raise AttributeError(
-                f"{type(self).__name__} has no {name}: set {self.rate_name}, the fraction to drop"
-            )
         return check_rate(value, name)
+
+    def _checked_sizes(self, value: Any) -> Sizes:
+        """Return sizes of axes as pairs. Raises PatternError for an axis that there is not."""
+        sizes = _pairs(value, "sizes")
+        pattern = vars(self).get("pattern")
+        if pattern is not None:
+            parsed = Pattern.parse(pattern)
+            for name, size in sizes:
+                check_names(parsed, {name: size}, instead=instead_of(name, self.rate_name))
+        return sizes
 
 
 def _coin_axis(argument: str, pattern: str | None, name: Any) -> Any:
@@ -122,5 +138,4 @@ _CHECKS: Mapping[str, Callable[[str | None, Any], Any]] = {
     "region": lambda _, value: check_region(value),
     "scale": lambda _, value: check_scale(value),
     "seed": lambda _, value: None if value is None else check_uint64(value, "seed"),
-    "sizes": lambda _, value: _pairs(value, "sizes"),
 }

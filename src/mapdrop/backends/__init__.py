@@ -45,7 +45,8 @@ def drop(
         seed: a whole number from 0 to 2**64 - 1; None draws one from the framework's own
             generator (numpy.random, torch's default, what tf.random.set_seed sets); or a
             generator to draw it from. For a tensor also a tensor of one integer, which stays on
-            its device, and may be a graph's. For a jax.Array also a jax.random key (its two words
+            its device, and may be a graph's, or a key of torch.func._random (two uint64, whose four
+            words are hashed to two). For a jax.Array also a jax.random key (its two words
             are the seed's low and high word; the four words of an "rbg" key are hashed to two) or
             an array of one integer, traced or not; None and generators, which are NumPy's there,
             are for eager code only.

@@ -159,13 +159,31 @@ def _bind(
 def _check_names(pattern: Pattern, given: dict[str, int], shape: tuple[int, ...]) -> None:
     if min(shape, default=0) < 0:
         raise PatternError("an array has no axis of negative size", pattern.text, 0, "", shape)
+    check_names(pattern, given, shape)
+
+
+def check_names(
+    pattern: Pattern,
+    given: Mapping[str, int],
+    shape: tuple[int, ...] | None = None,
+    instead: str = "",
+) -> None:
+    """Check that sizes are given for axes that the pattern names. Raises PatternError.
+
+    Args:
+        pattern: of the array.
+        given: the sizes.
+        shape: of the array, for the message, if there is one yet.
+        instead: what to write instead, if that is known.
+    """
     for name, size in given.items():
         if name not in pattern.names or name == ELLIPSIS:
             raise PatternError(
                 f"{name}={size!r} gives a size for an axis that the pattern does not name",
                 pattern.text,
                 0,
-                f"a keyword among {', '.join(pattern.names)}, or name {name!r} on the left",
+                instead
+                or f"a keyword among {', '.join(pattern.names)}, or name {name!r} on the left",
                 shape,
             )
 

@@ -5,6 +5,9 @@ from mapdrop.backends.torch.source import replay as replay
 from mapdrop.torch.audit import audit as audit
 from mapdrop.torch.compact import compact as compact
 from mapdrop.torch.compact import compact_report as compact_report
+from mapdrop.torch.convert import convert as convert
+from mapdrop.torch.convert import convert_report as convert_report
+from mapdrop.torch.exported import remove_drops as remove_drops
 from mapdrop.torch.layers import Drop as Drop
 from mapdrop.torch.layers import DropBlock1d as DropBlock1d
 from mapdrop.torch.layers import DropBlock2d as DropBlock2d

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import Proxy
+from torch.jit import is_scripting  # type: ignore[attr-defined] # It has no __all__.
 
 from mapdrop._layers.patterns import SPACE, BlockSize, RankCheck, axes, blocks, shared
 from mapdrop._layers.settings import Settings
 from mapdrop.backends.torch import drop, mask_spec
 from mapdrop.backends.torch._internals import DropoutBase
 from mapdrop.backends.torch.source import Source
-from mapdrop.spec.mask_spec import keywords
+from mapdrop.spec.mask_spec import OPTIONS, keywords
 from mapdrop.spec.pattern import Pattern
 
 STEP = "mapdrop_step"  # In the state dict of a seeded layer.
@@ -47,6 +48,9 @@ class Drop(Settings, RankCheck, DropoutBase):
     """
 
     other_rank = "x.unsqueeze(0) for one sample without a batch axis"
+    # What TorchScript need not read: to it a layer is the identity, or an error.
+    __jit_ignored_attributes__ = ("pattern", "source", *(name for name, _ in OPTIONS))
+    __jit_unused_properties__ = ("drop_prob", "block_size", "mapdrop_step", "_mask_arguments")
 
     def __init__(
         self,
@@ -77,21 +81,30 @@ class Drop(Settings, RankCheck, DropoutBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with its dropped values +0 and the others scaled (in eval mode: x)."""
-        if isinstance(x, Proxy) and x.tracer.root is not self:
-            # A call, for every tracer of torch.fx: traced in eval mode, it drops again in training.
-            return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})
-        if self.dims and isinstance(x, Tensor) and not x.is_nested and x.dim() != self.dims + 2:
-            raise self._wrong_rank(x.shape)
-        if not self.training or self.p == 0:
-            return x
-        return drop(x, mask_spec(*self._mask_arguments), seed=self.source, inplace=self.inplace)
+        if not is_scripting():  # What TorchScript leaves out.
+            if isinstance(x, Proxy) and x.tracer.root is not self:
+                # A call, for every tracer of torch.fx: traced in eval, it drops in training.
+                return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})
+            if self.dims and isinstance(x, Tensor) and not x.is_nested and x.dim() != self.dims + 2:
+                raise self._wrong_rank(x.shape)
+            if not self.training or self.p == 0:
+                return x
+            return drop(x, mask_spec(*self._mask_arguments), seed=self.source, inplace=self.inplace)
+        if self.training and self.p > 0:
+            raise RuntimeError("a scripted drop layer of mapdrop is for inference: call eval()")
+        return x
 
-    def __prepare_scriptable__(self) -> NoReturn:
-        """Raise TypeError for torch.jit.script, whose own words do not say what to do."""
-        raise TypeError(
-            f"torch.jit.script cannot compile {type(self).__name__}: use torch.jit.trace, "
-            "torch.export or torch.compile, which can"
-        )
+    def __prepare_scriptable__(self) -> Drop:
+        """Return the layer to torch.jit.script, to which it is the identity.
+
+        Raises TypeError in training mode, where it is not.
+        """
+        if self.training and self.p > 0:
+            raise TypeError(
+                f"torch.jit.script compiles {type(self).__name__} for inference alone: call eval() "
+                "on the model first; torch.jit.trace, torch.export and torch.compile keep a drop"
+            )
+        return self
 
     @property
     def mapdrop_step(self) -> int:
@@ -137,10 +150,10 @@ class Drop(Settings, RankCheck, DropoutBase):
         return ", ".join(parts + ["inplace=True"] * self.inplace)
 
 
-class Dropout(Drop):
+class Dropout(Drop, nn.Dropout):
     """Drop each value by a coin of its own: ordinary dropout, of an input of any shape.
 
-    Arguments as for `Drop`.
+    It is an `nn.Dropout` to tools that look for one. Arguments as for `Drop`.
 
     >>> mapdrop.torch.Dropout(0.1)
     Dropout('... -> ...', p=0.1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mapdrop.backends.torch._internals import is_tracing
+from mapdrop.backends.torch.coins import philox, split
 from mapdrop.backends.torch.generator import fresh, recorded
 from mapdrop.backends.torch.source import Source
 from mapdrop.spec import seed as seeds
@@ -25,8 +26,9 @@ def seed_tensor(x: Tensor, seed: Any, step: Any) -> Tensor:
     """Return [seed] or [seed, step] for dropping x.
 
     Args:
-        seed: a number, a tensor of one integer, a generator, a seeded layer's source, which has the
-            step too, or None, for a number from PyTorch's generator for x's device.
+        seed: a number, a tensor of one integer, a key of `torch.func._random`, a generator, a
+            seeded layer's source, which has the step too, or None, for a number from PyTorch's
+            generator for x's device.
         step: a number, or a tensor of one integer.
     """
     if isinstance(seed, Source):
@@ -78,9 +80,12 @@ _scratch = _Scratch()
 
 def _seed(x: Tensor, seed: Any) -> Tensor:
     if isinstance(seed, Tensor):
+        if seed.dtype == torch.uint64 and seed.shape == (2,):
+            return _key_number(seed).to(x.device)
         if seed.numel() != 1 or seed.is_floating_point() or seed.is_complex():
             raise ValueError(
-                f"a seed tensor has one integer, not shape {tuple(seed.shape)} of {seed.dtype}"
+                "a seed tensor has one integer, or is one key of torch.func._random (two of "
+                f"uint64), not shape {tuple(seed.shape)} of {seed.dtype}"
             )
         bits = seed.view(torch.int64) if seed.dtype == torch.uint64 else seed
         # A copy: backward needs it, and a counter goes on meanwhile.
@@ -95,6 +100,18 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
             return traced
         return fresh(x.device, seed)
     return _number(seeds.check_uint64(seed, "seed"), x.device)
+
+
+def _key_number(key: Tensor) -> Tensor:
+    """Return the number of a stateless key, (seed, offset), whose four words are hashed to two.
+
+    So no key is the seed that it was made from, and keys that differ in their offset alone, as
+    those of `split` may, have different masks.
+    """
+    low, high = split(key.view(torch.int64))
+    zero = torch.zeros_like(low[:1])
+    first, second, *_ = philox((low[:1], high[:1], low[1:], high[1:]), (zero, zero))
+    return first | (second << 32)
 
 
 def read_seed(words: Tensor, stream: str | None) -> tuple[int, int]:

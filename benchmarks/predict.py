@@ -110,8 +110,9 @@ def ways(net: nn.Module, x: Tensor, samples: int) -> dict[str, Callable[[], Any]
         return found.mean(0), found.std(0)
 
     def repeated() -> Tensor:
-        found: Tensor = net(x.repeat(samples, *[1] * (x.dim() - 1)))
-        return found.unflatten(0, (samples, -1))
+        made: Tensor = net(x.repeat(samples, *[1] * (x.dim() - 1)))
+        parts: Tensor = made.unflatten(0, (samples, -1))
+        return parts
 
     return {
         OURS: lambda: predict(net, x, samples),

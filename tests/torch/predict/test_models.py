@@ -16,7 +16,12 @@ from mapdrop.torch import predict
 from tests.torch.compact.agreement import ALWAYS, pixels
 
 CLOSE: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-10}
-TINY: dict[str, Any] = {"vocab_size": 99, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+TINY: dict[str, Any] = {
+    "vocab_size": 99,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 
 
 def bert() -> nn.Module:

@@ -38,7 +38,7 @@ from mapdrop.torch.graph.facts import ChannelMixing
 from mapdrop.torch.graph.graph import Node
 from mapdrop.torch.graph.replicas import RandomStates
 from mapdrop.torch.predict.activation import only_drops_active
-from mapdrop.torch.predict.capture import Arguments, Captured
+from mapdrop.torch.predict.capture import Arguments, Reader
 from mapdrop.torch.predict.split import split
 
 RESULTS = FOLDER / "predict-cpu.jsonl"
@@ -125,8 +125,8 @@ def bound(net: nn.Module, x: Tensor, samples: int) -> float:
     """Return how many times fewer multiplications a prediction needs than a loop."""
     arguments = Arguments.of((x,), {})
     with only_drops_active(net, ()), torch.no_grad():
-        call = Captured()(net, None, arguments)
-        inputs = call.inputs(arguments)
+        call = Reader(any_batch=False)(net, None, arguments, lambda c, inputs: c.module(*inputs))
+        inputs = call.given
         found = split(call.capture.graph(inputs), inputs, RandomStates())
     analysis = analyse(found.graph)
     every = {node: float(_products(node)) for node in found.graph.nodes}

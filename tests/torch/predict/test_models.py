@@ -64,6 +64,11 @@ def active(module: nn.Module) -> bool:
     return "Dropout" in name or "DropPath" in name or name.endswith("SelfAttention")
 
 
+def attends(module: nn.Module) -> bool:
+    """Whether it hands its rate to PyTorch's attention in training mode."""
+    return type(module).__name__.endswith("SelfAttention")
+
+
 def batch(inputs: Any) -> Any:
     return inputs["input_ids"] if isinstance(inputs, dict) else inputs
 
@@ -85,7 +90,15 @@ def test_models_of_packages_have_the_masks_of_the_plain_loop(make: Make, one_mas
     net.double().train()
     alone = one_mask == "batch"
     found = predict(
-        net, inputs, 3, seed=1, output=wanted, one_mask=one_mask, keep_samples=True, costs=ALWAYS
+        net,
+        inputs,
+        3,
+        seed=1,
+        output=wanted,
+        one_mask=one_mask,
+        keep_samples=True,
+        active=attends,
+        costs=ALWAYS,
     )
     assert not found.reason
     plain = copy.deepcopy(net).eval()

@@ -9,10 +9,11 @@ once.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -253,6 +254,20 @@ def dynamo_settings() -> AbstractContextManager[Any]:
 
     known: Any = {name: value for name, value in _SETTINGS.items() if hasattr(config, name)}
     return config.patch(known)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def compiler_silent() -> Iterator[None]:
+    """Keep the compiler's log to itself: what it cannot do is told by an exception."""
+    loggers = [logging.getLogger(name) for name in ("torch._guards", "torch._dynamo", "torch.fx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def mark_dynamic(tensor: Tensor, axis: int) -> None:

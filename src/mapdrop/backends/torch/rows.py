@@ -112,6 +112,20 @@ def spread_rows(y: Tensor, axis: int, rows: Tensor, size: int) -> Tensor:
     return add_rows(y.new_zeros(sizes).permute(_inverse(order)), axis, rows, y)
 
 
+def empty_rows(x: Tensor, axis: int, size: int) -> Tensor:
+    """Return an array without values that is like another, but for the size of an axis."""
+    order = _memory_order(x)
+    sizes = [size if a == axis else x.shape[a] for a in order]
+    return x.new_empty(sizes).permute(_inverse(order))
+
+
+def cat_rows(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """Return arrays side by side along an axis. The memory layout is that of the first."""
+    order = _memory_order(parts[0])
+    joined = torch.cat([part.permute(order) for part in parts], order.index(axis))
+    return joined.permute(_inverse(order))
+
+
 def laid_out(x: Tensor, like: Tensor) -> Tensor:
     """Return x in the memory layout of an array with as many axes."""
     if x.is_contiguous() and like.is_contiguous():

@@ -82,6 +82,10 @@ class Node:
         """The inputs that may be arrays of maps, which a layer's parameters are not."""
         return tuple(n for n in self.tensors if not n.is_parameter or len(n.shape) >= 3)
 
+    def numbered(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
+        """Return the same node at another place, with other arguments."""
+        return replace(self, number=number, args=args, kwargs=kwargs)
+
     def argument(self, name: str, position: int, default: Any = None) -> Any:
         """Return an argument of the call, by keyword or by position."""
         if name in (self.kwargs or {}):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mapdrop.backends.torch.rows import cat_rows
 from mapdrop.torch.graph.drops import Drawn, MapDrop, PatternDrop
 from mapdrop.torch.graph.graph import Node, caller
 from mapdrop.torch.graph.lattice import Kept
@@ -28,6 +29,13 @@ class RandomStates:
                 self._generators.append(torch.cuda.default_generators[device.index])
         self._states: list[list[Tensor]] = []
         self._first: list[Tensor] = []
+
+    @classmethod
+    def like(cls, other: RandomStates) -> RandomStates:
+        """Return the states of the same generators for other replicas."""
+        made = cls()
+        made._generators = other._generators
+        return made
 
     def __len__(self) -> int:
         return len(self._states)
@@ -116,7 +124,7 @@ def _joined(results: Sequence[Any], axis: Any) -> Any:
         parts = zip(zip(*results, strict=True), axis, strict=True)
         return tuple(_joined(part, a) for part, a in parts)
     if isinstance(axis, int):
-        return torch.cat(list(results), axis)
+        return cat_rows(results, axis)
     return tuple(results)
 
 
@@ -127,7 +135,8 @@ class ReplicatedDrop(MapDrop):
         assert isinstance(node.target, Replicated)
         self.drop, self.gain, self._replicated = drop, drop.gain, node.target
         one = self._replicated.node
-        self.seed = None if drop.seed is None else node.args[one.inputs.index(drop.seed)]
+        self._place = None if drop.seed is None else one.inputs.index(drop.seed)
+        self.seed = None if self._place is None else node.args[self._place]
         self._count = node.shape[0] // one.shape[0]
 
     def kept(self, number: int) -> Kept:
@@ -137,9 +146,10 @@ class ReplicatedDrop(MapDrop):
         return Kept(number, kept.channels, kept.density, runs, kept.coins)
 
     def draw(self, seed: Any) -> Drawn:
-        """See `MapDrop`. The seed is a tuple of the replicas' seeds."""
+        """See `MapDrop`. The seed is that of all replicas, or a tuple of theirs."""
+        seeds = None if self._place is None else self._replicated.parts(self._place, seed)
         states = self._replicated.states
-        each = states.each(lambda number: self.drop.draw(None if seed is None else seed[number]))
+        each = states.each(lambda number: self.drop.draw(None if seeds is None else seeds[number]))
         return Drawn(np.concatenate([drawn.bits for drawn in each]), [d.source for d in each])
 
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
@@ -148,7 +158,9 @@ class ReplicatedDrop(MapDrop):
         parts = zip(x.chunk(len(bits)), bits, drawn.source, strict=True)
         return torch.cat([self.drop.apply(part, Drawn(b, s)) for part, b, s in parts])
 
-    def sample_factors(self, seeds: Sequence[Tensor]) -> Tensor:
+    def sample_factors(self, seed: Any) -> Tensor:
         """Return what each row is multiplied by, of a drop of samples."""
         assert isinstance(self.drop, PatternDrop)
+        assert self._place is not None
+        seeds = self._replicated.parts(self._place, seed)
         return torch.cat([self.drop.sample_factors(seed) for seed in seeds])

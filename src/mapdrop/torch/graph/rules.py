@@ -193,7 +193,8 @@ def pattern_drop(node: Node, record: Record, maps: MapsOf) -> MapDrop | None:
 def replicated(node: Node, record: Record, maps: MapsOf) -> MapDrop | None:
     """Find a drop of whole maps that is called for each replica of a batch."""
     one: Node = node.target.node  # type: ignore[union-attr]
-    if not one.is_array or not node.is_array:
+    axes = [node.target.axis, *node.target.axes][:2]  # type: ignore[union-attr]
+    if not one.is_array or not node.is_array or axes != [0, 0]:
         return None
     drop: MapDrop | None = None
     if one.operation == "mapdrop.drop":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 from torch.overrides import TorchFunctionMode
 
@@ -16,41 +16,56 @@ from mapdrop.backends.torch._internals import DropoutBase
 from mapdrop.torch.graph.replicas import RandomStates
 from mapdrop.torch.layers import Drop
 
-_DROPS, _ATTENDS = re.compile("(?i)drop|stochastic_?depth"), re.compile("(?i)attention")
-_FUNCTIONS = {
-    F.dropout: 2,
-    F.dropout1d: 2,
-    F.dropout2d: 2,
-    F.dropout3d: 2,
-    F.alpha_dropout: 2,
-    F.feature_alpha_dropout: 2,
-    F.multi_head_attention_forward: 13,
-    torch.dropout: 2,
-    torch.alpha_dropout: 2,
-    torch.feature_dropout: 2,
-    torch.feature_alpha_dropout: 2,
+_NAMED = re.compile("(?i)drop|stochastic_?depth")
+_FUNCTIONS: dict[Any, tuple[int, str]] = {
+    **dict.fromkeys(
+        (
+            *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d),
+            *(F.alpha_dropout, F.feature_alpha_dropout),
+        ),
+        (2, "training"),
+    ),
+    **dict.fromkeys(
+        (
+            *(torch.dropout, torch.dropout_, torch.alpha_dropout, torch.alpha_dropout_),
+            *(torch.feature_dropout, torch.feature_dropout_, torch.feature_alpha_dropout),
+            *(torch.feature_alpha_dropout_, torch.native_dropout),
+            *(torch.ops.aten.dropout, torch.ops.aten.dropout.default),
+            *(torch.ops.aten.native_dropout, torch.ops.aten.native_dropout.default),
+        ),
+        (2, "train"),
+    ),
+    F.multi_head_attention_forward: (13, "training"),
 }
-"""What drops if an argument says so: its place. Its name is `training`, or `train`."""
+"""What drops if an argument says so: the argument's place and its name."""
 
 
 def drops(module: nn.Module) -> bool:
     """Return whether all that training mode changes in a module is that it drops.
 
-    Other libraries' layers are known by their names: those that have no parameters, and attention,
-    which hands its rate to a function in training mode. What is inside them is asked by itself.
+    Other libraries' layers, which have no parameters, are known by their names.
     """
-    if isinstance(module, (DropoutBase, nn.RNNBase)):
+    if isinstance(module, (DropoutBase, nn.RNNBase)) or type(module) is nn.MultiheadAttention:
         return True
-    name = type(module).__name__
+    name = getattr(module, "original_name", type(module).__name__)  # Of a scripted one.
     alone = next(module.children(), None) is None and next(module.parameters(), None) is None
-    return bool(_ATTENDS.search(name)) or (alone and bool(_DROPS.search(name)))
+    return alone and bool(_NAMED.search(name))
 
 
 @contextmanager
-def only_drops_active(model: nn.Module, devices: Sequence[torch.device]) -> Iterator[None]:
+def only_drops_active(
+    model: nn.Module,
+    devices: Sequence[torch.device],
+    also: Callable[[nn.Module], bool] = lambda module: False,
+) -> Iterator[None]:
     """Switch on what drops, and all else to eval mode; leave everything as it was in the end.
 
     Layers of a `seeded` model draw from PyTorch's generators meanwhile, as all others do.
+
+    Args:
+        model: is changed.
+        devices: whose generators are left as they were, besides the CPU's.
+        also: which other modules are to be in training mode.
     """
     modules = list(model.modules())
     flags = [module.training for module in modules]
@@ -58,16 +73,28 @@ def only_drops_active(model: nn.Module, devices: Sequence[torch.device]) -> Iter
     fast = torch.backends.mha.get_fastpath_enabled()
     states = RandomStates(devices)
     before = states.now()
+    buffers: list[tuple[nn.Module, str, Tensor, Tensor]] = []
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # It knows no dropout.
-        for module in modules:
-            module.training = drops(module)
+        if any(flags):
+            model.eval()  # A module may do more in it.
+        active = [module for module in modules if drops(module) or also(module)]
+        for module in active:
+            module.training = True
+        for module in active:
+            named = module.named_buffers(recurse=False)
+            buffers += [(module, name, buffer, buffer.clone()) for name, buffer in named]
         for layer, _ in sources:
             layer.source = None
         yield
     finally:
+        if flags[0]:
+            model.train()
         for module, flag in zip(modules, flags, strict=True):
             module.training = flag
+        for module, name, buffer, value in buffers:
+            with torch.no_grad():
+                setattr(module, name, buffer.copy_(value))
         for layer, source in sources:
             layer.source = source
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -97,10 +124,8 @@ def activate(module: fx.GraphModule) -> None:
 
 def activated(function: Any, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments by which a function drops."""
-    place = _FUNCTIONS.get(function)
-    if place is None:
-        return tuple(args), dict(kwargs)
+    place, name = _FUNCTIONS.get(function, (len(args), ""))
     if len(args) > place:
         return (*args[:place], True, *args[place + 1 :]), dict(kwargs)
-    name = "training" if function.__module__ == F.__name__ else "train"
-    return tuple(args), {**kwargs, name: True}
+    # Where nothing is said the function's default holds, in eval mode, too.
+    return tuple(args), {**kwargs, name: True} if name in kwargs else dict(kwargs)

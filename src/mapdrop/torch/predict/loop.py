@@ -28,17 +28,17 @@ def looped(
     ValueError if none are drawn.
     """
     rows = [arguments.row(i) for i in range(arguments.rows)] if shared else [arguments]
-
-    def one(seed: int, given: Arguments) -> Any:
-        states.seed([seed])
-        with FunctionsActive():
-            result = forward(model, output, *given.call)
-        if not states.differ():
-            raise NothingDroppedError
-        return result
-
+    drawn = False
     for seed in seeds:
-        yield _joined([one(seed, row) for row in rows])
+        results = []
+        for row in rows:
+            states.seed([seed])
+            with FunctionsActive():
+                results.append(forward(model, output, *row.cloned().call))
+            drawn = drawn or states.differ()
+        yield _joined(results)
+    if not drawn:
+        raise NothingDroppedError
 
 
 class NothingDroppedError(ValueError):
@@ -62,6 +62,8 @@ def _joined(results: list[Any]) -> Any:
 
 def _joined_leaf(rows: tuple[Any, ...]) -> Any:
     if not isinstance(rows[0], Tensor):
+        if any(row != rows[0] for row in rows):
+            raise TypeError('one_mask="batch" needs outputs that are tensors, not numbers')
         return rows[0]
     if any(row.shape[:1] != (1,) for row in rows):
         raise ValueError(

@@ -19,17 +19,29 @@ from mapdrop.torch.graph.graph import GraphError
 from mapdrop.torch.graph.hooks import all_hooked
 from mapdrop.torch.graph.replicas import RandomStates
 from mapdrop.torch.predict.activation import only_drops_active
-from mapdrop.torch.predict.capture import Arguments, Captured
+from mapdrop.torch.predict.capture import Arguments, Call, Capture, Output, Reader
 from mapdrop.torch.predict.loop import NothingDroppedError, looped
-from mapdrop.torch.predict.passes import Passes
+from mapdrop.torch.predict.passes import PassByPass
 from mapdrop.torch.predict.prediction import Collector, Prediction
+from mapdrop.torch.predict.side_by_side import SideBySide
 
 _SEEN_THROUGH = ("OptimizedModule", "DataParallel", "DistributedDataParallel")
 _STREAM = "mapdrop.torch.predict"
-_captured: WeakKeyDictionary[nn.Module, Captured] = WeakKeyDictionary()
+
+
+class _Readers:
+    """Read a model: for the batch itself, and for batches of any size."""
+
+    def __init__(self) -> None:
+        self.exact, self.any_batch = Reader(any_batch=False), Reader(any_batch=True)
+
+
+_readers: WeakKeyDictionary[nn.Module, _Readers] = WeakKeyDictionary()
 _predicting = threading.RLock()  # The generators and the model's flags are everybody's.
 
-Output = Callable[[Any], Any]
+
+def _none(module: nn.Module) -> bool:
+    return False
 
 
 def predict(
@@ -43,6 +55,7 @@ def predict(
     output: Output | None = None,
     classes: int | None = None,
     keep_samples: bool = False,
+    active: Callable[[nn.Module], bool] | None = None,
     costs: Costs | None = None,
 ) -> Prediction:
     """Predict by Monte-Carlo dropout (Gal & Ghahramani, ICML 2016): pass after pass, drops on.
@@ -66,6 +79,8 @@ def predict(
         output: a function of what the model returns, of which mean and deviation are wanted.
         classes: the axis of the output with a logit for each class, for the entropies.
         keep_samples: whether all outputs are kept.
+        active: says which other modules are to be in training mode, as attention of transformers,
+            which hands its rate to a function then: `lambda m: isinstance(m, BertSelfAttention)`.
         costs: a machine's constants, which decide where skipping pays, as for `compact`.
 
     Returns:
@@ -89,7 +104,7 @@ def predict(
     devices = _devices(model, arguments)
     collector = Collector(keep_samples, classes)
     modes = torch.inference_mode(False), torch.no_grad()
-    with _predicting, modes[0], modes[1], only_drops_active(model, devices):
+    with _predicting, modes[0], modes[1], only_drops_active(model, devices, active or _none):
         run = _Run(model, arguments, output, seeds, one_mask == "batch", chunk, devices, costs)
         for result in run.results():
             collector.add(result)
@@ -117,39 +132,82 @@ class _Run:
 
     def results(self) -> Iterator[Any]:
         """Yield the result of each pass. Raises ValueError for a model that drops nothing."""
-        done, self.reason = 0, _unfit(self.arguments)
+        done, self.reason = 0, _unfit(self.model, self.arguments)
         if not self.reason:
             try:
-                for result in self._shared():
+                for result in self._sharing():
                     done += 1
                     yield result
             except GraphError as problem:
                 self.reason = str(problem)
         if self.reason:
-            states = RandomStates(self.devices)
-            args = (self.model, self.output, self.arguments, self.seeds[done:], self.shared, states)
-            yield from looped(*args)
+            states, seeds = RandomStates(self.devices), self.seeds[done:]
+            arguments = (self.model, self.output, self.arguments, seeds, self.shared, states)
+            yield from looped(*arguments)
 
-    def _shared(self) -> Iterator[Any]:
+    def _sharing(self) -> Iterator[Any]:
         """Yield results of passes that share what they can. Raises GraphError before the first."""
-        captured = _captured.setdefault(self.model, Captured())
-        call = captured(self.model, self.output, self.arguments)
-        passes = Passes(call, self.shared, self.devices, self.costs)
-        if not passes.varies:
+        readers = _readers.setdefault(self.model, _Readers())
+        first: list[tuple[PassByPass, list[Any]]] = []
+
+        def compute(capture: Capture, inputs: tuple[Any, ...]) -> list[Any]:
+            passes = PassByPass(capture, inputs, self.devices, self.costs)
+            first.append((passes, passes.outputs(self.seeds[0])))
+            return first[0][1]
+
+        call = readers.exact(self.model, self.output, self.arguments, compute)
+        ((alone, outputs),) = first
+        if not alone.varies:
             raise NothingDroppedError
-        most = self.chunk or passes.chunk
-        chunk = -(-len(self.seeds) // -(-len(self.seeds) // most))  # All but the last are alike.
-        for first in range(0, len(self.seeds), chunk):
-            yield from passes.run(self.seeds[first : first + chunk])
+        together = self._together(readers, alone, call, outputs)
+        by_row = self.shared and self.arguments.rows > 1
+        if together is None and by_row:
+            raise GraphError("samples of the batch meet, so that each runs by itself")
+        if not by_row:
+            yield call.result(outputs, self.arguments)
+        seeds = self.seeds if by_row else self.seeds[1:]
+        chunk = _even(len(seeds), self.chunk or alone.chunk)
+        found = alone.each(seeds) if together is None else together.each(seeds, chunk)
+        for values in found:
+            yield call.result(values, self.arguments)
+
+    def _together(
+        self, readers: _Readers, alone: PassByPass, call: Call, outputs: list[Any]
+    ) -> SideBySide | None:
+        """Return what runs several passes at a time; None if they run one by one."""
+
+        def again(capture: Capture, inputs: tuple[Any, ...]) -> list[Any]:
+            return outputs
+
+        def read(arguments: Arguments) -> Call:
+            return readers.any_batch(self.model, self.output, arguments, again)
+
+        def read_row(arguments: Arguments) -> Call:
+            return readers.exact(self.model, self.output, arguments, again)
+
+        by_row = self.shared and self.arguments.rows > 1
+        try:
+            found = SideBySide(alone, call, read, read_row if by_row else None, self.costs)
+            found.prepare(_even(len(self.seeds) - (not by_row), self.chunk or alone.chunk))
+        except GraphError:
+            return None
+        return found
 
 
-def _unfit(arguments: Arguments) -> str:
+def _even(passes: int, most: int) -> int:
+    """Return how many passes to run at a time, so that all chunks but the last are alike."""
+    return -(-passes // -(-passes // most))
+
+
+def _unfit(model: nn.Module, arguments: Arguments) -> str:
     """Return why a model must run as it is; "" if it need not."""
     if all_hooked():
         return "hooks for all modules are registered, and see every call"
     tensors = [leaf for leaf in arguments.leaves if isinstance(leaf, Tensor)]
     if any(type(tensor) not in (Tensor, nn.Parameter) for tensor in tensors):
         return "its inputs are not plain tensors"
+    if any(t.is_inference() for t in (*model.parameters(), *model.buffers())):
+        return "it was made in inference mode"
     if transformed() or dispatch_modes():
         return "something transforms its operations"
     return ""

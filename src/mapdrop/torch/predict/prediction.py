@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mapdrop.backends.torch._internals import pytree
+from mapdrop.torch.predict.capture import CONSTANTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +55,18 @@ class Moments:
     def add(self, x: Tensor) -> None:
         """Take another array."""
         value = x.detach().to(_accumulated(x.dtype))
-        if not self.count:
-            self.mean, self._squares = torch.zeros_like(value), torch.zeros_like(value.abs())
         self.count += 1
-        difference = value - self.mean
+        if self.count == 1:
+            self.mean, self._squares = value.clone(), torch.zeros_like(value.abs())
+            return
+        if value.shape != self.mean.shape:
+            shapes = f"{tuple(self.mean.shape)} and then {tuple(value.shape)}"
+            raise ValueError(f"the model returns other shapes from pass to pass: {shapes}")
+        same = value == self.mean  # Infinite values, too, have no difference then.
+        difference = (value - self.mean).masked_fill(same, 0)
         self.mean = self.mean + difference / self.count
-        self._squares = self._squares + (difference * (value - self.mean).conj()).real
+        rest = (value - self.mean).masked_fill(same, 0)
+        self._squares = self._squares + (difference * rest.conj()).real
 
     @property
     def std(self) -> Tensor:
@@ -68,28 +75,27 @@ class Moments:
 
 
 def _accumulated(dtype: torch.dtype) -> torch.dtype:
-    """Return the type in which values are added up: of 16 bits, whole numbers and flags a wider."""
+    """Return the type in which values are added up: of 16 bits and whole numbers a wider one."""
     if dtype in (torch.float64, torch.complex64, torch.complex128):
         return dtype
-    return torch.float32
+    return torch.float64 if dtype in (torch.int32, torch.int64) else torch.float32
 
 
 _TENSOR = object()  # In the place of a tensor.
-_CONSTANTS = (type(None), bool, int, float, complex, str)
+_ADVICE = "give output=, a function of what the model returns, as `lambda result: result.logits`"
 
 
 def _check(leaves: list[Any], classes: int | None) -> None:
     """Check that something can be said of an output. Raises TypeError, ValueError."""
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    strange = [leaf for leaf in leaves if not isinstance(leaf, (Tensor, *_CONSTANTS))]
-    advice = "give output=, a function of what the model returns, as `lambda result: result.logits`"
+    strange = [leaf for leaf in leaves if not isinstance(leaf, (Tensor, *CONSTANTS))]
     if strange or not tensors:
         kind = type(strange[0] if strange else leaves[0] if leaves else None).__name__
-        raise TypeError(f"the model returns a {kind}, of which there is no mean: {advice}")
+        raise TypeError(f"the model returns a {kind}, of which there is no mean: {_ADVICE}")
     if classes is None:
         return
     if len(tensors) > 1:
-        raise TypeError(f"the model returns {len(tensors)} tensors; for entropies {advice}")
+        raise TypeError(f"the model returns {len(tensors)} tensors; for entropies {_ADVICE}")
     (logits,) = tensors
     if not logits.is_floating_point() or not -logits.dim() <= classes < logits.dim():
         raise ValueError(
@@ -121,7 +127,10 @@ class Collector:
         if not self._moments:
             _check(leaves, self.classes)
             self._moments = [Moments() for _ in tensors]
-        self._leaves = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        others = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        if self._leaves not in ([], others):
+            raise TypeError(f"the model returns numbers that differ from pass to pass: {_ADVICE}")
+        self._leaves = others
         for moments, tensor in zip(self._moments, tensors, strict=True):
             moments.add(tensor)
         if self._kept is not None:

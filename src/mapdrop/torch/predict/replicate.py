@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from mapdrop.backends.torch.rows import cat_rows
 from mapdrop.torch.graph.branches import reads_of
 from mapdrop.torch.graph.graph import Graph, GraphError, Node, out_of_place, substituted
 from mapdrop.torch.graph.registry import record_of
@@ -51,8 +51,8 @@ class Suffix:
 def _repeated(value: Tensor, place: SampleAxis, passes: int) -> Tensor:
     """Return an array with its rows several times."""
     axis = place.axis
-    if place.before == 1:  # The memory layout stays.
-        return torch.cat([value] * passes, axis)
+    if place.before == 1:
+        return cat_rows([value] * passes, axis)
     parts: Tensor = value.unflatten(axis, (place.before, 1, -1))
     sizes = list(parts.shape)
     sizes[axis + 1] = passes
@@ -72,7 +72,8 @@ def replicated(
 
     Args:
         split: of the graph of the whole batch.
-        one, many: the same graph for one replica, and for all.
+        one, many: the same graph for one replica, which is the batch or one of its rows, and for
+            all.
         rows: of `many`.
         passes: how many times it has the rows of the batch.
         states: the generators' states of the replicas.
@@ -149,7 +150,9 @@ class _Walk:
 
     def _reads(self, node: Node, place: SampleAxis | None) -> dict[int, SampleAxis | None] | None:
         """Return where a node that runs for all rows at once reads them; None if it cannot."""
-        if place is None or node.number in self.drawing or not self._same_constants(node):
+        # mapdrop's coins belong to places: those of a replica begin anew.
+        own = node.number in self.drawing or node.operation == "mapdrop.drop"
+        if place is None or own or not self._same_constants(node):
             return None
         found = reads_of(node, place)
         if found is None:

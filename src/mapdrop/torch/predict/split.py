@@ -16,7 +16,7 @@ from mapdrop.torch.graph.registry import may_draw, record_of
 from mapdrop.torch.graph.replicas import RandomStates
 from mapdrop.torch.graph.sample_drops import without_inputs
 
-_FILLED = ("empty", "zeros", "ones", "full")
+FILLED = ("empty", "zeros", "ones", "full")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Split:
         """The varying nodes, and the arrays of one value that they fill."""
         free = without_inputs(self.graph)
         read = {s for node in self.varying for s in node.inputs if s not in self.varying}
-        filled = {n for n in read if n in free and n.operation in _FILLED}
+        filled = {n for n in read if n in free and n.operation in FILLED}
         return tuple(n for n in self.graph.nodes if n in self.varying or n in filled)
 
     @cached_property

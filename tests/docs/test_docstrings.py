@@ -29,7 +29,9 @@ PUBLIC = {
         "mapdrop.torch": (
             *LAYERS, "seeded", "replay", "shard", "compact", "compact_report",
             "predict", "Prediction", "audit", "convert", "convert_report", "remove_drops",
+            "schedule",
         ),
+        "mapdrop.rates": ("linear", "early", "late"),
         "mapdrop.flax": LAYERS,
         "mapdrop.equinox": LAYERS,
         "mapdrop.keras": tuple(re.sub("([123])d$", r"\1D", name) for name in LAYERS),

@@ -24,7 +24,7 @@ FLOORS = (
     {"system", "spec"},
     {"kernels"},
     {"backends"},
-    {"mask", ""},
+    {"mask", "rates", ""},
     {"_layers"},
     {"torch", "keras", "flax", "equinox"},
     {"tools"},

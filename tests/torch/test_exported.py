@@ -12,6 +12,8 @@ from torch.fx import GraphModule
 from torch.utils.checkpoint import checkpoint
 
 import mapdrop
+import mapdrop.rates
+import mapdrop.torch
 from mapdrop.torch import Drop, Dropout, DropPath, SpatialDropout2d, remove_drops, seeded
 
 pytestmark = [
@@ -88,6 +90,11 @@ class Residual(nn.Module):
         return mapdrop.residual(self.conv, x, RATE, **self.options)
 
 
+def scheduled(net: nn.Module) -> nn.Module:
+    mapdrop.torch.schedule(net, mapdrop.rates.linear(0.5, 1, steps=3), None)
+    return net
+
+
 X = torch.randn(16, 8, 4, 4, generator=torch.Generator().manual_seed(2))
 # What is exported, with its inputs after the first; and what it is without drops, if not eval.
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], Any]] = {
@@ -100,6 +107,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], Any]] = {
     "buffer": (Counted, (), lambda net, x: x.tanh()),
     "complex": (Complex, (), lambda net, x: -x),
     "checkpoint": (Checkpointed, (), None),
+    "scheduled": (lambda: scheduled(Branches()), (), None),
+    "scheduled, seeded, in place": (lambda: scheduled(seeded(InPlace(), 7)), (), None),
     "residual": (Residual, (), lambda net, x: x + net.conv(x)),
 }
 STAGES: dict[str, Callable[[Any], Any]] = {

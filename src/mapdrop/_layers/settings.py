@@ -58,11 +58,9 @@ class Settings:
             setattr(self, name, value)
 
     @property
-    def _mask_arguments(self) -> tuple[Any, ...]:
-        """The arguments of a backend's `mask_spec`, as the layer has them now."""
+    def _mask_options(self) -> tuple[Any, ...]:
+        """What a backend's `mask_spec` takes after pattern and rate, as the layer has it now."""
         return (
-            self.pattern,
-            getattr(self, self.rate_name),
             self.exact,
             self.balance,
             self.block,

@@ -81,7 +81,7 @@ class Drop(Settings, RankCheck, eqx.Module):
                 f"{type(self).__name__} is called with a key in training, as in "
                 "layer(x, key=jax.random.key(0)), or with inference=True"
             )
-        return drop(x, mask_spec(*self._mask_arguments), seed=key)
+        return drop(x, mask_spec(self.pattern, self.p, *self._mask_options), seed=key)
 
 
 class Dropout(Drop):

@@ -77,7 +77,7 @@ class Drop(Settings, RankCheck, nnx.Module):
         if self.deterministic if deterministic is None else deterministic:
             return x
         key = self._key(rngs) if self.rate > 0 else 0
-        return drop(x, mask_spec(*self._mask_arguments), seed=key)
+        return drop(x, mask_spec(self.pattern, self.rate, *self._mask_options), seed=key)
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """Do what `nnx.view` asks for; True makes the layer the identity."""

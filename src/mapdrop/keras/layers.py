@@ -107,7 +107,7 @@ class Drop(Settings, RankCheck, keras.layers.Layer):
         # draws at its next call what seed 2 draws now; here they are key and step.
         state = self.seed_generator.next()
         seed = state[0] if self.seed is None else self.seed
-        spec = backend.mask_spec(*self._mask_arguments)
+        spec = backend.mask_spec(self.pattern, self.rate, *self._mask_options)
         return backend.drop(inputs, spec, seed=seed, step=state[1])
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
@@ -115,7 +115,7 @@ class Drop(Settings, RankCheck, keras.layers.Layer):
         shape = tuple(input_shape)
         if self.dims and len(shape) != self.dims + 2:
             raise self._wrong_rank(shape)
-        bind_symbolic(mask_spec(*self._mask_arguments), shape)
+        bind_symbolic(mask_spec(self.pattern, self.rate, *self._mask_options), shape)
         return shape
 
     def compute_output_spec(self, inputs: Any, training: bool | None = False) -> Any:

@@ -19,4 +19,5 @@ from mapdrop.torch.layers import SpatialDropout2d as SpatialDropout2d
 from mapdrop.torch.layers import SpatialDropout3d as SpatialDropout3d
 from mapdrop.torch.predict import Prediction as Prediction
 from mapdrop.torch.predict import predict as predict
+from mapdrop.torch.schedule import schedule as schedule
 from mapdrop.torch.seeded import seeded as seeded

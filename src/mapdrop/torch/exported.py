@@ -46,7 +46,11 @@ def remove_drops(module: GraphModule) -> GraphModule:
                 "graph cannot run for all: export the model in eval mode"
             )
     for part in graphs:
-        drops = part.graph.find_nodes(op="call_function", target=torch.ops.mapdrop.drop.default)
+        drops = [
+            node
+            for overload in (torch.ops.mapdrop.drop.default, torch.ops.mapdrop.drop.scheduled)
+            for node in part.graph.find_nodes(op="call_function", target=overload)
+        ]
         for node in drops:
             _remove(node)
         if drops:
@@ -59,17 +63,19 @@ _COPIES = (torch.ops.aten.copy_.default, torch.ops.aten.copy.default)
 
 def _remove(drop: Node) -> None:
     """Put the input of a drop in its place."""
-    x, seed, *_ = drop.all_input_nodes
+    x, *made = drop.all_input_nodes  # The seed, and a scheduled rate.
     for user in [*drop.users]:
         if user.target in _COPIES and user.args[:2] == (x, drop):  # A drop in place.
             user.replace_all_uses_with(x)
             user.graph.erase_node(user)
     drop.replace_all_uses_with(x)
     drop.graph.erase_node(drop)
-    _remove_unused(seed)
+    removed: set[Node] = set()
+    for node in made:
+        _remove_unused(node, removed)
 
 
-def _remove_unused(node: Node) -> None:
+def _remove_unused(node: Node, removed: set[Node]) -> None:
     """Remove a node that nothing but assertions uses, and what then is unused of its inputs.
 
     What has another effect, as a counter that is raised, stays.
@@ -77,10 +83,11 @@ def _remove_unused(node: Node) -> None:
     checks = [*node.users]
     ours = str(node.target).startswith("mapdrop.")
     used = not all("_assert" in str(check.target) for check in checks)
-    if used or (node.is_impure() and not ours):
+    if node in removed or used or (node.is_impure() and not ours):
         return
     inputs = node.all_input_nodes
     for unused in (*checks, node):
         node.graph.erase_node(unused)
+    removed.add(node)
     for each in inputs:
-        _remove_unused(each)
+        _remove_unused(each, removed)

@@ -14,6 +14,7 @@ from mapdrop._layers.patterns import SPACE, BlockSize, RankCheck, axes, blocks, 
 from mapdrop._layers.settings import Settings
 from mapdrop.backends.torch import drop, mask_spec
 from mapdrop.backends.torch._internals import DropoutBase
+from mapdrop.backends.torch.rate import ScheduledRate
 from mapdrop.backends.torch.source import Source
 from mapdrop.spec.mask_spec import OPTIONS, keywords
 from mapdrop.spec.pattern import Pattern
@@ -32,7 +33,8 @@ class Drop(Settings, RankCheck, DropoutBase):
         inplace: overwrite the input.
 
     The attributes (p, which is drop_prob too, exact, balance, block, region, scale, inplace,
-    pattern) may be set at any time: they are checked then, and hold from the next call on. Each
+    pattern) may be set at any time: they are checked then, and hold from the next call on. Only a
+    `schedule` sets p itself. Each
     call draws a fresh seed from PyTorch's generator for the input's device, unless the model was
     `seeded`: only then the layer has an entry in the state dict, the number of its calls so far,
     `mapdrop_step`.
@@ -48,9 +50,10 @@ class Drop(Settings, RankCheck, DropoutBase):
     """
 
     other_rank = "x.unsqueeze(0) for one sample without a batch axis"
+    scheduled: ScheduledRate | None = None  # Set by `schedule`.
     # What TorchScript need not read: to it a layer is the identity, or an error.
-    __jit_ignored_attributes__ = ("pattern", "source", *(name for name, _ in OPTIONS))
-    __jit_unused_properties__ = ("drop_prob", "block_size", "mapdrop_step", "_mask_arguments")
+    __jit_ignored_attributes__ = ("pattern", "source", "scheduled", *(name for name, _ in OPTIONS))
+    __jit_unused_properties__ = ("drop_prob", "block_size", "mapdrop_step", "_mask_options")
 
     def __init__(
         self,
@@ -79,6 +82,15 @@ class Drop(Settings, RankCheck, DropoutBase):
     def drop_prob(self, p: float) -> None:
         self.p = p
 
+    def _checked_rate(self, name: str, value: Any) -> float:
+        p = super()._checked_rate(name, value)
+        if self.scheduled is not None and p != self.scheduled.p:
+            raise AttributeError(
+                f"p of this {type(self).__name__} follows a schedule, which would set it again at "
+                "its next step: call the schedule's remove() first"
+            )
+        return p
+
     def forward(self, x: Tensor) -> Tensor:
         """Return x with its dropped values +0 and the others scaled (in eval mode: x)."""
         if not is_scripting():  # What TorchScript leaves out.
@@ -87,9 +99,13 @@ class Drop(Settings, RankCheck, DropoutBase):
                 return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})
             if self.dims and isinstance(x, Tensor) and not x.is_nested and x.dim() != self.dims + 2:
                 raise self._wrong_rank(x.shape)
-            if not self.training or self.p == 0:
+            if not self.training:
                 return x
-            return drop(x, mask_spec(*self._mask_arguments), seed=self.source, inplace=self.inplace)
+            p = self.p if self.scheduled is None else self.scheduled.read()
+            if not isinstance(p, Tensor) and p == 0:
+                return x
+            spec = mask_spec(self.pattern, p, *self._mask_options)
+            return drop(x, spec, seed=self.source, inplace=self.inplace)
         if self.training and self.p > 0:
             raise RuntimeError("a scripted drop layer of mapdrop is for inference: call eval()")
         return x
@@ -145,8 +161,7 @@ class Drop(Settings, RankCheck, DropoutBase):
 
     def extra_repr(self) -> str:
         """Return what differs from the defaults, as in a call."""
-        pattern, p, *options = self._mask_arguments
-        parts = [repr(pattern), f"p={p}", *keywords(options)]
+        parts = [repr(self.pattern), f"p={self.p}", *keywords(self._mask_options)]
         return ", ".join(parts + ["inplace=True"] * self.inplace)
 
 

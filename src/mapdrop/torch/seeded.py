@@ -50,12 +50,17 @@ def seeded(model: Model, seed: int) -> Model:
     ['0.mapdrop_step']
     """
     number = seeds.check_uint64(seed, "seed")
+    for name, layer in named_layers(model).items():
+        layer.source = Source(number, name)
+    return model
+
+
+def named_layers(model: nn.Module) -> dict[str, Drop]:
+    """Return the drop layers of a model by their names, in which wrappers do not count."""
     found: dict[Drop, str] = {}
     for name, layer in _layers(model):
         found.setdefault(layer, name)
-    for layer, name in found.items():
-        layer.source = Source(number, name)
-    return model
+    return {name: layer for layer, name in found.items()}
 
 
 def _layers(module: nn.Module, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Drop]]:

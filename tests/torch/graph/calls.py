@@ -166,9 +166,9 @@ class Case:
         own = {}
         if isinstance(self.facts, DropFacts):
             drop = self.facts.drop
-            seed = None if drop.seed is None else self.inputs[self.array_of(drop.seed)]
+            given = [self.inputs[self.array_of(node)] for node in drop.given]
             torch.default_generator.manual_seed(0)
-            own = {0: drop.draw(seed).bits}
+            own = {0: drop.draw(*given).bits}
         return maps.bits({**drawn, **own}, N)
 
     def live(self, kept: Bits) -> dict[Array, Bits]:

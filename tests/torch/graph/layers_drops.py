@@ -22,11 +22,11 @@ class LayersDrop:
 
     def draw(self) -> Drawn:
         """Return a mask, from the random numbers that the layer would have drawn."""
-        return self.drop.draw(self._seed())
+        return self.drop.draw(*self._given())
 
     def draw_on_device(self) -> Drawn:
         """Return a mask that stays on the device."""
-        return self.drop.draw_on_device(self._seed())
+        return self.drop.draw_on_device(*self._given())
 
     def kept(self, number: int) -> Kept:
         return self.drop.kept(number)
@@ -34,8 +34,8 @@ class LayersDrop:
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
         return self.drop.apply(x, drawn)
 
-    def _seed(self) -> Any:
-        """Return a seed. Its only input is the number of a seeded layer's source."""
+    def _given(self) -> list[Any]:
+        """Return a seed, if there is one. Its only input is the handle of a seeded layer."""
         known: dict[Node, Any] = {}
 
         def value(node: Node) -> Any:
@@ -45,7 +45,7 @@ class LayersDrop:
                 known[node] = self.layer.source.handle if node.target is None else called
             return known[node]
 
-        return None if self.drop.seed is None else value(self.drop.seed)
+        return [value(node) for node in self.drop.given]
 
 
 def drop_of(layer: nn.Module, shape: tuple[int, ...]) -> LayersDrop | None:

@@ -94,7 +94,7 @@ def test_a_feature_mask_is_the_layers(dims: int, p: float, dtype: torch.dtype) -
         expected = layer(x)
         after = torch.get_rng_state()
         torch.manual_seed(seed)
-        drawn = drop.draw(None)
+        drawn = drop.draw()
         assert torch.equal(torch.get_rng_state(), after)
         assert np.array_equal(drawn.bits, (expected.flatten(2)[:, :, 0] != 0).numpy())
         assert torch.equal(drop.apply(x, drawn), expected)

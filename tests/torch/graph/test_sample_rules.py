@@ -151,7 +151,7 @@ def kept(at: SampleAxis, numbers: Tensor) -> StepState:
     mask = torch.zeros(at.samples, dtype=torch.float64)
     mask[numbers] = 1.0
     node, state = Node(0), StepState(at.samples, 1)
-    state.kept.draw([SampleDrop(0, node, node, at, node, None, 0.5, ())], [mask])
+    state.kept.draw([SampleDrop(0, node, node, at, (node,), None, 0.5, ())], [[mask]])
     return state
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 
 import mapdrop as md
+import mapdrop.rates
 from mapdrop.torch import predict
 from tests.torch.compact.agreement import pixels
 
@@ -121,6 +122,22 @@ def test_samples_that_are_not_in_front(pattern: str) -> None:
         return s.lin(s.drop(s.lin(t).transpose(0, 1))).transpose(0, 1)
 
     check(Model(body, md.torch.Drop(pattern, 0.5)), TOKENS, "sample")
+
+
+@pytest.mark.parametrize("one_mask", ["sample", "batch"])
+def test_a_scheduled_rate_is_the_present_one(one_mask: str) -> None:
+    model = Model(lambda s, x: s.lin(s.drop(s.lin(x))), md.torch.Dropout(0.5))
+    schedule = md.torch.schedule(model, md.rates.linear(0.2, 1.5, steps=2), None)
+    for _ in range(3):
+        plain = Model(model.body, md.torch.Dropout(model.drop.p))  # type: ignore[arg-type]
+        found, want = (
+            predict(net, ROWS, 4, seed=1, one_mask=one_mask, keep_samples=True).samples
+            for net in (model, plain)
+        )
+        torch.testing.assert_close(found, want, **CLOSE)
+        assert len(found.flatten(1).unique(dim=0)) > 1
+        schedule.step()
+    schedule.remove()
 
 
 # --- What a model keeps of what it computes.

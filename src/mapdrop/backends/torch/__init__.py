@@ -50,7 +50,7 @@ _DTYPES = (
 )
 
 
-def mask_spec(pattern: str | Pattern, p: float, *options: Any) -> MaskSpec | TextSpec:
+def mask_spec(pattern: str | Pattern, p: Any, *options: Any) -> MaskSpec | TextSpec:
     """Return the spec of these arguments; as text under torch.compile."""
     if torch.compiler.is_compiling():
         text = pattern.text if isinstance(pattern, Pattern) else pattern
@@ -139,9 +139,10 @@ def _dispatched(
     given = arguments(spec, seeds.check_stream(stream), shards)
     if isinstance(spec, MaskSpec) and (given[-1] or spec.p == 0) and not is_tracing():
         bound_locally(spec, tuple(x.shape), shards)  # For its checks.
-    if spec.p == 0:
+    scheduled = spec.p if isinstance(spec.p, Tensor) else None
+    if scheduled is None and spec.p == 0:
         return x
-    words = seed_tensor(x, seed, step)
+    words = seed_tensor(x, seed, step, scheduled)
     operation = dropped_in_place if inplace else dropped
     if not x.is_complex():
         return operation(x, words, given)

@@ -27,8 +27,9 @@ from mapdrop.backends.torch.apply import (
     drop_values,
     drop_values_in_place,
 )
-from mapdrop.backends.torch.generator import fresh
+from mapdrop.backends.torch.generator import fresh, fresh_seed
 from mapdrop.backends.torch.inductor import teach_inductor
+from mapdrop.backends.torch.rate import OVERLOADS, READS_RATE
 from mapdrop.backends.torch.text import Arguments
 from mapdrop.spec.binding import bind
 from mapdrop.spec.local_spec import LocalSpec
@@ -36,13 +37,15 @@ from mapdrop.spec.mask_spec import check_rate
 from mapdrop.spec.pattern import Pattern
 
 _library = torch.library.Library("mapdrop", "DEF")
+for _overload, (_type, _tags) in OVERLOADS.items():
+    _rest = f"Tensor seed, str? stream, str pattern, {_type} p, str options) -> Tensor"
+    _library.define(f"drop{_overload}(Tensor x, {_rest}", tags=_tags)
+    _library.define(f"drop_whole{_overload}(Tensor x, {_rest}", tags=_tags)
+_RANDOM = (torch.Tag.nondeterministic_seeded,)
+_library.define("fresh_seed(Tensor like) -> Tensor", tags=_RANDOM)
 _library.define(
-    "drop(Tensor x, Tensor seed, str? stream, str pattern, float p, str options) -> Tensor"
+    "fresh_seed.scheduled(Tensor like, Tensor rate) -> Tensor", tags=(*_RANDOM, *READS_RATE)
 )
-_library.define(
-    "drop_whole(Tensor x, Tensor seed, str? stream, str pattern, float p, str options) -> Tensor"
-)
-_library.define("fresh_seed(Tensor like) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
 
 
 def dropped(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
@@ -151,14 +154,16 @@ class _Transformed(torch.autograd.Function):
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, seed, *ctx.arguments = inputs
-    ctx.save_for_backward(seed)
+    _, seed, ctx.stream, ctx.pattern, p, ctx.options = inputs
+    ctx.save_for_backward(seed, p if isinstance(p, Tensor) else None)
+    ctx.p = None if isinstance(p, Tensor) else p
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    (seed,) = ctx.saved_tensors
-    dropped = torch.ops.mapdrop.drop(grad, seed, *ctx.arguments)
-    return dropped, None, *([None] * len(ctx.arguments))
+    seed, scheduled = ctx.saved_tensors
+    p = ctx.p if scheduled is None else scheduled
+    dropped = torch.ops.mapdrop.drop(grad, seed, ctx.stream, ctx.pattern, p, ctx.options)
+    return dropped, None, None, None, None, None
 
 
 def _over_examples(
@@ -181,14 +186,21 @@ def _over_examples(
     return torch.stack([operation(one, own, *arguments) for one, own in examples]), 0
 
 
-def _fresh_over_examples(info: Any, dims: tuple[int | None, ...], like: Tensor) -> Any:
+def _fresh_seed(like: Tensor, rate: Tensor | None = None) -> Tensor:
+    """Return a number from PyTorch's generator; for a call that drops nothing draw none."""
+    if rate is not None and rate == 0:
+        return torch.zeros(1, dtype=torch.int64, device=like.device)
+    return fresh(like.device)
+
+
+def _fresh_over_examples(info: Any, dims: tuple[int | None, ...], *given: Tensor) -> Any:
     if info.randomness == "error":
         raise RuntimeError(
             "vmap: a dropped mask is random; call vmap with randomness='different' or 'same'"
         )
     if info.randomness == "same":
-        return fresh(like.device), None
-    return torch.stack([fresh(like.device) for _ in range(info.batch_size)]), 0
+        return fresh_seed(*given), None
+    return torch.stack([fresh_seed(*given) for _ in range(info.batch_size)]), 0
 
 
 def _pretend(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
@@ -196,22 +208,26 @@ def _pretend(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
     if inductor_imported():
         teach_inductor()
     _, pattern, p, *_ = arguments
-    check_rate(p)
+    if not isinstance(p, Tensor):
+        check_rate(p)
     parsed = Pattern.parse(pattern)
     if None not in parsed.left and len(parsed.left) != x.dim():
         bind(parsed, (1,) * x.dim())  # Raises the error for a wrong rank.
     return torch.empty_like(x)
 
 
-for _name in ("drop", "drop_whole"):
-    _library.impl(_name, drop_values, "CPU")
-    _library.impl(_name, drop_values, "CUDA")
-    _library.impl(_name, drop_anywhere, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"mapdrop::{_name}", _pretend, lib=_library)
-_library.impl("fresh_seed", lambda like: fresh(like.device), "CompositeExplicitAutograd")
-torch.library.register_fake(
-    "mapdrop::fresh_seed", lambda like: like.new_empty((1,), dtype=torch.int64), lib=_library
-)
-torch.library.register_autograd("mapdrop::drop", _backward, setup_context=_remember, lib=_library)
-torch.library.register_vmap("mapdrop::drop", _over_examples, lib=_library)
-torch.library.register_vmap("mapdrop::fresh_seed", _fresh_over_examples, lib=_library)
+for _overload in OVERLOADS:
+    for _name in (f"drop{_overload}", f"drop_whole{_overload}"):
+        _library.impl(_name, drop_values, "CPU")
+        _library.impl(_name, drop_values, "CUDA")
+        _library.impl(_name, drop_anywhere, "CompositeExplicitAutograd")
+        torch.library.register_fake(f"mapdrop::{_name}", _pretend, lib=_library)
+    _name = f"mapdrop::drop{_overload}"
+    torch.library.register_autograd(_name, _backward, setup_context=_remember, lib=_library)
+    torch.library.register_vmap(_name, _over_examples, lib=_library)
+    _name = f"mapdrop::fresh_seed{_overload}"
+    _library.impl(_name, _fresh_seed, "CompositeExplicitAutograd")
+    torch.library.register_fake(
+        _name, lambda like, rate=None: like.new_empty((1,), dtype=torch.int64), lib=_library
+    )
+    torch.library.register_vmap(_name, _fresh_over_examples, lib=_library)

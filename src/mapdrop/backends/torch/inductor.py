@@ -18,36 +18,37 @@ from mapdrop.backends import cpu
 from mapdrop.backends.cpu import memory_walk
 from mapdrop.backends.torch import gpu
 from mapdrop.backends.torch._internals import decompose_in_inductor
-from mapdrop.backends.torch.apply import bound_for
 from mapdrop.backends.torch.coins import drawn, repeated
+from mapdrop.backends.torch.rate import OVERLOADS
 from mapdrop.backends.torch.seeds import read_seed
-from mapdrop.backends.torch.text import bound_to
+from mapdrop.backends.torch.text import Rate, bound_at_any_rate, bound_to
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
 
 _library = torch.library.Library("mapdrop", "FRAGMENT")
 # Compiled graphs that PyTorch caches on disk under the name `drop` call these operations: whoever
 # changes their arguments or results must rename both.
-_library.define(
-    "mask(Tensor seed, str? stream, str pattern, float p, str options, int[] shape, int[] order,"
-    " ScalarType dtype) -> Tensor"
-)
-_library.define(
-    "bits(Tensor seed, str? stream, str pattern, float p, str options, int[] shape) -> Tensor"
-)
+for _overload, (_type, _tags) in OVERLOADS.items():
+    _given = f"Tensor seed, str? stream, str pattern, {_type} p, str options, int[] shape"
+    _library.define(
+        f"mask{_overload}({_given}, int[] order, ScalarType dtype) -> Tensor", tags=_tags
+    )
+    _library.define(f"bits{_overload}({_given}) -> Tensor", tags=_tags)
+_library.define("scale(Tensor p, str pattern, str options, int[] shape) -> Tensor")
 
 
 @cache
 def teach_inductor() -> None:
     """Register the decomposition with Inductor, which only compiling imports."""
-    decompose_in_inductor(torch.ops.mapdrop.drop.default, _apart)
+    for overload in (torch.ops.mapdrop.drop.default, torch.ops.mapdrop.drop.scheduled):
+        decompose_in_inductor(overload, _apart)
 
 
 def _apart(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
     fixed = all(isinstance(size, int) for size in x.shape) and x.numel() > 0
-    if not fixed or bound_for(x, arguments).counted_axes is not None:
+    if not fixed or _bound_for(x, arguments).counted_axes is not None:
         return _whole(x, seed, arguments)
-    bound, strides = bound_for(x, arguments), torch.empty_like(x).stride()
+    bound, strides = _bound_for(x, arguments), torch.empty_like(x).stride()
     order = sorted(range(x.dim()), key=lambda axis: -strides[axis])
     if not (bound.law.independent and bound.binding.count == x.numel()):
         kept = _by_mask(x, seed, arguments, order)
@@ -56,10 +57,25 @@ def _apart(x: Tensor, seed: Tensor, *arguments: Any) -> Tensor:
     else:
         return _whole(x, seed, arguments)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    scaled = (x.to(wide) * bound.expected).to(x.dtype)
+    scaled = (x.to(wide) * _scale(x, bound, arguments, wide)).to(x.dtype)
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
     in_memory = kept.reshape([x.shape[axis] for axis in order])
     return torch.where(in_memory.permute(_inverse(order)), scaled, zero)
+
+
+def _bound_for(x: Tensor, arguments: Any) -> BoundSpec | LocalSpec:
+    return bound_at_any_rate(tuple(x.shape), *arguments[1:])
+
+
+def _scale(
+    x: Tensor, bound: BoundSpec | LocalSpec, arguments: Any, dtype: torch.dtype
+) -> float | Tensor:
+    """Return what kept values are multiplied by; a tensor where the rate is scheduled."""
+    _, pattern, p, options = arguments
+    if not isinstance(p, Tensor):
+        return bound.expected
+    scale: Tensor = torch.ops.mapdrop.scale(p, pattern, options, x.shape)
+    return scale.to(dtype).to(x.device, non_blocking=True)
 
 
 def _whole(x: Tensor, seed: Tensor, arguments: Any) -> Tensor:
@@ -70,7 +86,7 @@ def _whole(x: Tensor, seed: Tensor, arguments: Any) -> Tensor:
 def _by_mask(x: Tensor, seed: Tensor, arguments: Any, order: list[int]) -> Tensor:
     """Return which values are kept, with x's axes in the order of its memory."""
     # CPU code takes long to widen bytes; if each value has one, memory takes longer.
-    small = _shape(bound_for(x, arguments)) != list(x.shape)
+    small = _shape(_bound_for(x, arguments)) != list(x.shape)
     dtype = x.dtype if x.is_cpu and small else torch.bool
     mask = torch.ops.mapdrop.mask(seed, *arguments, x.shape, order, dtype)
     # Compared at x's size: otherwise the result of the comparison would be stored.
@@ -96,7 +112,7 @@ def _mask(
     seed: Tensor,
     stream: str | None,
     pattern: str,
-    p: float,
+    p: Rate,
     options: str,
     shape: list[int],
     order: list[int],
@@ -109,7 +125,7 @@ def _mask(
 
 
 def _bits(
-    seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: list[int]
+    seed: Tensor, stream: str | None, pattern: str, p: Rate, options: str, shape: list[int]
 ) -> Tensor:
     """Return the coins in order, 32 in each int32, from the lowest bit on."""
     bound = bound_to(tuple(shape), pattern, p, options)
@@ -118,6 +134,11 @@ def _bits(
     coins = _coins(seed, stream, bound).flatten().long()
     padded = torch.nn.functional.pad(coins, (0, -coins.numel() % 32)).view(-1, 32)
     return (padded << torch.arange(32, device=coins.device)).sum(1).to(torch.int32)
+
+
+def _scale_at(p: Tensor, pattern: str, options: str, shape: list[int]) -> Tensor:
+    """Return what kept values are multiplied by at the present rate."""
+    return torch.full_like(p, bound_to(tuple(shape), pattern, p, options).expected)
 
 
 def _inverse(order: list[int]) -> list[int]:
@@ -158,24 +179,27 @@ def _pretend(
     seed: Tensor,
     stream: str | None,
     pattern: str,
-    p: float,
+    p: Rate,
     options: str,
     shape: list[int],
     order: list[int],
     dtype: torch.dtype,
 ) -> Tensor:
-    lasting = _shape(bound_to(tuple(shape), pattern, p, options))
+    lasting = _shape(bound_at_any_rate(tuple(shape), pattern, p, options))
     return seed.new_empty([lasting[axis] for axis in order], dtype=dtype)
 
 
 def _pretend_bits(
-    seed: Tensor, stream: str | None, pattern: str, p: float, options: str, shape: list[int]
+    seed: Tensor, stream: str | None, pattern: str, p: Rate, options: str, shape: list[int]
 ) -> Tensor:
-    count = bound_to(tuple(shape), pattern, p, options).binding.count
+    count = bound_at_any_rate(tuple(shape), pattern, p, options).binding.count
     return seed.new_empty(-(-count // 32), dtype=torch.int32)
 
 
-_library.impl("bits", _bits, "CompositeExplicitAutograd")
-torch.library.register_fake("mapdrop::bits", _pretend_bits, lib=_library)
-_library.impl("mask", _mask, "CompositeExplicitAutograd")
-torch.library.register_fake("mapdrop::mask", _pretend, lib=_library)
+for _overload in OVERLOADS:
+    _library.impl(f"bits{_overload}", _bits, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"mapdrop::bits{_overload}", _pretend_bits, lib=_library)
+    _library.impl(f"mask{_overload}", _mask, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"mapdrop::mask{_overload}", _pretend, lib=_library)
+_library.impl("scale", _scale_at, "CompositeExplicitAutograd")
+torch.library.register_fake("mapdrop::scale", lambda p, *_: torch.empty_like(p), lib=_library)

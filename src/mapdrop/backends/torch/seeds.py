@@ -15,14 +15,14 @@ from torch import Tensor
 
 from mapdrop.backends.torch._internals import is_tracing
 from mapdrop.backends.torch.coins import philox, split
-from mapdrop.backends.torch.generator import fresh, recorded
+from mapdrop.backends.torch.generator import fresh, fresh_seed, recorded
 from mapdrop.backends.torch.source import Source
 from mapdrop.spec import seed as seeds
 
 _LIMIT = 2**64
 
 
-def seed_tensor(x: Tensor, seed: Any, step: Any) -> Tensor:
+def seed_tensor(x: Tensor, seed: Any, step: Any, rate: Tensor | None = None) -> Tensor:
     """Return [seed] or [seed, step] for dropping x.
 
     Args:
@@ -30,10 +30,11 @@ def seed_tensor(x: Tensor, seed: Any, step: Any) -> Tensor:
             seeded layer's source, which has the step too, or None, for a number from PyTorch's
             generator for x's device.
         step: a number, or a tensor of one integer.
+        rate: of a scheduled layer in compiled code. A call at 0 draws no number, as in eager code.
     """
     if isinstance(seed, Source):
-        seed, step = seed.key_and_step(x)
-    made = _seed(x, seed)
+        seed, step = seed.key_and_step(x, rate)
+    made = _seed(x, seed, rate)
     if isinstance(step, Tensor):
         return torch.cat([made, step.reshape(1).to(x.device, torch.int64)])
     number = seeds.check_uint64(step, "step")
@@ -78,7 +79,7 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def _seed(x: Tensor, seed: Any) -> Tensor:
+def _seed(x: Tensor, seed: Any, rate: Tensor | None = None) -> Tensor:
     if isinstance(seed, Tensor):
         if seed.dtype == torch.uint64 and seed.shape == (2,):
             return _key_number(seed).to(x.device)
@@ -96,8 +97,7 @@ def _seed(x: Tensor, seed: Any) -> Tensor:
             # TorchScript knows that this operation is random and never merges two of them.
             return x.new_empty(1, dtype=torch.int64).random_(-(2**63), None)
         if compiling or (seed is None and recorded()):
-            traced: Tensor = torch.ops.mapdrop.fresh_seed(x.new_empty(0))
-            return traced
+            return fresh_seed(x.new_empty(0), rate)
         return fresh(x.device, seed)
     return _number(seeds.check_uint64(seed, "seed"), x.device)
 

@@ -8,26 +8,24 @@ back: the same number comes again, and says which call it was.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mapdrop.backends.torch._internals import SEEDS_LACK, function_transforms
-from mapdrop.backends.torch.generator import fresh, in_backward, recorded
+from mapdrop.backends.torch.generator import fresh, fresh_seed, in_backward, recorded
+from mapdrop.backends.torch.handles import CPU, Handles
 from mapdrop.backends.torch.sharding import current
 from mapdrop.spec import seed as seeds
 from mapdrop.spec.sharding import Shard
 
 REMEMBERED = 4096  # Calls of a layer whose recomputation still finds its step.
-_CPU = torch.device("cpu")
 _counting = Lock()
 _replaying: ContextVar[bool] = ContextVar("mapdrop_replaying", default=False)
 
@@ -42,16 +40,15 @@ class Source:
         self.of_many = False  # Whether its layer stands for those of several models.
         self._numbers = np.zeros(REMEMBERED, np.int64)  # Of step n at n % REMEMBERED.
         self._shards: list[tuple[Shard, ...]] = [()] * REMEMBERED
-        # Compiled graphs refer to it by a tensor, which unlike a number is not a constant.
-        name = secrets.randbits(62)
-        self.handle = torch.tensor(name, device=_CPU)
-        _sources[name] = self
+        self.handle = _handles.new(self)
 
     def __reduce__(self) -> Any:
         return Source, (self.seed, self.stream, self.count)
 
-    def key_and_step(self, x: Tensor) -> tuple[Tensor, Tensor] | tuple[int, int]:
-        """Return the key and the step for dropping x."""
+    def key_and_step(
+        self, x: Tensor, rate: Tensor | None = None
+    ) -> tuple[Tensor, Tensor] | tuple[int, int]:
+        """Return the key and the step for dropping x; a call at a scheduled rate of 0 has none."""
         if self.of_many and not x.is_meta:
             raise RuntimeError(
                 f"layer {self.stream!r} of a seeded model was moved to the meta device and is "
@@ -59,12 +56,12 @@ class Source:
                 "would drop by its own seed for all members; seed the base anew if that is meant"
             )
         if recorded():
-            number = torch.ops.mapdrop.fresh_seed(x.new_empty(0, device=_CPU))
+            number = fresh_seed(x.new_empty(0, device=CPU), rate)
         else:
-            number = fresh(_CPU)
+            number = fresh(CPU)
             if not function_transforms():
                 return self.key, self.step(int(number))
-        drawn = torch.ops.mapdrop.call_words(number, self.handle)
+        drawn = torch.ops.mapdrop.call_words(number, self.handle, rate)
         drawn = drawn.to(x.device, non_blocking=True)  # No GPU is waited for.
         return drawn[:1], drawn[1:]
 
@@ -121,7 +118,7 @@ class Source:
         )
 
 
-_sources: WeakValueDictionary[int, Source] = WeakValueDictionary()
+_handles: Handles[Source] = Handles("seeded")
 
 
 @contextmanager
@@ -152,33 +149,34 @@ def replay() -> Iterator[None]:
         _replaying.reset(before)
 
 
-def _call_words(number: Tensor, handle: Tensor) -> Tensor:
-    source = _sources.get(int(handle))
-    if source is None:
-        raise RuntimeError(
-            "the seeded layer that this graph was made of is no more: a graph that outlives its "
-            "model, or is loaded elsewhere, is made of an unseeded one"
-        )
+def _call_words(number: Tensor, handle: Tensor, rate: Tensor | None = None) -> Tensor:
+    """Return the key and the step; a call that drops nothing is no step, and gets zeros."""
+    source = _handles.find(handle)
+    if rate is not None and rate == 0:
+        return torch.zeros(2, dtype=torch.int64, device=CPU)
     key = source.key
     signed = key - 2**64 if key >= 2**63 else key
-    return torch.tensor([signed, source.step(int(number))], device=_CPU)
+    return torch.tensor([signed, source.step(int(number))], device=CPU)
 
 
 def _over_examples(
-    info: Any, dims: tuple[int | None, ...], number: Tensor, handle: Tensor
+    info: Any, dims: tuple[int | None, ...], number: Tensor, *given: Any
 ) -> tuple[Tensor, int]:
     """Return a step for each example under vmap."""
     each = number.movedim(dims[0] or 0, 0).unbind()
-    return torch.stack([torch.ops.mapdrop.call_words(one, handle) for one in each]), 0
+    return torch.stack([torch.ops.mapdrop.call_words(one, *given) for one in each]), 0
 
 
 _library = torch.library.Library("mapdrop", "FRAGMENT")
 _library.define(
-    "call_words(Tensor number, Tensor source) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,)
+    "call_words(Tensor number, Tensor source, Tensor? rate=None) -> Tensor",
+    tags=(torch.Tag.nondeterministic_seeded,),
 )
 _library.impl("call_words", _call_words, "CompositeExplicitAutograd")
 torch.library.register_fake(
-    "mapdrop::call_words", lambda number, source: number.new_empty(2), lib=_library
+    "mapdrop::call_words",
+    lambda number, source, rate=None: number.new_empty(2),
+    lib=_library,
 )
 if hasattr(torch.library, "register_vmap"):  # From torch 2.5 on.
     torch.library.register_vmap("mapdrop::call_words", _over_examples, lib=_library)

@@ -9,21 +9,29 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from mapdrop.spec.local_spec import LocalSpec, bound_locally
 from mapdrop.spec.mask_spec import OPTIONS, BoundSpec, MaskSpec, mask_spec
 from mapdrop.spec.sharding import Shard, read, written
+
+Rate = float | Tensor
+"""p; of a scheduled layer in compiled code a tensor, whose value is known when that runs."""
 
 
 class TextSpec(NamedTuple):
     """A spec under torch.compile. The operation checks it; nothing is looked up in a cache."""
 
     pattern: str
-    p: float
+    p: Rate
     options: str
 
 
-Arguments = tuple[str | None, str, float, str]
-"""The operation's arguments after x and the words of the seed: stream, pattern, p and options."""
+Arguments = tuple[str | None, str, Any, str]
+"""The operation's arguments after x and the words of the seed: stream, pattern, p and options.
+
+p is a `Rate`.
+"""
 
 
 def option_text(values: tuple[Any, ...]) -> str:
@@ -58,11 +66,26 @@ def arguments(
     return stream, text.pattern, text.p, given
 
 
-@lru_cache(maxsize=4096)
-def bound_to(shape: tuple[int, ...], pattern: str, p: float, options: str) -> BoundSpec | LocalSpec:
+def bound_to(shape: tuple[int, ...], pattern: str, p: Rate, options: str) -> BoundSpec | LocalSpec:
     """Return the spec of such text, bound to a shape or, with shards, to a part of that shape."""
+    return _bound_to(shape, pattern, float(p), options)
+
+
+def bound_at_any_rate(
+    shape: tuple[int, ...], pattern: str, p: Rate, options: str
+) -> BoundSpec | LocalSpec:
+    """Return the same where a rate without a value yet counts as a half: for all but the rate."""
+    if isinstance(p, Tensor):
+        return _bound_to(shape, pattern, 0.5, options, warn=False)
+    return bound_to(shape, pattern, p, options)
+
+
+@lru_cache(maxsize=4096)
+def _bound_to(
+    shape: tuple[int, ...], pattern: str, p: float, options: str, warn: bool = True
+) -> BoundSpec | LocalSpec:
     spec, shards = read_spec(pattern, p, options)
-    return bound_locally(spec, shape, shards)
+    return bound_locally(spec, shape, shards, warn=warn)
 
 
 def read_spec(pattern: str, p: float, options: str) -> tuple[MaskSpec, tuple[Shard, ...]]:

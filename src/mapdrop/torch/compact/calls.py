@@ -58,13 +58,14 @@ def _contiguous(call: Call) -> Call:
 
 def _own_drop(node: Node, samples: Samples, slots: Mapping[Node, Any]) -> Call:
     """Return a step that drops by the coins that the samples have in the whole array."""
-    source, seed, stream, *text = node.args
-    spec, shards = read_spec(*text)
+    source, seed, stream, pattern, p, options = node.args
+    fixed = None if isinstance(p, Node) else read_spec(pattern, p, options)
     by_factors = _by_factors(node, samples, slots)
 
     def run(env: Env, state: StepState) -> Any:
         x, entries = env[slots[source]], state.kept.entries(samples)
         if entries is not None:
+            spec, shards = fixed or read_spec(pattern, float(env[slots[p]]), options)
             bound = bound_to_rows(spec, node.shape, shards, samples.at.axis, entries)
             return dropped_part(x, env[slots[seed]], stream, bound)
         return by_factors(env, state)

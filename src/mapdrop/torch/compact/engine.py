@@ -88,7 +88,11 @@ class Engine:
             self._whole.popitem(last=False)
 
     def _rates(self) -> list[Any]:
-        return [(drop.training, drop.p) for drop in self._drops]
+        """Return the rates that decide what is skipped: of scheduled layers their own."""
+        return [
+            (drop.training, getattr(vars(drop).get("scheduled"), "own", drop.p))
+            for drop in self._drops
+        ]
 
     def report(self, measured: bool) -> Report:
         """Return the report of the last call."""

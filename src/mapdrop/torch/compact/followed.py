@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from mapdrop.backends.torch._internals import OPERATORS, SUBMODULES, guarded_attribute
+from mapdrop.backends.torch.rate import ScheduledRate
 from mapdrop.backends.torch.source import Source
 from mapdrop.torch.graph.graph import GraphError
 
@@ -117,8 +118,10 @@ def _in_model(guard: Any, place: Place, model: nn.Module) -> Place | None:
         return place
     if guard.guard_type in _STRUCTURE:
         return None  # An object, of which what is read is guarded.
-    if place.steps[-1] == (True, "handle") and isinstance(_holder(place, model), Source):
-        return None  # An input of the graph, which stands for its source.
+    if place.steps[-1] == (True, "handle") and isinstance(
+        _holder(place, model), (Source, ScheduledRate)
+    ):
+        return None  # An input of the graph, which stands for its holder.
     raise GraphError(guard.name)
 
 
@@ -238,7 +241,7 @@ def is_guarded(value: Any) -> bool:
         return all(isinstance(key, str) for key in value) and all(map(is_guarded, value.values()))
     if type(value) in (list, tuple):
         return all(map(is_guarded, value))
-    return isinstance(value, (*_NUMBERS, Source, Enum, *_CODE))
+    return isinstance(value, (*_NUMBERS, Source, ScheduledRate, Enum, *_CODE))
 
 
 def use(value: Any) -> None:
@@ -249,7 +252,7 @@ def use(value: Any) -> None:
     elif isinstance(value, (list, tuple)):
         for part in value:
             use(part)
-    elif isinstance(value, (bool, int, str, Source)):
+    elif isinstance(value, (bool, int, str, Source, ScheduledRate)):
         str(value)  # The compiler does not guard what is read but not used.
     elif not isinstance(value, float):
         _ = value is None

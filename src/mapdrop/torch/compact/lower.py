@@ -106,24 +106,24 @@ class _Writer:
     def _draw_maps(self, facts: DropFacts) -> None:
         drop, number = facts.drop, facts.kept.number
         draw = drop.draw_on_device if self.static else drop.draw
-        seed = drop.seed
-        if seed is not None:
-            self._inputs_first(seed)
+        given = drop.given
+        for node in given:
+            self._inputs_first(node)
 
         def run(env: Env, state: StepState) -> None:
-            state.drawn[number] = draw(None if seed is None else env[seed])
+            state.drawn[number] = draw(*[env[node] for node in given])
 
-        self._add(("draw", number), run, [] if seed is None else [seed])
+        self._add(("draw", number), run, given)
 
     def _draw_samples(self, drops: list[SampleDrop]) -> None:
-        masks = [drop.mask for drop in drops]
-        for mask in masks:
-            self._inputs_first(mask)
+        given = [node for drop in drops for node in drop.given]
+        for node in given:
+            self._inputs_first(node)
 
         def run(env: Env, state: StepState) -> None:
-            state.kept.draw(drops, [env[mask] for mask in masks])
+            state.kept.draw(drops, [[env[node] for node in drop.given] for drop in drops])
 
-        self._add(("samples", *(drop.number for drop in drops)), run, masks)
+        self._add(("samples", *(drop.number for drop in drops)), run, given)
 
     def _inputs_first(self, node: Node) -> None:
         """Write a node that a mask follows from, and the inputs that it reads."""

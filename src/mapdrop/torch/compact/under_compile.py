@@ -37,7 +37,7 @@ class Plan:
     Attributes:
         schedule: the steps.
         inputs: of each input of the graph: the name of a parameter or buffer, the number of an
-            argument's tensor, or a tensor of a seeded layer.
+            argument's tensor, or a handle of a seeded or scheduled layer.
         result: returns the model's result, given the outputs of the graph.
         places: of the values that the compiler has to guard.
         uncounted: whether there are drops that only uncompiled code could skip.
@@ -95,8 +95,9 @@ def plan(number: int, described: Any) -> int:
     view: Any = VIEWS[number]
     engine = view._mapdrop_engine
     drops = [m for m in view.modules() if isinstance(m, Drop)]
-    exact = any(m.exact is not None for m in drops)
-    if nonstrict_trace() is None or not (exact or any(m.balance is not None for m in drops)):
+    counted = [m for m in drops if m.scheduled is None]  # Otherwise the number changes.
+    exact = any(m.exact is not None for m in counted)
+    if nonstrict_trace() is None or not (exact or any(m.balance is not None for m in counted)):
         return BREAK
     try:
         with without_modes():
@@ -113,9 +114,11 @@ def plan(number: int, described: Any) -> int:
 
 def _plan(view: Any, described: Any) -> Plan:
     tensors = {id(t): t for t in (*view.parameters(), *view.buffers())}
-    sources = {id(m.source): m.source for m in view.modules() if getattr(m, "source", None)}
+    layers = [m for m in view.modules() if isinstance(m, Drop)]
+    holders = [thing for m in layers for thing in (m.source, m.scheduled) if thing is not None]
     # A copy of all but tensors, so that what its forward changes is seen, and undone.
-    twin = copy.deepcopy(view, {**tensors, **sources, id(view._mapdrop_engine): None})
+    kept = {id(thing): thing for thing in holders}
+    twin = copy.deepcopy(view, {**tensors, **kept, id(view._mapdrop_engine): None})
     args, kwargs = _like(described)
     before = Globals()
     try:
@@ -130,7 +133,7 @@ def _plan(view: Any, described: Any) -> Plan:
     names = {id(t): name for name, t in (*view.named_parameters(), *view.named_buffers())}
     given = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
     inputs_at: dict[int, Any] = {id(t): i for i, t in enumerate(given)} | names
-    inputs_at |= {id(source.handle): source.handle for source in sources.values()}
+    inputs_at |= {id(thing.handle): thing.handle for thing in holders}
     if any(id(t) not in inputs_at for t in reading.inputs):
         raise GraphError("a tensor that is neither a parameter nor a buffer")
     made = static_schedule(reading.graph, view._mapdrop_engine.costs)

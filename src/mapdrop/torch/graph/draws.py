@@ -39,7 +39,7 @@ def draws_of(facts: Mapping[Node, Facts], branches: Branches) -> tuple[Draw, ...
     """
     free = without_inputs(branches.graph)
     drawing = [n for n in branches.graph.nodes if may_draw(n, n in facts)]
-    own = {n for known in facts.values() if isinstance(known, DropFacts) for n in _seed(known)}
+    own = {n for known in facts.values() if isinstance(known, DropFacts) for n in _given(known)}
     own.update(n for drop in branches.drops for n in drop.drawn)
     barriers = [n.number for n in drawing if n not in free and n not in own]
 
@@ -53,7 +53,7 @@ def draws_of(facts: Mapping[Node, Facts], branches: Branches) -> tuple[Draw, ...
             found.append((after, node.number, Draw(node, ancestors(node), after)))
     for node, known in facts.items():
         if isinstance(known, DropFacts):
-            nodes = _seed(known)
+            nodes = _given(known)
             last = max((n.number for n in nodes), default=node.number)
             found.append((turn(last), last, Draw(known, nodes, turn(last))))
     for drop in branches.drops:
@@ -63,6 +63,6 @@ def draws_of(facts: Mapping[Node, Facts], branches: Branches) -> tuple[Draw, ...
     return tuple(draw for *_, draw in sorted(found, key=lambda item: item[:2]))
 
 
-def _seed(drop: DropFacts) -> tuple[Node, ...]:
-    """Return what the seed of a drop follows from, but for inputs."""
-    return () if drop.drop.seed is None else ancestors(drop.drop.seed)
+def _given(drop: DropFacts) -> tuple[Node, ...]:
+    """Return what the mask of a drop follows from, but for inputs."""
+    return ancestors(*drop.drop.given)

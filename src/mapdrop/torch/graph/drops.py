@@ -26,23 +26,31 @@ from mapdrop.torch.graph.lattice import Kept, equal_rows
 
 @dataclass(frozen=True)
 class Drawn:
-    """A mask that was drawn: which maps of which samples are kept, and what it was drawn from."""
+    """A mask that was drawn: which maps of which samples are kept, and what it was drawn from.
 
-    bits: Any  # (samples, channels): in NumPy, or a tensor if each sample keeps as many maps.
-    source: Any  # A tensor; of replicas one for each.
+    Attributes:
+        bits: (samples, channels): in NumPy, or a tensor if each sample keeps as many maps.
+        source: what it was drawn from.
+        gain: what kept values are multiplied by, besides the gain of the drop.
+    """
+
+    bits: Any
+    source: Any
+    gain: float = 1.0
 
 
 class MapDrop(ABC):
     """A drop of whole maps from an array of one shape.
 
     Attributes:
-        gain: what kept values are multiplied by.
+        gain: what kept values are multiplied by, if that is known before a mask is drawn; or 1.
         exact: whether the number that it drops is certain.
-        seed: the node of the seed that the mask follows from; None if the call draws it.
+        given: the nodes that the mask follows from: a seed, and a rate if that is scheduled. None
+            if the call draws it.
     """
 
     gain: float
-    seed: Node | None = None
+    given: tuple[Node, ...] = ()
     exact = False
 
     @abstractmethod
@@ -50,10 +58,10 @@ class MapDrop(ABC):
         """Return the set of kept maps."""
 
     @abstractmethod
-    def draw(self, seed: Any) -> Drawn:
+    def draw(self, *given: Tensor) -> Drawn:
         """Return a mask, drawn from the same random numbers as by the layer itself."""
 
-    def draw_on_device(self, seed: Any) -> Drawn:
+    def draw_on_device(self, *given: Tensor) -> Drawn:
         """As `draw`, but the mask stays on the device. Only for drops with an exact count."""
         raise NotImplementedError
 
@@ -63,7 +71,8 @@ class MapDrop(ABC):
 
     def factors(self, drawn: Drawn, like: Tensor) -> Tensor:
         """Return what each map is multiplied by, for arrays of such a type: (b, c, 1, ...)."""
-        factors = torch.as_tensor(drawn.bits * self.gain).to(like.device, like.dtype)
+        gain = self.gain * drawn.gain
+        factors = torch.as_tensor(drawn.bits * gain).to(like.device, like.dtype)
         return factors.view(*factors.shape, *[1] * (like.dim() - 2))
 
 
@@ -82,7 +91,7 @@ class FeatureDropout(MapDrop):
         samples, channels = self.shape[:2]
         return Kept(number, channels, 1 - self.p, samples, channels)
 
-    def draw(self, seed: Any) -> Drawn:
+    def draw(self, *given: Tensor) -> Drawn:
         """See `MapDrop`. PyTorch draws the same for maps of one value as for larger ones."""
         ones = torch.ones(self.shape, dtype=self.dtype, device=self.device)
         noise = torch.feature_dropout(ones, self.p, True)
@@ -95,18 +104,29 @@ class FeatureDropout(MapDrop):
 
 
 class PatternDrop(MapDrop):
-    """A drop by a pattern whose coins belong to whole maps, or to whole samples."""
+    """A drop by a pattern whose coins belong to whole maps, or to whole samples.
+
+    Where its rate is scheduled, it is planned for the layer's own rate, and drawn at the present
+    one. No gain or count is known before.
+
+    Args:
+        given: the nodes of the seed and, where it is scheduled, the rate.
+        arguments: of the operation; p is the layer's own rate.
+        bound: the spec of such arguments, bound to maps of one value.
+        shape: of the array.
+    """
 
     def __init__(
         self,
-        seed: Node,
+        given: tuple[Node, ...],
         arguments: Arguments,
         bound: BoundSpec | LocalSpec,
         shape: tuple[int, ...],
     ) -> None:
-        self.seed, self.arguments, self.bound, self.shape = seed, arguments, bound, shape
-        self.gain = bound.expected or 1.0
-        self.exact = bound.law.exact is not None
+        self.given, self.arguments, self.bound, self.shape = given, arguments, bound, shape
+        self.scheduled = len(given) > 1
+        self.gain = 1.0 if self.scheduled else bound.expected or 1.0
+        self.exact = bound.law.exact is not None and not self.scheduled
 
     def kept(self, number: int) -> Kept:
         """See `MapDrop`."""
@@ -125,7 +145,7 @@ class PatternDrop(MapDrop):
     def _count(self) -> int:
         """The number of channels that every sample keeps; 0 if it varies."""
         law = self.bound.law
-        if law.exact is None or not isinstance(self.bound, BoundSpec):
+        if not self.exact or law.exact is None or not isinstance(self.bound, BoundSpec):
             return 0
         coins = self.bound.binding.coins[law.exact]
         by_channel = _coins(self.bound, 1)
@@ -141,7 +161,7 @@ class PatternDrop(MapDrop):
     def density(self) -> float:
         """The expected share of maps that are kept."""
         law = self.bound.law
-        return 1 - law.p if law.exact is None else (1 / self.gain if self.bound.expected else 0.0)
+        return 1 - law.rate(self.bound.binding.coins)
 
     @property
     def most_samples(self) -> int | None:
@@ -149,34 +169,42 @@ class PatternDrop(MapDrop):
 
         That is the largest number that is kept, or 1: few operations take an empty batch.
         """
-        if self.bound.law.axis is None:
+        if self.bound.law.axis is None or self.scheduled:
             return None
         return min(self.shape[0], max(1, self.bound.most // max(1, self.shape[1])))
 
-    def sample_factors(self, seed: Tensor) -> Tensor:
+    def sample_factors(self, *given: Tensor) -> Tensor:
         """Return what each sample is multiplied by, of a drop of samples: (samples,)."""
         if self.bound.counted_axes is None:
-            return torch.from_numpy(self.draw(seed).bits[:, 0] * self.gain)
-        return self.factors_on_device(seed)
+            drawn = self.draw(*given)
+            return torch.from_numpy(drawn.bits[:, 0] * (self.gain * drawn.gain))
+        return self.factors_on_device(*given)
 
-    def factors_on_device(self, seed: Tensor) -> Tensor:
+    def factors_on_device(self, *given: Tensor) -> Tensor:
         """As `sample_factors`, but nothing waits for the seed's device."""
-        return self._of_ones(seed, factor_dtype(seed.device)).flatten(1)[:, 0]
+        return self._of_ones(given, factor_dtype(given[0].device)).flatten(1)[:, 0]
 
-    def draw(self, seed: Any) -> Drawn:
+    def draw(self, *given: Tensor) -> Drawn:
         """See `MapDrop`."""
-        key, at = read_seed(seed, self.arguments[0])
-        coins, _ = cpu.drawn(self.bound, key, at, torch.get_num_threads())
-        return Drawn(self._spread(coins), seed)
+        stream, *spec = self._now(given)
+        bound = bound_to(_of_maps(self.shape), *spec) if self.scheduled else self.bound
+        key, at = read_seed(given[0], stream)
+        coins, _ = cpu.drawn(bound, key, at, torch.get_num_threads())
+        return Drawn(self._spread(coins), given, (bound.expected or 1.0) / self.gain)
 
-    def draw_on_device(self, seed: Any) -> Drawn:
+    def draw_on_device(self, *given: Tensor) -> Drawn:
         """See `MapDrop`."""
-        return Drawn((self._of_ones(seed, torch.float32) != 0).flatten(1), seed)
+        return Drawn((self._of_ones(given, torch.float32) != 0).flatten(1), given)
 
-    def _of_ones(self, seed: Tensor, dtype: torch.dtype) -> Tensor:
+    def _of_ones(self, given: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
         """Return what the operation itself makes of maps of one value each."""
-        shape = (*self.shape[:2], *[1] * (len(self.shape) - 2))
-        return self.apply(torch.ones(shape, dtype=dtype, device=seed.device), Drawn(None, seed))
+        ones = torch.ones(_of_maps(self.shape), dtype=dtype, device=given[0].device)
+        return self.apply(ones, Drawn(None, given))
+
+    def _now(self, given: tuple[Tensor, ...]) -> Arguments:
+        """Return the operation's arguments at the present rate."""
+        stream, pattern, p, options = self.arguments
+        return stream, pattern, float(given[1]) if self.scheduled else p, options
 
     def _spread(self, coins: Any) -> Any:
         binding = self.bound.binding
@@ -186,8 +214,9 @@ class PatternDrop(MapDrop):
 
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
         """See `MapDrop`."""
-        bound_for(x, self.arguments)  # For its checks.
-        return dropped(x, drawn.source, self.arguments)
+        arguments = self._now(drawn.source)
+        bound_for(x, arguments)  # For its checks.
+        return dropped(x, drawn.source[0], arguments)
 
 
 def _coins(bound: BoundSpec | LocalSpec, axis: int) -> int:
@@ -210,20 +239,32 @@ def pattern_drop_of(node: Node, counted: bool = False) -> PatternDrop | None:
 
     A drop whose scale is counted from the mask counts only if that is allowed: it has no one gain.
     """
-    source, seed, *rest = node.args
-    shape, arguments = source.shape, tuple(rest)
-    if len(shape) < 2 or arguments[2] == 0 or not _is_free(seed):
+    source, seed, stream, pattern, p, options = node.args
+    scheduled = isinstance(p, Node)
+    given = (seed, p) if scheduled else (seed,)
+    shape, own = source.shape, _own_rate(p) if scheduled else p
+    if len(shape) < 2 or not own or not all(map(_is_free, given)):
         return None
-    of_maps = (*shape[:2], *[1] * (len(shape) - 2))
+    arguments = (stream, pattern, own, options)
     try:
-        bound = bound_to(of_maps, *arguments[1:])
+        bound = bound_to(_of_maps(shape), *arguments[1:])
     except PatternError:  # It splits an axis that maps have.
         return None
     inside = [axis for part in bound.binding.axes[2:] for _, axis in part]
     has_counts = bound.counted_axes is not None and not counted
     if bound.law.block or has_counts or any(a is not None for a in inside):
         return None
-    return PatternDrop(seed, arguments, bound, shape)
+    return PatternDrop(given, arguments, bound, shape)
+
+
+def _own_rate(rate: Node) -> float:
+    """Return the rate that a scheduled layer has of its own; 0 of a tensor from elsewhere."""
+    return float(rate.args[1]) if rate.operation == "mapdrop.rate" else 0.0
+
+
+def _of_maps(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of an array with as many maps, of one value each."""
+    return (*shape[:2], *[1] * (len(shape) - 2))
 
 
 def _is_free(seed: Node) -> bool:

@@ -135,8 +135,8 @@ class ReplicatedDrop(MapDrop):
         assert isinstance(node.target, Replicated)
         self.drop, self.gain, self._replicated = drop, drop.gain, node.target
         one = self._replicated.node
-        self._place = None if drop.seed is None else one.inputs.index(drop.seed)
-        self.seed = None if self._place is None else node.args[self._place]
+        self._places = [one.inputs.index(given) for given in drop.given]
+        self.given = tuple(node.args[place] for place in self._places)
         self._count = node.shape[0] // one.shape[0]
 
     def kept(self, number: int) -> Kept:
@@ -145,22 +145,26 @@ class ReplicatedDrop(MapDrop):
         runs = kept.runs * self._count
         return Kept(number, kept.channels, kept.density, runs, kept.coins)
 
-    def draw(self, seed: Any) -> Drawn:
-        """See `MapDrop`. The seed is that of all replicas, or a tuple of theirs."""
-        seeds = None if self._place is None else self._replicated.parts(self._place, seed)
-        states = self._replicated.states
-        each = states.each(lambda number: self.drop.draw(None if seeds is None else seeds[number]))
-        return Drawn(np.concatenate([drawn.bits for drawn in each]), [d.source for d in each])
+    def draw(self, *given: Any) -> Drawn:
+        """See `MapDrop`. What is given is that of all replicas, or a tuple of theirs."""
+        own = self._own(given)
+        each = self._replicated.states.each(lambda number: self.drop.draw(*own[number]))
+        bits = np.concatenate([drawn.bits for drawn in each])
+        return Drawn(bits, [drawn.source for drawn in each], each[0].gain)
 
     def apply(self, x: Tensor, drawn: Drawn) -> Tensor:
         """See `MapDrop`."""
         bits = np.split(drawn.bits, len(drawn.source))
         parts = zip(x.chunk(len(bits)), bits, drawn.source, strict=True)
-        return torch.cat([self.drop.apply(part, Drawn(b, s)) for part, b, s in parts])
+        gain = drawn.gain
+        return torch.cat([self.drop.apply(part, Drawn(b, s, gain)) for part, b, s in parts])
 
-    def sample_factors(self, seed: Any) -> Tensor:
+    def sample_factors(self, *given: Any) -> Tensor:
         """Return what each row is multiplied by, of a drop of samples."""
         assert isinstance(self.drop, PatternDrop)
-        assert self._place is not None
-        seeds = self._replicated.parts(self._place, seed)
-        return torch.cat([self.drop.sample_factors(seed) for seed in seeds])
+        return torch.cat([self.drop.sample_factors(*own) for own in self._own(given)])
+
+    def _own(self, given: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return what the mask of each replica follows from."""
+        parts = [self._replicated.parts(p, v) for p, v in zip(self._places, given, strict=True)]
+        return list(zip(*parts, strict=True)) if parts else [()] * len(self._replicated.states)

@@ -31,7 +31,8 @@ class SampleDrop:
         node: the drop or product.
         source: what is dropped.
         at: where the samples are, in both.
-        mask: the node of the drawn mask; of the seed for mapdrop's own.
+        given: the node of the drawn mask; for mapdrop's own what it follows from, a seed and, if
+            that is scheduled, a rate.
         drop: what mapdrop's own drops; None for a product.
         kept: the expected share of samples that are kept.
         drawn: the nodes that the mask follows from, in order.
@@ -42,7 +43,7 @@ class SampleDrop:
     node: Node
     source: Node
     at: SampleAxis
-    mask: Node
+    given: tuple[Node, ...]
     drop: PatternDrop | None
     kept: float
     drawn: tuple[Node, ...]
@@ -53,17 +54,18 @@ class SampleDrop:
         """Whether it is known that a branch need not run for some samples."""
         return self.most is not None and self.most < self.at.samples
 
-    def factors(self, mask: Tensor) -> Tensor:
+    def factors(self, *given: Tensor) -> Tensor:
         """Return what each sample is multiplied by: (samples,), 0 for those that are dropped."""
         if self.drop is not None:
-            return self.drop.sample_factors(mask)
+            return self.drop.sample_factors(*given)
+        (mask,) = given
         flat = mask.detach().flatten()
         # A mask for the batch has one number. An operation more counts here.
         return flat if len(flat) == self.at.samples else flat.expand(self.at.samples)
 
-    def factors_on_device(self, mask: Tensor) -> Tensor:
+    def factors_on_device(self, *given: Tensor) -> Tensor:
         """As `factors`, but nothing waits for the mask's device."""
-        return self.factors(mask) if self.drop is None else self.drop.factors_on_device(mask)
+        return (self.factors if self.drop is None else self.drop.factors_on_device)(*given)
 
 
 def sample_drops(graph: Graph) -> tuple[SampleDrop, ...]:
@@ -81,12 +83,11 @@ def _own(node: Node, number: int) -> SampleDrop | None:
     if node.operation != "mapdrop.drop":
         return None
     drop = pattern_drop_of(node, counted=True)
-    if drop is None or not drop.of_samples or drop.seed is None:
+    if drop is None or not drop.of_samples:
         return None
-    at = SampleAxis(0, node.shape[0])
-    seed = drop.seed
-    drawn, most = ancestors(seed), drop.most_samples
-    return SampleDrop(number, node, node.args[0], at, seed, drop, drop.density, drawn, most)
+    at, given = SampleAxis(0, node.shape[0]), drop.given
+    drawn, most = ancestors(*given), drop.most_samples
+    return SampleDrop(number, node, node.args[0], at, given, drop, drop.density, drawn, most)
 
 
 def _product(node: Node, number: int, drawn: frozenset[Node]) -> SampleDrop | None:
@@ -102,7 +103,7 @@ def _product(node: Node, number: int, drawn: frozenset[Node]) -> SampleDrop | No
     same = source.shape == node.shape and source.value.dtype == dtype
     if at is None or not same or not (dtype.is_floating_point or dtype.is_complex):
         return None
-    return SampleDrop(number, node, source, at, mask, None, _share(mask), ancestors(mask))
+    return SampleDrop(number, node, source, at, (mask,), None, _share(mask), ancestors(mask))
 
 
 def _place(mask: tuple[int, ...], shape: tuple[int, ...]) -> SampleAxis | None:
@@ -116,10 +117,14 @@ def _place(mask: tuple[int, ...], shape: tuple[int, ...]) -> SampleAxis | None:
 
 
 def without_inputs(graph: Graph) -> frozenset[Node]:
-    """Return the nodes that follow from no input: constants, and random numbers."""
+    """Return the nodes that follow from no input: constants, random numbers, and scheduled rates.
+
+    The handle of a rate is an input, but it only says where to read.
+    """
     free: set[Node] = set()
     for node in graph.nodes:
-        if node.target is not None and not node.region and all(s in free for s in node.inputs):
+        known = node.operation == "mapdrop.rate" or all(s in free for s in node.inputs)
+        if node.target is not None and not node.region and known:
             free.add(node)
     return frozenset(free)
 
@@ -190,9 +195,8 @@ def _evaluator(nodes: tuple[Node, ...]) -> Callable[[], Tensor]:
     return draw
 
 
-def ancestors(node: Node) -> tuple[Node, ...]:
-    """Return a node and what it follows from, but for inputs, in order."""
-    if node.target is None:
-        return ()
-    found = {node} | {n for source in node.inputs for n in ancestors(source)}
+def ancestors(*nodes: Node) -> tuple[Node, ...]:
+    """Return some nodes and what they follow from, but for inputs, in order."""
+    found = {node for node in nodes if node.target is not None}
+    found |= {n for node in found for n in ancestors(*node.inputs)}
     return tuple(sorted(found, key=lambda n: n.number))

@@ -254,7 +254,7 @@ def _drops(walk: _Walk, nodes: Mapping[int, Node]) -> tuple[SampleDrop, ...]:
     """Return the drops of whole samples, as they are in the graph of all rows."""
     found: list[SampleDrop] = []
     for drop in sample_drops(walk.one):
-        needed = {drop.node, drop.source, drop.mask, *drop.drawn}
+        needed = {drop.node, drop.source, *drop.given, *drop.drawn}
         if any(node.number not in nodes for node in needed):
             continue
         made = _drop(drop, nodes, walk, len(found))
@@ -266,7 +266,7 @@ def _drops(walk: _Walk, nodes: Mapping[int, Node]) -> tuple[SampleDrop, ...]:
 def _drop(
     drop: SampleDrop, nodes: Mapping[int, Node], walk: _Walk, number: int
 ) -> SampleDrop | None:
-    node, mask = nodes[drop.node.number], nodes[drop.mask.number]
+    node = nodes[drop.node.number]
     if (drop.drop is not None) != isinstance(node.target, Replicated):
         return None  # A product with a number for each replica.
     own: Any = drop.drop and ReplicatedDrop(drop.drop, node)
@@ -276,7 +276,7 @@ def _drop(
         node,
         nodes[drop.source.number],
         replace(drop.at, samples=samples),
-        mask,
+        tuple(nodes[given.number] for given in drop.given),
         own,
         drop.kept,
         tuple(nodes[n.number] for n in drop.drawn),

@@ -32,7 +32,7 @@ def kept_by(most: int) -> list[Tensor]:
 
 def drop(number: int, most: int) -> SampleDrop:
     at, node = SampleAxis(0, SAMPLES), Node(number)
-    return SampleDrop(number, node, node, at, node, None, most / SAMPLES, (), most)
+    return SampleDrop(number, node, node, at, (node,), None, most / SAMPLES, (), most)
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -45,7 +45,7 @@ def test_one_branch_in_another(axis: str, outer: int, inner: int) -> None:
     some, both = (Samples(frozenset(numbers), at) for numbers in ({0}, {0, 1}))
 
     def run(kept: KeptSamples, masks: list[Tensor]) -> tuple[Tensor, ...]:
-        kept.draw(drops, masks)
+        kept.draw(drops, [[mask] for mask in masks])
         given, inside = x.clone().requires_grad_(), weight.clone().requires_grad_()
         first = (inside * kept.move(given, None, some)).sin()
         second = kept.move(first, some, both).cos() + kept.move(given, None, both)
@@ -74,7 +74,7 @@ def test_the_number_of_samples_is_the_most(most: int) -> None:
     x = torch.arange(1.0, SAMPLES + 1)
     for mask in kept_by(most):
         kept = StaticKeptSamples()
-        kept.draw([drop(0, most)], [mask])
+        kept.draw([drop(0, most)], [[mask]])
         taken = kept.move(x, None, Samples(frozenset({0}), at))
         assert kept.count(frozenset({0})) == len(taken) == most
         own = x[mask != 0]
@@ -97,11 +97,12 @@ def test_masks_of_several_kinds_are_read_together() -> None:
     sizes = [3, 4, 5, 2, 3]
     kept = KeptSamples()
     drops = [
-        SampleDrop(n, Node(n), Node(n), SampleAxis(0, size), Node(n), None, 0.5, ())
+        SampleDrop(n, Node(n), Node(n), SampleAxis(0, size), (Node(n),), None, 0.5, ())
         for n, size in enumerate(sizes)
     ]
-    kept.draw(drops[:3], masks[:3])
-    kept.draw(drops[3:], masks[3:])
+    given = [[mask] for mask in masks]
+    kept.draw(drops[:3], given[:3])
+    kept.draw(drops[3:], given[3:])
     expected = [[1, 2], [], [0, 2], [0, 1], []]
     factors = [[2.0, 2.0], [], [3.0, 5.0], [1.5, 1.5], []]
     for own, numbers, by in zip(drops, expected, factors, strict=True):

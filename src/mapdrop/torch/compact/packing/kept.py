@@ -73,10 +73,13 @@ class KeptSamples:
         self._numbers: dict[Drops, NDArray[np.intp]] = {}
         self._places: dict[tuple[Drops, Drops, torch.device], Tensor | None] = {}
 
-    def draw(self, drops: Sequence[SampleDrop], masks: Sequence[Tensor]) -> None:
-        """Draw what some drops keep. If all masks are on one device, it is waited for once."""
+    def draw(self, drops: Sequence[SampleDrop], given: Sequence[Sequence[Tensor]]) -> None:
+        """Draw what some drops keep, each from what its mask follows from.
+
+        If all masks are on one device, it is waited for once.
+        """
         with torch.no_grad():
-            factors = [drop.factors(mask) for drop, mask in zip(drops, masks, strict=True)]
+            factors = [drop.factors(*own) for drop, own in zip(drops, given, strict=True)]
             if len({found.device for found in factors}) > 1:  # Of drops of several libraries.
                 factors = [found.cpu() for found in factors]
             read = torch.cat(factors).cpu().double().numpy()

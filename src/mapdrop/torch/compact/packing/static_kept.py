@@ -46,11 +46,11 @@ class StaticKeptSamples(KeptSamples):
         self._most: dict[int, int] = {}
         self._moves: dict[tuple[Drops, Drops], _Moves] = {}
 
-    def draw(self, drops: Sequence[SampleDrop], masks: Sequence[Tensor]) -> None:
+    def draw(self, drops: Sequence[SampleDrop], given: Sequence[Sequence[Tensor]]) -> None:
         """See `KeptSamples`."""
-        for drop, mask in zip(drops, masks, strict=True):
+        for drop, own in zip(drops, given, strict=True):
             assert drop.most is not None
-            self._masks[drop.number] = drop.factors_on_device(mask)
+            self._masks[drop.number] = drop.factors_on_device(*own)
             self._most[drop.number] = drop.most
 
     def entries(self, samples: Samples) -> None:

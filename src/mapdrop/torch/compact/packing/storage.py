@@ -112,6 +112,7 @@ class _Part(StepState):
     def __init__(self, whole: StepState, drops: frozenset[int]) -> None:
         super().__init__(whole.kept.count(drops), whole.block)
         self._whole, self._drops = whole, drops
+        self.drawn = whole.drawn
 
     def _bits(self) -> dict[int, Bits]:
         kept = self._whole.kept.numbers(self._drops)

@@ -49,7 +49,13 @@ def film(path: Path, pictures: Sequence[Path], **options: str) -> Path:
     return path
 
 
-def untrained(folder: Path, data: Path) -> Path:
+def untrained(
+    folder: Path,
+    data: Path,
+    drop: str = "none",
+    size: tuple[int, int] = SIZE,
+    cascade: bool = False,
+) -> Path:
     """Write a run of these images whose network has its initial weights; return its folder."""
     import torch
 
@@ -65,13 +71,20 @@ def untrained(folder: Path, data: Path) -> Path:
     )
 
     settings = Settings(
-        DataSettings(str(data), size=SIZE, train_size=4),
-        NetworkSettings(width=2, banks=1, pooling=4, drop="none", rate=0.0, cascade=False),
+        DataSettings(str(data), size=size, train_size=4),
+        NetworkSettings(
+            width=2,
+            banks=1,
+            pooling=4,
+            drop=drop,
+            rate=0.0 if drop == "none" else 0.5,
+            cascade=cascade,
+        ),
         TrainingSettings(compact=False),
     )
     record = Record.of(settings, *load_training(settings.data), torch.device("cpu"))
     Folder(folder).write_record(record.to_json())
-    about = {"stage": "coarse", "step": 0}
+    about = {"stage": "fine" if cascade else "coarse", "step": 0}
     Checkpoint.of(record.model(), None, about).write(Folder(folder).best)
     return folder
 

@@ -36,6 +36,7 @@ def draw(
     likelihood: npt.NDArray[np.floating],
     joints: Sequence[str],
     threshold: float,
+    spread: npt.NDArray[np.floating] | None = None,
 ) -> Image.Image:
     """Return a copy of an image with a dot for each joint and a legend of their names.
 
@@ -44,6 +45,7 @@ def draw(
         points: (K, 2) as (x, y) in the image's pixels.
         likelihood: (K,); a joint below `threshold` is drawn as a ring.
         joints: K names.
+        spread: (K,), the radius of a thin circle around each joint, in the image's pixels.
     """
     shown = image.copy()
     pen = ImageDraw.Draw(shown)
@@ -55,6 +57,9 @@ def draw(
             pen.ellipse(box, fill=colour, outline=(0, 0, 0))
         else:
             pen.ellipse(box, outline=colour, width=max(1, round(radius / 3)))
+    if spread is not None:
+        for (x, y), wide, colour in zip(points, spread, shades, strict=True):
+            pen.ellipse((x - wide, y - wide, x + wide, y + wide), outline=colour)
     size = max(10.0, 3 * radius)
     for number, (joint, colour) in enumerate(zip(joints, shades, strict=True)):
         position, edge = (size / 2, size / 2 + 1.2 * size * number), max(1, round(size / 10))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from mapdrop.localize.data import image_files
 from mapdrop.localize.readout import Detections
@@ -23,6 +24,8 @@ from mapdrop.localize.results import ResultFolder
 from mapdrop.system.files import write_all
 
 SCORER = "mapdrop"
+COORDS, SPREAD = ("x", "y", "likelihood"), ("spread",)
+"""What a table has of each joint: DeepLabCut's three numbers, or how uncertain the point is."""
 Array = npt.NDArray[np.float64]
 
 
@@ -35,37 +38,59 @@ class Predictions:
         names: N names of images or frames.
         points: (N, K, 2) as (x, y) in original pixels.
         likelihood: (N, K), 0 to 1.
+        spread: (N, K), in original pixels: how far a point lies from its mean over passes with
+            dropout, as a root mean square; None without such passes.
     """
 
     joints: tuple[str, ...]
     names: tuple[str, ...]
     points: Array
     likelihood: Array
+    spread: Array | None = None
 
     @classmethod
     def of(
-        cls, joints: tuple[str, ...], names: Sequence[str], found: Detections, scale: Array
+        cls,
+        joints: tuple[str, ...],
+        names: Sequence[str],
+        found: Detections,
+        scale: Array,
+        spread: Tensor | None = None,
     ) -> Predictions:
         """Convert detections to original pixels; `scale` (N,) is their number per working pixel."""
         points = image_files.to_original(found.points.double().cpu().numpy(), scale[:, None, None])
-        return cls(joints, tuple(names), points, found.likelihood.double().cpu().numpy())
+        wide = None if spread is None else spread.double().cpu().numpy() * scale[:, None]
+        return cls(joints, tuple(names), points, found.likelihood.double().cpu().numpy(), wide)
+
+    def one(self, number: int) -> Predictions:
+        """Return what was found in one image."""
+        at = slice(number, number + 1)
+        spread = None if self.spread is None else self.spread[at]
+        return Predictions(
+            self.joints, self.names[at], self.points[at], self.likelihood[at], spread
+        )
+
+    @property
+    def values(self) -> Array:
+        """What a table has of each joint, (N, K, 3): x, y and likelihood."""
+        return np.concatenate([self.points, self.likelihood[..., None]], axis=-1)
 
     def table(self) -> bytes:
         """Return the complete table as CSV."""
-        return header(self.joints) + self.rows()
-
-    def rows(self) -> bytes:
-        """Return a line for each image."""
-        values = np.concatenate([self.points, self.likelihood[..., None]], axis=-1)
-        return _csv(
-            [name, *(f"{value:.4f}" for value in row)]
-            for name, row in zip(self.names, values.reshape(len(values), -1), strict=True)
-        )
+        return header(self.joints, COORDS) + lines(self.names, self.values)
 
 
-def header(joints: Sequence[str]) -> bytes:
-    """Return the first three lines of a table."""
-    columns = [(joint, key) for joint in joints for key in ("x", "y", "likelihood")]
+def lines(names: Sequence[str], values: Array) -> bytes:
+    """Return a line for each image; `values` is (N, K, C)."""
+    return _csv(
+        [name, *(f"{value:.4f}" for value in row)]
+        for name, row in zip(names, values.reshape(len(values), -1), strict=True)
+    )
+
+
+def header(joints: Sequence[str], coords: Sequence[str]) -> bytes:
+    """Return the first three lines of a table that has some numbers of each joint."""
+    columns = [(joint, key) for joint in joints for key in coords]
     return _csv(
         [
             ["scorer", *(SCORER for _ in columns)],
@@ -97,13 +122,20 @@ class TableWriter:
         results: the folder.
         name: the table's name in it.
         joints: K names.
+        coords: what it has of each joint.
     """
 
-    def __init__(self, results: ResultFolder, name: str, joints: Sequence[str]) -> None:
+    def __init__(
+        self,
+        results: ResultFolder,
+        name: str,
+        joints: Sequence[str],
+        coords: Sequence[str] = COORDS,
+    ) -> None:
         self.path, self.partial_path = (results.folder / n for n in (name, partial_name(name)))
         self.rows = self._size = 0
         self._file = results.create(partial_name(name))
-        self._append(header(joints))
+        self._append(header(joints, coords))
 
     def __enter__(self) -> TableWriter:
         return self
@@ -113,14 +145,14 @@ class TableWriter:
             os.fsync(file.fileno())
         os.replace(self.partial_path, self.path)
 
-    def add(self, found: Predictions) -> None:
-        """Add a row for each image.
+    def add(self, names: Sequence[str], values: Array) -> None:
+        """Add a row for each image; `values` is (N, K, C).
 
         Raises:
             OSError: when the disk is full; the rows before are kept.
         """
-        self._append(found.rows())
-        self.rows += len(found.names)
+        self._append(lines(names, values))
+        self.rows += len(names)
 
     def _append(self, lines: bytes) -> None:
         try:

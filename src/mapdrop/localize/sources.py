@@ -13,7 +13,8 @@ from mapdrop.localize.predictions import partial_name
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 TABLE = "predictions.csv"
-"""The table of all images."""
+SPREAD_TABLE = "spread.csv"
+"""The tables of all images: of points, and of how uncertain they are."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,21 @@ class Sources:
         """Return the name of a video's table."""
         return f"{self.videos[path]}.csv"
 
+    def spread_table(self, path: Path) -> str:
+        """Return the name of a video's table of spreads."""
+        return f"{self.videos[path]}-spread.csv"
+
     def video_overlay(self, path: Path) -> str:
         """Return the name of a video with joints drawn on it."""
         return f"{self.videos[path]}-joints.mp4"
 
-    def output_names(self, overlays: bool) -> list[str]:
+    def output_names(self, overlays: bool, spreads: bool) -> list[str]:
         """Return the names of all results."""
         tables = [TABLE] if self.images else []
         tables += [self.table(path) for path in self.videos]
+        if spreads:
+            tables += [SPREAD_TABLE] if self.images else []
+            tables += [self.spread_table(path) for path in self.videos]
         names = [*tables, *map(partial_name, tables)]
         if overlays:
             names += [self.overlay(path) for path in self.images]

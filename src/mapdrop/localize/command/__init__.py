@@ -1,4 +1,4 @@
-"""`mapdrop localize`: train, evaluate, predict. Heavy imports wait until a command runs."""
+"""`mapdrop localize` and its commands. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import typer
 
 from mapdrop.localize.command.evaluate import evaluate
 from mapdrop.localize.command.predict import predict
+from mapdrop.localize.command.suggest import suggest
 from mapdrop.localize.command.train import train
 
 app = typer.Typer(
@@ -15,3 +16,4 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(suggest)

@@ -34,6 +34,14 @@ def predict(
     threshold: Annotated[
         float, typer.Option(help="Less likely joints are drawn as rings.", min=0, max=1)
     ] = 0.3,
+    uncertainty: Annotated[
+        int | None,
+        typer.Option(
+            help="Also find each joint's spread in pixels, over so many passes with dropout.",
+            min=2,
+            show_default=False,
+        ),
+    ] = None,
     device: o.Device = None,
     overwrite: o.Overwrite = False,
 ) -> None:
@@ -42,6 +50,8 @@ def predict(
     Writes a table like DeepLabCut's: x, y and likelihood of each joint, in the
     pixels of the image; and the images with the joints drawn on them.
     Results are named after the images; --overwrite allows replacing files.
+    With --uncertainty also spread.csv: how far each joint lies from its mean over
+    passes with dropout, and a circle of that radius on the images.
     Files that cannot be read are skipped and listed at the end.
     Videos need: pip install "mapdrop\[video]"
     """
@@ -53,11 +63,15 @@ def predict(
         with process_group(device) as group:
             trained = TrainedModel.load(run, group.device)
             results = ResultFolder.of(run, "predictions", out, overwrite)
-            _predict(trained, images, results, threshold if overlay else None)
+            _predict(trained, images, results, threshold if overlay else None, uncertainty or 0)
 
 
 def _predict(
-    trained: TrainedModel, images: list[Path], results: ResultFolder, threshold: float | None
+    trained: TrainedModel,
+    images: list[Path],
+    results: ResultFolder,
+    threshold: float | None,
+    passes: int,
 ) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -68,12 +82,13 @@ def _predict(
 
     sources = Sources.of(images)
     results.check_names(
-        sources.output_names(threshold is not None), (*sources.images, *sources.videos)
+        sources.output_names(threshold is not None, passes > 0),
+        (*sources.images, *sources.videos),
     )
     console = Console()
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
-        predictor = Predictor(trained, results, threshold, progress)
+        predictor = Predictor(trained, results, threshold, progress, passes)
         try:
             predictor(sources)
         except KeyboardInterrupt:

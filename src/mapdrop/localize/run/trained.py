@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mapdrop.localize.cascade import Cascade
 from mapdrop.localize.network import CoarseNet
@@ -19,6 +20,18 @@ from mapdrop.localize.run.folder import Folder, RunError
 from mapdrop.localize.run.images import to_tensor
 from mapdrop.localize.run.record import Record
 from mapdrop.localize.train import predict
+from mapdrop.torch import predict as monte_carlo
+
+
+class _Points(nn.Module):
+    """Finds the joints in normalised images (N, 3, H, W): (N, K, 2)."""
+
+    def __init__(self, model: CoarseNet | Cascade) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model.locate(images).points
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,26 @@ class TrainedModel:
         if not all(torch.isfinite(values).all() for values in detections):
             raise RunError("the network's heat maps are not finite: train it again")
         return detections
+
+    def spread(self, images: npt.NDArray[np.uint8], passes: int, seed: int) -> Tensor:
+        """Return how far each joint lies from its mean over passes with dropout, (N, K).
+
+        That is the root mean square, in working pixels. What no drop leads to is computed once.
+
+        Raises:
+            RunError: when the network has no dropout.
+        """
+        try:
+            found = monte_carlo(self._points, self._normalised(images), passes, seed=seed)
+        except ValueError as error:
+            raise RunError(f"{error}; train with --drop spatial") from error
+        wide: Tensor = found.std.square().sum(-1).sqrt()
+        return wide
+
+    @cached_property
+    def _points(self) -> nn.Module:
+        """The network as a module that returns points: what is read of it is kept for it."""
+        return _Points(self.model)
 
     def _normalised(self, images: npt.NDArray[np.uint8]) -> Tensor:
         return local_contrast(to_tensor(images).to(self.device).float())

@@ -1,0 +1,112 @@
+"""`mapdrop localize suggest`: which images and frames to label next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mapdrop.localize.command import options as o
+from mapdrop.localize.command.output import say
+from mapdrop.localize.errors import LocalizeError
+from mapdrop.system.printable import printable
+from mapdrop.tools.errors import user_errors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mapdrop.localize.results import ResultFolder
+    from mapdrop.localize.run.trained import TrainedModel
+    from mapdrop.localize.suggestion import Candidate
+
+
+def suggest(
+    run: o.Run,
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Images, folders of images, videos.", show_default=False),
+    ],
+    count: Annotated[int, typer.Option(help="Images to suggest.", min=1)] = 20,
+    passes: Annotated[
+        int, typer.Option(help="Passes with dropout, by which joints are uncertain.", min=2)
+    ] = 20,
+    candidates: Annotated[
+        int, typer.Option(help="Frames of a video to look at, evenly spaced.", min=1)
+    ] = 500,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results. Default: RUN/suggestions.")
+    ] = None,
+    device: o.Device = None,
+    overwrite: o.Overwrite = False,
+) -> None:
+    r"""Suggest which images to label next: uncertain, and unlike each other.
+
+    Writes them to labeled-data/VIDEO/img0123.png, as DeepLabCut names frames,
+    with a list (suggestions.csv) and a contact sheet. Images that were used in
+    training are recognised by their content and left out.
+    Videos need: pip install "mapdrop\[video]"
+    """
+    with user_errors(others=(LocalizeError, OSError)):
+        from rich.console import Console
+
+        from mapdrop.localize.results import ResultFolder
+        from mapdrop.localize.run.process_group import process_group
+        from mapdrop.localize.run.trained import TrainedModel
+
+        console = Console()
+        with process_group(device) as group:
+            trained = TrainedModel.load(run, group.device)
+            results = ResultFolder.of(run, "suggestions", out, overwrite)
+            chosen, seen = _choose(trained, images, count, passes, candidates, console)
+            _write(chosen, results, images, console)
+        if len(chosen) < count:
+            say(console, f"there are no more than {len(chosen)} that are not labelled yet")
+        if seen:
+            say(console, f"{seen} left out that were used in training")
+
+
+def _choose(
+    trained: TrainedModel,
+    images: list[Path],
+    count: int,
+    passes: int,
+    candidates: int,
+    console: Console,
+) -> tuple[list[Candidate], int]:
+    """Return what to label, and how many images were left out."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mapdrop.localize.data import DataError
+    from mapdrop.localize.sources import Sources
+    from mapdrop.localize.suggestion import Search, choose
+
+    sources = Sources.of(images)
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("images", total=None)
+        looked = 0
+
+        def on_image() -> None:
+            nonlocal looked
+            looked += 1
+            progress.advance(task)
+
+        search = Search(trained, passes, candidates, on_image)
+        progress.update(task, total=search.total(sources))
+        found = list(search(sources))
+    if not found:
+        raise DataError("all images were used in training; give others")
+    return choose(found, count), looked - len(found)
+
+
+def _write(
+    chosen: list[Candidate], results: ResultFolder, inputs: list[Path], console: Console
+) -> None:
+    from mapdrop.localize.suggestion_files import names, write
+
+    results.check_names(names(chosen), [candidate.source for candidate in chosen])
+    write(chosen, results)
+    say(console, f"suggested: {printable(results.folder / 'suggestions.csv')}")
+    say(console, f"contact sheet: {printable(results.folder / 'suggestions.png')}")
+    say(console, f"images: {printable(results.folder / 'labeled-data')}")

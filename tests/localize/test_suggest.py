@@ -1,0 +1,154 @@
+"""`mapdrop localize suggest`: what to label next."""
+
+from __future__ import annotations
+
+import csv
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from mapdrop.cli import app
+from mapdrop.localize import suggestion, video
+from mapdrop.localize.contact_sheet import contact_sheet
+from mapdrop.localize.data.image_files import letterbox
+from mapdrop.localize.predictions import Predictions
+from mapdrop.localize.run.trained import TrainedModel
+from mapdrop.localize.suggestion import Candidate, choose
+from tests.localize import spots
+
+COUNT = 12
+
+
+def suggest(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["localize", "suggest", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return spots.write(tmp_path_factory.mktemp("spots"), COUNT)
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return spots.untrained(tmp_path_factory.mktemp("runs") / "run", data, drop="spatial")
+
+
+@pytest.fixture(autouse=True)
+def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suggestion, "BATCH_SIZE", 5)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "suggestions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def unseen(run: Path, data: Path) -> set[str]:
+    """Return the names of the images that are neither of the training nor of the validation."""
+    trained = TrainedModel.load(run, torch.device("cpu"))
+    known = {digest for digests in trained.record.seen.values() for digest in digests}
+    names = set()
+    for path in data.glob("*.png"):
+        working, _ = letterbox(Image.open(path).convert("RGB"), trained.size)
+        digest = blake2b(working.tobytes(), digest_size=16).hexdigest()
+        names |= set() if digest in known else {path.name}
+    assert len(names) == COUNT - 4
+    return names
+
+
+def test_the_most_uncertain_images_that_were_not_trained_on(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    done = suggest(run, data, "--count", 3, "--passes", 5, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "4 left out that were used in training" in done.output
+    found = rows(tmp_path)
+    assert len(found) == 3
+    assert {Path(row["source"]).name for row in found} <= unseen(run, data)
+    spreads = [float(row["spread"]) for row in found]
+    assert spreads == sorted(spreads, reverse=True)
+    every = suggest(run, data, "--count", 50, "--passes", 5, "--out", tmp_path / "all")
+    assert "no more than 8" in every.output
+    all_spreads = sorted((float(row["spread"]) for row in rows(tmp_path / "all")), reverse=True)
+    assert len(all_spreads) == 8
+    assert spreads[0] == all_spreads[0]
+    assert set(spreads) <= set(all_spreads[:4])
+    for row in found:
+        written = np.asarray(Image.open(tmp_path / row["image"]))
+        assert np.array_equal(written, np.asarray(Image.open(row["source"])))
+        assert row["image"] == f"labeled-data/{data.name}/{Path(row['source']).name}"
+    with Image.open(tmp_path / "suggestions.png") as sheet:
+        assert sheet.width > 3 * 240
+
+
+def test_frames_have_the_names_that_deeplabcut_gives_them(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    film = spots.film(tmp_path / "cam0.mp4", sorted(data.glob("*.png")))
+    out = tmp_path / "out"
+    arguments = (run, film, "--count", 2, "--passes", 3, "--candidates", 6, "--out", out)
+    done = suggest(*arguments)
+    assert done.exit_code == 0, done.output
+    found = rows(out)
+    frames = list(video.frames(film))
+    assert len(found) == 2
+    for row in found:
+        number = int(row["frame"])
+        assert number % 2 == 0
+        assert row["image"] == f"labeled-data/cam0/img{number:04}.png"
+        written = np.asarray(Image.open(out / row["image"]))
+        assert np.array_equal(written, np.asarray(frames[number]))
+    again = suggest(*arguments)
+    assert again.exit_code == 1
+    assert "exist already" in again.output
+    assert suggest(*arguments, "--overwrite").exit_code == 0
+
+
+def test_a_network_without_dropout_suggests_nothing(data: Path, tmp_path: Path) -> None:
+    run = spots.untrained(tmp_path / "run", data)
+    done = suggest(run, data, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "train with --drop spatial" in done.output.replace("\n", " ")
+
+
+def test_images_that_are_all_labelled_are_told(run: Path, data: Path, tmp_path: Path) -> None:
+    new = unseen(run, data)
+    old = [path for path in data.glob("*.png") if path.name not in new]
+    done = suggest(run, *old, "--passes", 3, "--out", tmp_path)
+    assert done.exit_code == 1
+    assert "used in training" in done.output.replace("\n", " ")
+
+
+# --- The choice.
+
+
+def candidate(spread: float, look: float, number: int = 0) -> Candidate:
+    found = Predictions(("a",), ("0",), np.zeros((1, 1, 2)), np.ones((1, 1)), np.array([[spread]]))
+    return Candidate(Path("film.mp4"), number, found, np.full(4, look))
+
+
+def test_images_that_look_alike_are_chosen_once() -> None:
+    alike = [candidate(10 - n / 10, 0.0 + n / 1000) for n in range(5)]
+    other = [candidate(5.0, 0.5), candidate(4.9, 0.9)]
+    certain = [candidate(n / 100, n / 7) for n in range(7)]
+    chosen = choose([*certain, *other, *alike], 3)
+    assert [one.spread for one in chosen] == [10.0, 5.0, 4.9]
+
+
+def test_the_number_is_kept_where_images_are_equal() -> None:
+    chosen = choose([candidate(float(n), 0.0) for n in range(9)], 4)
+    assert [one.spread for one in chosen] == [8.0, 7.0, 6.0, 5.0]
+    assert len(choose([candidate(1.0, 0.0)], 4)) == 1
+
+
+def test_a_contact_sheet_has_a_cell_for_each_picture() -> None:
+    red, blue = (Image.new("RGB", (52, 39), colour) for colour in ("red", "blue"))
+    sheet = np.asarray(contact_sheet([(red, "one")] * 5 + [(blue, "two")]))
+    assert (sheet[60, 60] == (255, 0, 0)).all()
+    assert (sheet[:, 60] == (0, 0, 255)).all(axis=1).any()
+    assert not (sheet[:, -60] == (0, 0, 255)).all(axis=1).any()

@@ -58,6 +58,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.compiled
 	$(BIN)/python -m benchmarks.fused
 	$(BIN)/python -m benchmarks.samples
+	$(BIN)/python -m benchmarks.predict
 
 # torch comes first, at the pinned version, so that nothing after it chooses another build.
 $(INSTALLED): pyproject.toml constraints.txt

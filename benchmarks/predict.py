@@ -165,7 +165,7 @@ def _unet() -> nn.Module:
 ROWS = (
     Row("VGG-16, its classifier", vgg16, (1, 3, 224, 224), 50),
     Row("ResNet-34, its last third", partial(resnet34, 0.5), (1, 3, 224, 224), 50),
-    Row("ResNet-34, batch 8", partial(resnet34, 0.5), (8, 3, 224, 224), 20),
+    Row("ResNet-34, its last third, of more images", partial(resnet34, 0.5), (8, 3, 224, 224), 20),
     Row("U-Net, everywhere", _unet, (1, 1, 256, 256), 20),
 )
 

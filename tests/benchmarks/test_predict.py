@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from benchmarks import predict as benchmark
+from benchmarks import predict_tables
 from benchmarks.models.resnet import resnet34
 from benchmarks.models.vgg import vgg16
 from benchmarks.predict import LOOP, OURS, REPEATED, Row, bound, measured, ways
@@ -49,3 +51,18 @@ def test_the_classifier_of_vgg_is_all_that_varies() -> None:
     net = vgg16(classes=5, width=2, side=32).eval()
     assert bound(net, torch.ones(1, 3, 32, 32), 50) > 5
     assert [row.name for row in benchmark.ROWS if row.build is vgg16] == ["VGG-16, its classifier"]
+
+
+def test_the_table_is_that_of_the_committed_rows(tmp_path: Path) -> None:
+    text = predict_tables.PAGE.read_text(encoding="utf-8")
+    assert predict_tables.filled(text) == text, "run: python -m benchmarks.predict_tables"
+    start, end = text.index("<!-- predict -->"), text.index("<!-- /predict -->")
+    changed = text.replace(text[start:end], text[start:end].replace("x** |", "1x** |"))
+    assert changed != text
+    assert predict_tables.filled(changed) == text
+    with pytest.raises(FileNotFoundError, match=r"run python -m benchmarks\.predict"):
+        predict_tables.table(tmp_path / "none.jsonl")
+    few = tmp_path / "few.jsonl"
+    few.write_text(benchmark.RESULTS.read_text().splitlines()[0])
+    with pytest.raises(LookupError, match="never run"):
+        predict_tables.table(few)

@@ -361,3 +361,106 @@ def test_names_in_which_wrappers_do_not_count() -> None:
     ramp = schedule(wrapped, RAMP, None)  # type: ignore[arg-type]
     assert isinstance(ramp, RateSchedule)
     assert list(ramp.rates) == ["1", "2", "3.path", "4.path"]
+
+
+# --- Optimizers of other kinds.
+
+
+class Wrapped(torch.optim.Optimizer):
+    """As accelerate's: it does not call its base's __init__."""
+
+    def __init__(self, inner: torch.optim.Optimizer) -> None:
+        self.inner = inner
+
+
+class Clipped(Adam):
+    """Its step calls that of its base, so that PyTorch calls the hooks of both."""
+
+    def step(self, closure: Any = None) -> Any:
+        return super().step(closure)
+
+
+def test_an_optimizer_that_tells_nothing_is_refused_and_leaves_the_layers() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), Dropout(0.5))
+    inner = SGD(net.parameters(), 0.1)
+    with pytest.raises(TypeError, match="Wrapped does not tell its steps: give schedule"):
+        schedule(net, rates.late(10), Wrapped(inner))
+    assert net[1].p == 0.5
+    ramp = schedule(net, rates.late(10), inner)
+    assert net[1].p == 0
+    ramp.remove()
+
+
+def test_a_step_that_calls_another_counts_once() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), Dropout(0.5))
+    Adam(net.parameters())
+    optimizer = Clipped(net.parameters())
+    ramp = schedule(net, rates.linear(0, 1, 10), optimizer)
+    for number in range(3):
+        net(torch.ones(2, 4)).sum().backward()
+        optimizer.step()
+        assert ramp.steps == number + 1
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_that_the_scaler_leaves_out_does_not_count(fused: bool) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), Dropout(0.5))
+    optimizer = torch.optim.AdamW(net.parameters(), fused=fused)
+    scaler, ramp = torch.amp.GradScaler("cpu"), schedule(net, rates.linear(0, 1, 10), optimizer)
+    for factor, steps in ((float("inf"), 0), (float("inf"), 0), (1.0, 1)):
+        optimizer.zero_grad()
+        scaler.scale(net(torch.ones(2, 4)).sum() * factor).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        assert ramp.steps == steps
+
+
+def test_a_step_after_one_that_raised_counts() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), Dropout(0.5))
+    optimizer = SGD(net.parameters(), 0.1)
+    ramp = schedule(net, rates.linear(0, 1, 10), optimizer)
+
+    def fails() -> float:
+        raise OSError("no data")
+
+    with pytest.raises(OSError, match="no data"):
+        optimizer.step(fails)
+    assert ramp.steps == 0
+    optimizer.step()
+    assert ramp.steps == 1
+
+
+@pytest.mark.parametrize(
+    "other", [nn.LSTM(4, 4, 2, dropout=0.3), nn.MultiheadAttention(4, 2, dropout=0.2)]
+)
+def test_dropout_inside_pytorchs_layers_is_told(other: nn.Module) -> None:
+    net = nn.ModuleList([Dropout(0.5), other])
+    with pytest.warns(UserWarning, match=type(other).__name__):
+        schedule(net, RAMP, None).remove()
+
+
+def test_a_block_that_only_keeps_its_rate_is_not_told() -> None:
+    block: Any = Block(0.2)
+    block.drop_prob = 0.2
+    schedule(block, RAMP, None).remove()
+
+
+def test_a_removed_schedule_takes_no_state() -> None:
+    net = nn.Sequential(Dropout(0.5))
+    ramp = schedule(net, RAMP, None)
+    state = ramp.state_dict()
+    with pytest.raises(ValueError, match="the state of a schedule has steps and own"):
+        ramp.load_state_dict({"steps": 2, "own": 3})
+    ramp.remove()
+    with pytest.raises(RuntimeError, match="was removed"):
+        ramp.load_state_dict(state)
+
+
+def test_tracing_would_keep_the_rate() -> None:
+    net = nn.Sequential(Dropout(0.5)).train()
+    ramp = schedule(net, RAMP, None)
+    ramp.step()
+    with pytest.raises(RuntimeError, match="would keep the present rate"):
+        torch.jit.trace(net, torch.ones(2, 4), check_trace=False)
+    torch.jit.trace(net.eval(), torch.ones(2, 4))
+    ramp.remove()

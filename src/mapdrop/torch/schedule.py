@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from mapdrop.backends.torch._internals import DropoutBase, skipped_by_dynamo
 from mapdrop.backends.torch.rate import ScheduledRate
@@ -41,10 +42,11 @@ class RateSchedule:
                 "the layers' own rates are 0, and so is each rate that follows from them: make "
                 "the layers with the rate that the schedule is to reach"
             )
+        self._began = False  # Whether a step of the optimizer began that did not count yet.
+        self._hooks = [] if optimizer is None else self._hooked(optimizer)
         for name, layer in layers.items():
             layer.scheduled = ScheduledRate(self._own[name])
         self._set(rates)
-        self._hook = None if optimizer is None else optimizer.register_step_post_hook(self._stepped)
 
     @property
     def rates(self) -> dict[str, float]:
@@ -58,16 +60,39 @@ class RateSchedule:
             RuntimeError: for a schedule that follows an optimizer, and steps by itself, and for one
                 that was removed.
         """
-        if self._hook is not None:
+        if self._hooks:
             raise RuntimeError(
                 "this schedule steps by itself, with its optimizer: leave step() out, or make it "
                 "with schedule(model, rate, None)"
             )
         self._advance()
 
-    @skipped_by_dynamo  # It belongs to no graph of an optimizer's compiled step.
-    def _stepped(self, *_: Any) -> None:
-        self._advance()
+    def _hooked(self, optimizer: Optimizer) -> list[RemovableHandle]:
+        """Count the optimizer's steps; return what ends that. Raises TypeError."""
+        try:
+            return [
+                optimizer.register_step_pre_hook(self._begin),
+                optimizer.register_step_post_hook(self._stepped),
+            ]
+        except AttributeError as problem:
+            raise TypeError(
+                f"{type(optimizer).__name__} does not tell its steps: give schedule the optimizer "
+                "inside it, as before accelerate's prepare, or None, and call step() yourself"
+            ) from problem
+
+    # Hooks belong to no graph of an optimizer's compiled step.
+    @skipped_by_dynamo
+    def _begin(self, *_: Any) -> None:
+        self._began = True
+
+    @skipped_by_dynamo
+    def _stepped(self, optimizer: Optimizer, *_: Any) -> None:
+        """Advance, once a step: an optimizer that calls another's step has hooks called twice."""
+        began, self._began = self._began, False
+        # A GradScaler calls fused optimizers in any case, and tells them what they leave out.
+        left_out = getattr(optimizer, "found_inf", None)
+        if began and not (isinstance(left_out, Tensor) and bool(left_out > 0)):
+            self._advance()
 
     def _advance(self) -> None:
         if not self._layers:
@@ -80,9 +105,9 @@ class RateSchedule:
         for name, layer in self._layers.items():
             del layer.scheduled  # Not None: compiled code takes it for the layer that it was.
             layer.p = self._own[name]
-        if self._hook is not None:
-            self._hook.remove()
-        self._layers, self._hook = {}, None
+        for hook in self._hooks:
+            hook.remove()
+        self._layers, self._hooks = {}, []
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of steps and the layers' own rates, to be saved with the model."""
@@ -93,8 +118,12 @@ class RateSchedule:
 
         Raises:
             TypeError, ValueError: for what is not the state of a schedule of these layers.
+            RuntimeError: for a schedule that was removed.
         """
-        if not isinstance(state_dict, Mapping) or state_dict.keys() != {"steps", "own"}:
+        if not self._layers:
+            raise RuntimeError("this schedule was removed: make a new one")
+        whole = isinstance(state_dict, Mapping) and state_dict.keys() == {"steps", "own"}
+        if not whole or not isinstance(state_dict["own"], Mapping):
             raise ValueError(f"the state of a schedule has steps and own, not {state_dict!r}")
         steps = check_uint64(state_dict["steps"], "steps")
         own = {name: check_rate(p, f"own[{name!r}]") for name, p in state_dict["own"].items()}
@@ -203,7 +232,18 @@ def _others(model: nn.Module) -> str:
     """Return the dropout of other libraries in a model, with names; "" if there is none."""
     found = []
     for name, module in model.named_modules():
-        p = getattr(module, "p" if isinstance(module, DropoutBase) else "drop_prob", 0)
-        if not isinstance(module, Drop) and isinstance(p, (int, float)) and p > 0:
+        rates = [getattr(module, attribute, 0) for attribute in _rate_names(module)]
+        if any(isinstance(p, (int, float)) and p > 0 for p in rates):
             found.append(f"{type(module).__name__} {name!r}")
     return ", ".join(found)
+
+
+def _rate_names(module: nn.Module) -> tuple[str, ...]:
+    """Return what the rate of a module that drops is called; nothing for one that does not."""
+    if isinstance(module, Drop):
+        return ()
+    if isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
+        return ("dropout",)
+    name, inside = type(module).__name__, [*module.children(), *module.parameters()]
+    named = "Drop" in name or "StochasticDepth" in name or hasattr(module, "drop_prob")
+    return ("p", "drop_prob") if isinstance(module, DropoutBase) or (named and not inside) else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -34,6 +35,35 @@ def no_model() -> Any:
 
 def raises() -> Any:
     raise OSError("no \x1b[2J file")
+
+
+class Leaves(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        sys.exit(0)
+
+
+class Talks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.25)
+
+    def forward(self, x: Tensor) -> Tensor:
+        print("called")
+        y: Tensor = self.drop(x)
+        return y
+
+
+def leaves() -> Any:
+    sys.exit(0)
+
+
+def leaves_later() -> Any:
+    return Leaves(), X
+
+
+def talks() -> Any:
+    print("made")
+    return Talks(), X
 
 
 def misfit() -> Any:

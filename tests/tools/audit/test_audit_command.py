@@ -41,6 +41,13 @@ def test_json() -> None:
     assert [finding["check"] for finding in found["findings"]] == ["active in eval mode"]
 
 
+def test_what_the_code_prints_is_no_part_of_the_json() -> None:
+    _, out, err = run(f"{HERE}:talks", "--json")
+    assert not json.loads(out)["findings"]
+    assert "made" in err
+    assert "called" in err
+
+
 @pytest.mark.parametrize(
     ("target", "code", "told"),
     [
@@ -50,9 +57,11 @@ def test_json() -> None:
         (f"{HERE}:not_a_function", 2, "has no function 'not_a_function'"),
         (f"{HERE}:alone", 2, "returns (Linear), and not a torch.nn.Module with its inputs"),
         (f"{HERE}:no_model", 2, "returns (Tensor, Tensor), and not a torch.nn.Module"),
-        ("gone.away:f", 1, "gone.away cannot be imported: ModuleNotFoundError: No module"),
-        (f"{HERE}:raises", 1, "raises OSError: no \\x1b[2J file ("),
-        (f"{HERE}:misfit", 1, "the model of tests.tools.audit.examples:misfit raises RuntimeError"),
+        ("gone.away:f", 2, "gone.away cannot be imported: ModuleNotFoundError: No module"),
+        (f"{HERE}:raises", 2, "raises OSError: no \\x1b[2J file ("),
+        (f"{HERE}:leaves", 2, "raises SystemExit: 0 ("),
+        (f"{HERE}:leaves_later", 2, "raises SystemExit: 0 ("),
+        (f"{HERE}:misfit", 2, "the model of tests.tools.audit.examples:misfit raises RuntimeError"),
     ],
 )
 def test_bad_input_ends_with_a_sentence(target: str, code: int, told: str) -> None:

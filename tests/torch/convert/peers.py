@@ -1,4 +1,7 @@
-"""Drop layers with the names and attributes of those of other libraries; called, they fail."""
+"""Drop layers with the names and attributes of those of other libraries.
+
+Those that convert knows by their attributes alone fail when they are called.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +21,45 @@ class Peer(nn.Module):
         raise AssertionError("convert should have replaced this layer")
 
 
-class DropPath(Peer):
+class _Path(Peer):
+    """Drops whole samples, or the whole batch."""
+
+    drop_prob: float | None
+    mode, scale_by_keep = "row", True
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.drop_prob or 0.0
+        if not self.training or p == 0:
+            return x
+        rows = x.shape[0] if self.mode == "row" else 1
+        kept = x.new_empty(rows, *[1] * (x.dim() - 1)).bernoulli_(1 - p)
+        return x * (kept / (1 - p) if self.scale_by_keep and p < 1 else kept)
+
+
+class DropPath(_Path):
     """timm's and MONAI's."""
 
     def __init__(self, drop_prob: float = 0.25, scale_by_keep: bool = True) -> None:
         super().__init__(drop_prob=drop_prob, scale_by_keep=scale_by_keep)
 
 
-class Dinov2DropPath(Peer):
+class Dinov2DropPath(_Path):
     """As the transformers package names it in each of its files."""
 
     def __init__(self, drop_prob: float | None = 0.25) -> None:
         super().__init__(drop_prob=drop_prob)
 
 
-class StochasticDepth(Peer):
+class StochasticDepth(_Path):
     """torchvision's."""
 
     def __init__(self, p: float = 0.25, mode: str = "row") -> None:
         super().__init__(p=p, mode=mode)
+
+    @property
+    def drop_prob(self) -> float:  # type: ignore[override]
+        rate: float = vars(self)["p"]
+        return rate
 
 
 class DropBlock3d(Peer):

@@ -233,3 +233,44 @@ def test_a_wrong_rank_is_an_error_where_pytorch_guesses() -> None:
     net = convert(nn.Sequential(nn.Dropout2d(0.5)))
     with pytest.raises(mapdrop.PatternError, match="SpatialDropout2d takes 4 axes"):
         net(torch.ones(2, 3, 4))
+
+
+def test_hooks_on_loading_a_state_go_on() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.2))
+    seen: list[nn.Module] = []
+    handle = net[1].register_load_state_dict_pre_hook(lambda module, *rest: seen.append(module))
+    state = net.state_dict()
+    convert(net)
+    net.load_state_dict(state)
+    assert seen == [net[1]]
+    assert isinstance(net[1], Dropout)
+    handle.remove()
+    net.load_state_dict(state)
+    assert len(seen) == 1
+
+
+class TokenDropPath(nn.Module):
+    """Drops tokens, not samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop_prob = 0.2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (torch.rand(*x.shape[:2], 1) > self.drop_prob) if self.training else x
+
+
+class AddingDropPath(TokenDropPath):
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:  # type: ignore[override]
+        return x + residual
+
+
+@pytest.mark.parametrize("kind", [TokenDropPath, AddingDropPath])
+def test_a_layer_by_name_must_drop_samples(kind: type[nn.Module]) -> None:
+    net = nn.Sequential(nn.Dropout(0.2), kind())
+    state = torch.get_rng_state()
+    convert(net)
+    assert torch.equal(state, torch.get_rng_state())
+    assert type(net[1]) is kind
+    (left,) = convert_report(net).left
+    assert "does not drop whole samples" in left.reason

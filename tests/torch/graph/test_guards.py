@@ -362,8 +362,6 @@ def test_a_slow_first_call_is_told(
     monkeypatch.setattr("mapdrop.torch.graph.compiler._SLOW", 0.0)
     fast = forced(made("a number"))
     fast(IMAGE)
-    assert capsys.readouterr().err == (
-        "mapdrop: compact reads the model, once for each kind of call ...\n"
-    )
+    assert capsys.readouterr().err == ("mapdrop reads the model, once for each kind of call ...\n")
     fast(IMAGE)
     assert capsys.readouterr().err == ""

@@ -189,7 +189,7 @@ def test_some_samples_are_the_same_alone(case: Case) -> None:
 
 def test_every_rule_finds_some_place() -> None:
     found = {case.node.operation for case in CASES if any(r is not None for _, r in cases_of(case))}
-    drawing = {"dropout", "alpha_dropout", "dropout1d", "dropout2d", "dropout3d"}
+    drawing = {"dropout", "alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "replicated"}
     ruled = {name for name, record in OPERATIONS.items() if record.samples is not None}
     assert ruled - found - drawing == set()
     assert found <= ruled

@@ -140,6 +140,30 @@ def test_a_scheduled_rate_is_the_present_one(one_mask: str) -> None:
     schedule.remove()
 
 
+def test_a_rate_of_0_is_not_for_ever() -> None:
+    model = Model(lambda s, x: s.lin(F.dropout(s.drop(s.lin(x)), 0.1, s.training)))
+    model.drop = md.torch.Dropout(0.5)
+    want = predict(model, ROWS, 9, seed=1).std.mean()
+    schedule = md.torch.schedule(model, lambda step, p: (0.0, p)[step], None)
+    assert predict(model, ROWS, 9, seed=1).std.mean() < want
+    schedule.step()
+    torch.testing.assert_close(predict(model, ROWS, 9, seed=1).std.mean(), want, **CLOSE)
+    schedule.remove()
+
+
+def test_a_scheduled_rate_of_0_is_no_dropout() -> None:
+    model = Model(lambda s, x: s.lin(s.drop(s.lin(x))), md.torch.Dropout(0.5))
+    rates = (0.5, 0.0, 0.5)
+    schedule = md.torch.schedule(model, lambda step, p: rates[step], None)
+    first = predict(model, ROWS, 9, seed=1).std
+    schedule.step()
+    with pytest.raises(ValueError, match="draws no random numbers"):
+        predict(model, ROWS, 9, seed=1)
+    schedule.step()
+    torch.testing.assert_close(predict(model, ROWS, 9, seed=1).std, first, **CLOSE)
+    schedule.remove()
+
+
 # --- What a model keeps of what it computes.
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mapdrop.backends.torch._internals import is_tracing
 from mapdrop.backends.torch.handles import CPU, Handles
 
 _handles: Handles[ScheduledRate] = Handles("scheduled")
@@ -49,6 +50,11 @@ class ScheduledRate:
         if torch.compiler.is_compiling():
             rate: Tensor = torch.ops.mapdrop.rate(self.handle, self.own)
             return rate
+        if is_tracing():
+            raise RuntimeError(
+                "torch.jit.trace would keep the present rate of a scheduled layer: trace the "
+                "model without its schedule (remove()), or in eval mode"
+            )
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
             raise RuntimeError(
                 "a CUDA graph would repeat the present rate of a scheduled layer: capture the "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import Annotated
 
@@ -29,7 +31,8 @@ def audit(
     operation, and draws each mask again to see what it drops in truth. The
     inputs are a small batch, of two samples or more.
 
-    Exit code 1 where there are findings; notes are none.
+    Exit code 1 where there are findings, 2 where the audit is not possible;
+    notes are no findings.
     """
     with user_errors(arguments=(ValueError,)):
         # Here, because PyTorch takes a second, and not everybody has it.
@@ -37,12 +40,14 @@ def audit(
         from mapdrop.tools.audit.load import LoadError, load, told
 
         try:
-            case = load(target)
+            with redirect_stdout(sys.stderr):  # What the user's code prints is no part of ours.
+                case = load(target)
         except LoadError as problem:
-            stop(problem)
+            stop(problem, 2)
     try:
-        found = mapdrop.torch.audit(case.model, *case.inputs, **case.kwargs)
-    except Exception as problem:  # Of the model's code, which may raise anything.
-        stop(f"the model of {target} raises {told(problem)}")
+        with redirect_stdout(sys.stderr):
+            found = mapdrop.torch.audit(case.model, *case.inputs, **case.kwargs)
+    except (Exception, SystemExit) as problem:  # Of the model's code, which may raise anything.
+        stop(f"the model of {target} raises {told(problem)}", 2)
     typer.echo(json.dumps(asdict(found), indent=2) if as_json else printable_lines(found))
     raise typer.Exit(1 if found.findings else 0)

@@ -40,13 +40,13 @@ def load(target: str) -> Case:
         sys.path.insert(0, "")
     try:
         function = getattr(importlib.import_module(module), name, None)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         raise LoadError(f"{module} cannot be imported: {told(problem)}") from problem
     if not callable(function):
         raise ValueError(f"{module} has no function {name!r}")
     try:
         returned = function()
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         raise LoadError(f"{target} raises {told(problem)}") from problem
     return _case(target, returned)
 

@@ -32,7 +32,7 @@ def audit(model: nn.Module, /, *inputs: Any, **kwargs: Any) -> Audit:
     A copy of the model runs in training and in eval mode, and each operation is watched: a drop is
     a product of data with a mask that follows from random numbers, whoever wrote it and in
     whatever way. Its mask is then drawn again and again, which shows what it drops in truth. The
-    model, its inputs and all generators are left as they are.
+    model, its inputs and the generators of PyTorch, Python and NumPy are left as they are.
 
     Args:
         model: any module. Where it is wrapped (torch.compile, DistributedDataParallel), the module
@@ -46,7 +46,7 @@ def audit(model: nn.Module, /, *inputs: Any, **kwargs: Any) -> Audit:
 
     Raises:
         TypeError: if `model` is not a module.
-        ValueError: if it or its inputs have no values, as on the meta device.
+        ValueError: if it or its inputs have no values, as on the meta device, or in an empty batch.
         RuntimeError: if the model cannot be copied, or PyTorch lacks what is needed to watch it.
         Exception: what the model itself raises in training mode.
 
@@ -105,6 +105,8 @@ def _check_values(model: nn.Module, given: Any) -> None:
             "audit runs the model, so it needs tensors with values, and not some on the meta "
             'device: model.to_empty(device="cpu"), and inputs made there'
         )
+    if any(isinstance(value, Tensor) and not value.numel() for value in pytree.tree_leaves(given)):
+        raise ValueError("audit needs inputs with values, of two samples or more, not empty ones")
 
 
 def _watched(model: nn.Module, given: Any) -> Run:

@@ -88,7 +88,12 @@ def place(names: Mapping[nn.Module, str], call: Call | None) -> Place:
             p = rate_of(module) if p is None else p
         elif frame.f_code.co_filename.startswith(_LIBRARIES):
             p = given if p is None else p
-        elif module is None and p is None and given is not None:
+        elif (
+            module is None
+            and p is None
+            and given is not None
+            and _DROP.search(frame.f_code.co_name)
+        ):
             p, function, where = given, frame.f_code.co_name, ""  # A function that drops.
         else:
             where = where or f"{_shown(frame.f_code.co_filename)}:{frame.f_lineno}"

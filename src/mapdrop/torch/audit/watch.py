@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -133,7 +134,8 @@ class _Operations(DispatchMode):
         source, call = dropping.source, self._functions.call
         given = tensors_in((call.args, call.kwargs)) if call is not None else []
         size = self._channels_last.get(storage_of(source))
-        last = size is not None and source.shape[-1:] == (size,)
+        # In an array that was permuted the channels are no longer last.
+        last = size is not None and source.shape[-1:] == (size,) and source.is_contiguous()
         at = place(self._run.names, call)
         shape = tuple(source.shape)
         axes = given[0].dim() if given else None
@@ -147,14 +149,17 @@ class _Operations(DispatchMode):
             for seen in self._dropped.get(storage_of(tensor), ()):
                 if name in _BATCH_NORM and self._is_of_batch(args):
                     seen.batch_norm = True
-                if name in _OF_LAST_AXIS and tensor.shape[-1:] == seen.shape[-1:]:
+                # Behind pooling other axes may be as long.
+                whole = tensor.numel() == math.prod(seen.shape)
+                if name in _OF_LAST_AXIS and whole and tensor.shape[-1:] == seen.shape[-1:]:
                     seen.last_axis |= tensor.is_contiguous()
 
     def _is_of_batch(self, args: Any) -> bool:
         """Return whether a normalisation is by the batch: InstanceNorm calls the same operation."""
         call = self._functions.call
         instance = call is not None and call.name == "instance_norm"
-        return any(value is True for value in args) and not instance
+        keeps = len(args) > 3 and isinstance(args[3], Tensor)  # The mean for eval mode.
+        return keeps and any(value is True for value in args) and not instance
 
     def _pass_on(self, name: str, read: list[Tensor], result: Any, seen: Seen | None) -> None:
         """Note for each new tensor what dropped it, and whether its last axis has channels."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mapdrop._layers.patterns import SPACE, BlockSize
 from mapdrop.torch.layers import (
@@ -76,11 +78,34 @@ def like(kind: type[Drop], old: nn.Module, *handled: str) -> Drop:
     return new
 
 
+def _drop_path(old: Any) -> Drop:
+    """Return the counterpart of a layer that is known by its name, if it drops whole samples."""
+    new = like(DropPath, old)
+    _check_drops_samples(old)
+    return new
+
+
 def _stochastic_depth(old: Any) -> Drop:
     """Return the counterpart of torchvision's layer."""
-    if old.mode == "batch":
-        return Drop("... ->", old.p)
-    return like(DropPath, old)
+    new = Drop("... ->", old.p) if old.mode == "batch" else like(DropPath, old)
+    _check_drops_samples(old)
+    return new
+
+
+def _check_drops_samples(old: nn.Module) -> None:
+    """Raise NoCounterpartError for a layer that does not drop whole samples of its input."""
+    layer, x = copy.deepcopy(old).train(), torch.ones(64, 3, 2)
+    with torch.random.fork_rng([]), torch.no_grad():
+        torch.default_generator.manual_seed(0)
+        try:
+            y = layer(x)
+        except Exception as problem:  # It is somebody's code, and may take more than one input.
+            raise NoCounterpartError(f"it does not drop whole samples: {problem}") from None
+    alike = (
+        isinstance(y, Tensor) and y.shape == x.shape and torch.equal(y, y[:, :1, :1].expand_as(y))
+    )
+    if not alike:
+        raise NoCounterpartError("it does not drop whole samples")
 
 
 def _drop_block(kind: type[Drop]) -> Make:
@@ -109,7 +134,7 @@ COUNTERPARTS: Mapping[Key, Make | type[Drop]] = {
     nn.Dropout1d: SpatialDropout1d,
     nn.Dropout2d: SpatialDropout2d,
     nn.Dropout3d: SpatialDropout3d,
-    "*DropPath": DropPath,
+    "*DropPath": _drop_path,
     "StochasticDepth": _stochastic_depth,
     "DropBlock2d": _drop_block(DropBlock2d),
     "DropBlock3d": _drop_block(DropBlock3d),

@@ -202,7 +202,12 @@ def _replaced(names: list[str], old: nn.Module, new: nn.Module) -> Replaced:
 def _hand_over(old: nn.Module, new: nn.Module) -> None:
     """Give a new layer the old one's training flag, and its hooks, whose handles go on."""
     new.train(old.training)
-    vars(new).update({name: value for name, value in vars(old).items() if "hook" in name})
+    hooks = {name: value for name, value in vars(old).items() if "hook" in name}
+    vars(new).update(hooks)
+    for by_number in hooks.values():
+        for number, hook in by_number.items() if isinstance(by_number, dict) else ():
+            if getattr(hook, "with_module", False):  # PyTorch's wrapper, which holds the old layer.
+                by_number[number] = type(hook)(hook.hook, new)
 
 
 def _left(model: nn.Module, refused: Mapping[nn.Module, str]) -> Iterator[Left]:

@@ -148,16 +148,17 @@ class _Run:
     def _sharing(self) -> Iterator[Any]:
         """Yield results of passes that share what they can. Raises GraphError before the first."""
         readers = _readers.setdefault(self.model, _Readers())
-        first: list[tuple[PassByPass, list[Any]]] = []
+        first: list[tuple[PassByPass, list[Any], bool]] = []
 
         def compute(capture: Capture, inputs: tuple[Any, ...]) -> list[Any]:
             passes = PassByPass(capture, inputs, self.devices, self.costs)
-            first.append((passes, passes.outputs(self.seeds[0])))
-            return first[0][1]
+            outputs = passes.outputs(self.seeds[0])
+            first.append((passes, outputs, passes.plan.states.differ()))
+            return outputs
 
         call = readers.exact(self.model, self.output, self.arguments, compute)
-        ((alone, outputs),) = first
-        if not alone.varies:
+        ((alone, outputs, drawn),) = first
+        if not (alone.varies and drawn):  # At a scheduled rate of 0 nothing is drawn.
             raise NothingDroppedError
         together = self._together(readers, alone, call, outputs)
         by_row = self.shared and self.arguments.rows > 1

@@ -17,6 +17,8 @@ from mapdrop.torch.graph.replicas import RandomStates
 from mapdrop.torch.graph.sample_drops import without_inputs
 
 FILLED = ("empty", "zeros", "ones", "full")
+_DRAWING = ("mapdrop.fresh_seed", "mapdrop.call_words")
+"""mapdrop's own: they draw, even if a scheduled rate is 0 at present."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ def split(graph: Graph, inputs: Sequence[Any], states: RandomStates) -> Split:
         known = facts.get(node)
         draws = may_draw(node, known is not None and not isinstance(known, DropFacts))
         depends = not varying.isdisjoint(node.inputs)
-        if draws and record_of(node) is None and not depends:
+        if draws and record_of(node) is None and not depends and node.operation not in _DRAWING:
             draws = _is_drawing(graph, node, env, states)
         if draws:
             drawing.add(node)

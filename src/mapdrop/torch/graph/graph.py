@@ -125,6 +125,11 @@ class Graph:
         return frozenset(value for value in self.outputs if isinstance(value, Node))
 
 
+def call_by_numbers(node: Node) -> Any:
+    """Return the arguments of a call, with the numbers of nodes in their place."""
+    return substituted((node.args, node.kwargs or {}), lambda source: source.number)
+
+
 _ALIASES = {
     "_threshold": "threshold",
     "clip": "clamp",

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from mapdrop.backends.torch.rows import cat_rows
 from mapdrop.torch.graph.branches import reads_of
-from mapdrop.torch.graph.graph import Graph, GraphError, Node, out_of_place, substituted
+from mapdrop.torch.graph.graph import (
+    Graph,
+    GraphError,
+    Node,
+    call_by_numbers,
+    out_of_place,
+    substituted,
+)
 from mapdrop.torch.graph.registry import record_of
 from mapdrop.torch.graph.replicas import RandomStates, Replicated, ReplicatedDrop
 from mapdrop.torch.graph.sample_axis import SampleAxis
@@ -176,7 +183,7 @@ class _Walk:
         if record is not None and record.samples in (reshaped, expanded):
             return True
         other = self.one.nodes[node.number]
-        return bool(_constants(node) == _constants(other))
+        return bool(call_by_numbers(node) == call_by_numbers(other))
 
     def _place_by_size(self, number: int) -> SampleAxis | None:
         """Return the axis of an array that is longer for all rows than for one replica."""
@@ -202,11 +209,6 @@ def _longer_axis(one: Any, many: Any, within: bool = False) -> Any:
     if one.dim() != many.dim() or len(axes) > 1 or (within and not axes):
         raise GraphError("nothing says where an array has the samples")
     return axes[0] if axes else None
-
-
-def _constants(node: Node) -> Any:
-    """Return the arguments of a call that are no arrays."""
-    return substituted((node.args, node.kwargs or {}), lambda source: source.number)
 
 
 def _replicated(walk: _Walk, number: int, states: RandomStates) -> Replicated:

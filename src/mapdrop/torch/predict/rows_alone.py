@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mapdrop.torch.graph.branches import reads_of
-from mapdrop.torch.graph.graph import Graph, GraphError, Node, substituted
+from mapdrop.torch.graph.graph import Graph, GraphError, Node, call_by_numbers
 from mapdrop.torch.graph.registry import record_of
 from mapdrop.torch.graph.sample_axis import SampleAxis
 from mapdrop.torch.graph.sample_rules import expanded, reshaped
@@ -81,13 +81,8 @@ def _reads(node: Node, one: Node, place: SampleAxis) -> Mapping[Node, SampleAxis
         return {}
     record = record_of(node)
     same = record is not None and record.samples in (reshaped, expanded)
-    reads = reads_of(node, place) if same or _constants(node) == _constants(one) else None
+    reads = reads_of(node, place) if same or call_by_numbers(node) == call_by_numbers(one) else None
     # mapdrop's coins belong to places: a row alone has those of the first one.
     if reads is None or not node.inputs or node.operation == "mapdrop.drop":
         raise GraphError(f"samples of the batch meet before the first drop, in {node}")
     return reads
-
-
-def _constants(node: Node) -> object:
-    """Return the arguments of a call that are no arrays."""
-    return substituted((node.args, node.kwargs or {}), lambda source: source.number)

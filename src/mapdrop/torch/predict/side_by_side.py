@@ -12,7 +12,7 @@ from torch import Tensor
 from mapdrop.backends.torch.rows import cat_rows
 from mapdrop.torch.compact.cost_model import Costs
 from mapdrop.torch.compact.schedule import Schedule
-from mapdrop.torch.graph.graph import Graph, GraphError, Node, substituted
+from mapdrop.torch.graph.graph import Graph, GraphError, Node, call_by_numbers, substituted
 from mapdrop.torch.graph.replicas import RandomStates
 from mapdrop.torch.predict.capture import Arguments, Call, Capture
 from mapdrop.torch.predict.passes import PassByPass, kind
@@ -190,8 +190,5 @@ def _check_alike(one: Graph, other: Graph) -> None:
 
 
 def _alike(one: Node, other: Node) -> bool:
-    def numbers(node: Node) -> Any:
-        return substituted((node.args, node.kwargs or {}), lambda source: source.number)
-
     same = one.operation == other.operation and one.shape == other.shape
-    return bool(same and numbers(one) == numbers(other))
+    return bool(same and call_by_numbers(one) == call_by_numbers(other))

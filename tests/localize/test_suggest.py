@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,11 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from mapdrop.cli import app
-from mapdrop.localize import suggestion, video
+from mapdrop.localize import predictor, video
 from mapdrop.localize.contact_sheet import contact_sheet
 from mapdrop.localize.data.image_files import letterbox
 from mapdrop.localize.predictions import Predictions
+from mapdrop.localize.run.images import digest
 from mapdrop.localize.run.trained import TrainedModel
 from mapdrop.localize.suggestion import Candidate, choose
 from tests.localize import spots
@@ -40,7 +40,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suggestion, "BATCH_SIZE", 5)
+    monkeypatch.setattr(predictor, "BATCH_SIZE", 5)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -51,12 +51,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def unseen(run: Path, data: Path) -> set[str]:
     """Return the names of the images that are neither of the training nor of the validation."""
     trained = TrainedModel.load(run, torch.device("cpu"))
-    known = {digest for digests in trained.record.seen.values() for digest in digests}
+    known = {one for digests in trained.record.seen.values() for one in digests}
     names = set()
     for path in data.glob("*.png"):
         working, _ = letterbox(Image.open(path).convert("RGB"), trained.size)
-        digest = blake2b(working.tobytes(), digest_size=16).hexdigest()
-        names |= set() if digest in known else {path.name}
+        names |= set() if digest(working) in known else {path.name}
     assert len(names) == COUNT - 4
     return names
 

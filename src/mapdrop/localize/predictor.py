@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,14 +65,14 @@ class Predictor:
         """Write one table for all images, and each image with its joints drawn on it."""
         task = self.progress.add_task("images", total=len(sources.images))
         with self._tables(TABLE, SPREAD_TABLE) as add:
-            for batch in _batches(sources.images):
+            for batch in batches(sources.images):
                 read = dict(self._read(batch))
                 if read:
                     found = self._locate(list(read.values()), [str(path) for path in read])
                     add(found)
                     for path, drawn in zip(read, self._draw(read.values(), found), strict=False):
                         with self._record_failure():
-                            self.results.write(sources.overlay(path), _encode_png(drawn))
+                            self.results.write(sources.overlay(path), image_files.encode_png(drawn))
                 self.progress.advance(task, len(batch))
 
     def _write_video(self, sources: Sources, path: Path) -> None:
@@ -86,7 +85,7 @@ class Predictor:
             self._recorder(sources.video_overlay(path), path) as write,
             self._record_failure(),
         ):
-            for batch in _batches(video.frames(path)):
+            for batch in batches(video.frames(path)):
                 names = [str(rows + number) for number in range(len(batch))]
                 found = self._locate(batch, names)
                 add(found)
@@ -153,7 +152,7 @@ class Predictor:
         return video.recorder(self.results.folder / name, path)
 
 
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     """Yield batches of up to BATCH_SIZE items; an error is raised after the items before it."""
     batch: list[Item] = []
     try:
@@ -168,9 +167,3 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         raise
     if batch:
         yield batch
-
-
-def _encode_png(image: Image.Image) -> bytes:
-    content = BytesIO()
-    image.save(content, format="PNG")
-    return content.getvalue()

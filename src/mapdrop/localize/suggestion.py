@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,13 @@ from sklearn.cluster import KMeans
 from mapdrop.localize import video
 from mapdrop.localize.data import image_files
 from mapdrop.localize.predictions import Predictions
+from mapdrop.localize.predictor import SEED, batches
+from mapdrop.localize.run.images import digest
 from mapdrop.localize.run.trained import TrainedModel
 from mapdrop.localize.sources import Sources
 
-BATCH_SIZE = 32
-"""Images in memory at a time."""
 LOOK = (32, 24)
 """Size to which images are reduced, to say how unlike they are."""
-SEED = 0
-"""Of the masks and of the clusters: the same command has the same result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +64,7 @@ class Search:
 
     def __call__(self, sources: Sources) -> Iterator[Candidate]:
         """Yield the candidates: no images that the network was trained on. Raises DataError."""
-        batch: list[tuple[Path, int | None, Image.Image]] = []
-        for one in self._images(sources):
-            batch.append(one)
-            if len(batch) == BATCH_SIZE:
-                yield from self._candidates(batch)
-                batch = []
-        if batch:
+        for batch in batches(self._images(sources)):
             yield from self._candidates(batch)
 
     def total(self, sources: Sources) -> int:
@@ -102,10 +93,10 @@ class Search:
         found = trained.locate(working)
         names = [str(number) for number in range(len(batch))]
         every = Predictions.of(trained.joints, names, found, np.array(scales), spread)
-        seen = {digest for digests in known.values() for digest in digests}
+        seen = {one for digests in known.values() for one in digests}
         for number, (path, frame, image) in enumerate(batch):
             self.on_image()
-            if blake2b(working[number].tobytes(), digest_size=16).hexdigest() not in seen:
+            if digest(working[number]) not in seen:
                 yield Candidate(path, frame, every.one(number), _look(image))
 
 

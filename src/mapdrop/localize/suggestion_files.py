@@ -42,13 +42,13 @@ def write(chosen: Sequence[Candidate], results: ResultFolder) -> None:
     images = _images(chosen)
     for candidate in chosen:
         image = images[candidate.source, candidate.frame]
-        results.write(image_name(candidate), _png(image))
+        results.write(image_name(candidate), image_files.encode_png(image))
         found, spread = candidate.found, candidate.found.spread
         wide = None if spread is None else spread[0]
         drawn = overlay.draw(image, found.points[0], found.likelihood[0], found.joints, 0.0, wide)
         text = f"{candidate.spread:.1f} px  {printable(candidate.source.name)}"
         shown.append((drawn, text if candidate.frame is None else f"{text} {candidate.frame}"))
-    results.write(SHEET, _png(contact_sheet(shown)))
+    results.write(SHEET, image_files.encode_png(contact_sheet(shown)))
     results.write(LIST, _list(chosen))
 
 
@@ -77,9 +77,3 @@ def _list(chosen: Sequence[Candidate]) -> bytes:
         frame = "" if candidate.frame is None else candidate.frame
         rows.writerow([image_name(candidate), candidate.source, frame, f"{candidate.spread:.4f}"])
     return file.getvalue().encode(errors="backslashreplace")
-
-
-def _png(image: Image.Image) -> bytes:
-    content = io.BytesIO()
-    image.save(content, format="PNG")
-    return content.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,13 @@ def letterbox(image: Image.Image, size: tuple[int, int]) -> tuple[npt.NDArray[np
 
 
 Array = npt.NDArray[np.float64]
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """Return the content of a PNG file."""
+    content = BytesIO()
+    image.save(content, format="PNG")
+    return content.getvalue()
 
 
 def to_original(points: Array, scale: float | Array) -> Array:

@@ -74,7 +74,12 @@ class LabelledImages:
 
     def digests(self) -> list[str]:
         """Return a 16-byte hash of each image's pixels, which identifies it wherever it is."""
-        return [blake2b(image.tobytes(), digest_size=16).hexdigest() for image in self.images]
+        return [digest(image) for image in self.images]
+
+
+def digest(image: npt.NDArray[np.uint8]) -> str:
+    """Return a 16-byte hash of a working image's pixels."""
+    return blake2b(image.tobytes(), digest_size=16).hexdigest()
 
 
 def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:

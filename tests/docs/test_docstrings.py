@@ -34,7 +34,10 @@ PUBLIC = {
         "mapdrop.rates": ("linear", "early", "late"),
         "mapdrop.flax": LAYERS,
         "mapdrop.equinox": LAYERS,
-        "mapdrop.keras": tuple(re.sub("([123])d$", r"\1D", name) for name in LAYERS),
+        "mapdrop.keras": (
+            *(re.sub("([123])d$", r"\1D", name) for name in LAYERS),
+            "RateSchedule",
+        ),
     }.items()
     for name in names
 }  # fmt: skip

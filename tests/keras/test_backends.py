@@ -22,7 +22,8 @@ pytestmark = pytest.mark.subprocess
 BODY = Path(__file__).with_name("body.py")
 OWN = Path(__file__).with_name("keras_own.py")
 DRAWN = Path(__file__).with_name("drawn_cases.py")
-LEAST, LEAST_OWN = 175, 20  # Tests that have to pass on each backend.
+SCHEDULE = Path(__file__).with_name("schedule_body.py")
+LEAST, LEAST_OWN, LEAST_SCHEDULE = 175, 20, 28  # Tests that have to pass on each backend.
 # By the module, so that a backend's tests follow each other, in one process of the suite.
 backends = pytest.mark.parametrize("backend", BACKENDS, scope="module")
 
@@ -31,7 +32,7 @@ backends = pytest.mark.parametrize("backend", BACKENDS, scope="module")
 def ran(backend: str) -> CompletedProcess[str]:
     """All bodies in one process: what takes most of its time is the import of the backend."""
     framework(backend)
-    return run(backend, BODY, OWN, DRAWN)
+    return run(backend, BODY, OWN, DRAWN, SCHEDULE)
 
 
 @backends
@@ -50,6 +51,11 @@ def test_keras_own_tests(backend: str) -> None:
 @backends
 def test_drawn_cases(backend: str) -> None:
     check_passed(ran(backend), DRAWN, 1 + len(WRONG))
+
+
+@backends
+def test_schedules(backend: str) -> None:
+    check_passed(ran(backend), SCHEDULE, LEAST_SCHEDULE)
 
 
 @pytest.mark.long

@@ -9,3 +9,4 @@ from mapdrop.keras.layers import DropPath as DropPath
 from mapdrop.keras.layers import SpatialDropout1D as SpatialDropout1D
 from mapdrop.keras.layers import SpatialDropout2D as SpatialDropout2D
 from mapdrop.keras.layers import SpatialDropout3D as SpatialDropout3D
+from mapdrop.keras.schedule import RateSchedule as RateSchedule

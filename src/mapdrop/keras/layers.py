@@ -12,6 +12,7 @@ from keras.saving import register_keras_serializable
 from mapdrop._layers.patterns import SPACE, BlockSize, RankCheck, axes, blocks
 from mapdrop._layers.settings import Settings
 from mapdrop.backends.registry import backend_for
+from mapdrop.keras.variable_rate import VariableRate
 from mapdrop.spec.mask_spec import mask_spec
 from mapdrop.spec.pattern import Pattern, PatternError
 from mapdrop.spec.symbolic import bind_symbolic
@@ -54,6 +55,7 @@ class Drop(Settings, RankCheck, keras.layers.Layer):
     other_rank = "keras.ops.expand_dims(x, 0) for one sample without a batch axis"
     arguments: ClassVar[tuple[str, ...]] = _ARGUMENTS
     _compiled_rate: float | None = None  # The rate that a compiled function last took from here.
+    variable_rate: VariableRate | None = None  # Made by `RateSchedule`.
 
     def __init__(
         self,
@@ -84,13 +86,30 @@ class Drop(Settings, RankCheck, keras.layers.Layer):
 
     def _checked_rate(self, name: str, value: Any) -> float:
         rate = super()._checked_rate(name, value)
-        if self._compiled_rate not in (None, rate):
+        variable = self.variable_rate
+        if variable is not None:
+            variable.set(rate)
+        elif self._compiled_rate not in (None, rate):
             warnings.warn(
                 f"{self.name} was compiled with rate={self._compiled_rate}, and what is compiled "
-                f"keeps it: call model.compile(...) again for rate={rate} to be used in fit",
+                f"keeps it: call model.compile(...) again for rate={rate} to be used in fit, or "
+                "give fit a mapdrop.keras.RateSchedule, for which nothing is compiled again",
                 stacklevel=3,
             )
         return rate
+
+    def make_rate_variable(self) -> VariableRate:
+        """Return the rate as a part of the model's state, which compiled functions read.
+
+        Functions that were compiled before keep the rate that they had.
+        """
+        if self.variable_rate is None:
+            built = self._tracker.locked
+            self._tracker.unlock()
+            self.variable_rate = VariableRate(self.rate)
+            if built:
+                self._tracker.lock()
+        return self.variable_rate
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
         """Return the inputs, in training with dropped values +0 and the others scaled."""
@@ -99,15 +118,17 @@ class Drop(Settings, RankCheck, keras.layers.Layer):
         if not training:
             return inputs
         backend = backend_for(inputs)
-        if backend.traced(inputs):
+        variable = self.variable_rate
+        if variable is None and backend.traced(inputs):
             object.__setattr__(self, "_compiled_rate", self.rate)  # Past Keras' tracking of state.
-        if self.rate == 0:
+        if variable is None and self.rate == 0:
             return inputs
+        rate = self.rate if variable is None else variable.read()
         # The state is (seed, number of the call). Keras adds the two on some backends, where seed 1
         # draws at its next call what seed 2 draws now; here they are key and step.
         state = self.seed_generator.next()
         seed = state[0] if self.seed is None else self.seed
-        spec = backend.mask_spec(self.pattern, self.rate, *self._mask_options)
+        spec = backend.mask_spec(self.pattern, rate, *self._mask_options)
         return backend.drop(inputs, spec, seed=seed, step=state[1])
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:

@@ -13,17 +13,23 @@ from functools import cached_property, lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 Words = TypeVar("Words")
 Bits = TypeVar("Bits")
+HALVINGS = 64
+"""Of the interval [0, 1], in which the probability of a block's centre is found."""
 Size = Any  # An int; where a graph learns it only when it runs, TensorFlow's tensor of one.
 
 
 @dataclass(frozen=True)
 class Law:
-    """How coins fall. Axes are numbers of coin axes; `block` has (axis, size) pairs."""
+    """How coins fall. Axes are numbers of coin axes; `block` has (axis, size) pairs.
 
-    p: float
+    Where a rate is known only when a graph runs, p is a framework's number in float64.
+    """
+
+    p: Any
     exact: int | None = None
     balance: int | None = None
     block: tuple[tuple[int, int], ...] = ()
@@ -138,9 +144,9 @@ class CoinSpace(ABC, Generic[Words, Bits]):
         """Return where the coins' own words reach the threshold."""
         return self.at_least(self.words(), threshold)
 
-    # --- Of sizes. They are overridden where a size may be unknown.
+    # --- Of sizes and rates. They are overridden where one may be unknown.
 
-    def survivors(self, p: float, n: Size) -> Size:
+    def survivors(self, p: Any, n: Size) -> Size:
         """See `survivors`."""
         return survivors(p, n)
 
@@ -152,6 +158,15 @@ class CoinSpace(ABC, Generic[Words, Bits]):
         """Return the threshold below which a coin's word drops it, or makes it a centre."""
         return threshold(centre_rate(law, self.sizes) if law.block else law.p)
 
+    def quotas(self, law: Law, words: Words) -> Any:
+        """Return how many coins `balance=` keeps of each line, by the lines' words."""
+        assert law.axis is not None
+        return self.high_word((2**32 - self.threshold(law)) * self.sizes[law.axis], words)
+
+    def expected(self, law: Law) -> Any:
+        """See `expected`."""
+        return expected(law, self.sizes)
+
 
 def kept(law: Law, space: CoinSpace[Words, Bits]) -> Bits:
     """Return the mask of a law: True is kept."""
@@ -162,11 +177,10 @@ def kept(law: Law, space: CoinSpace[Words, Bits]) -> Bits:
         for block in space.block_axes(law):
             made = space.erode(made, block)
         return made
-    n = space.sizes[law.axis]
     if law.exact is not None:
-        quota = space.survivors(law.p, n)
+        quota = space.survivors(law.p, space.sizes[law.axis])
     else:
-        quota = space.high_word((2**32 - threshold(law.p)) * n, space.words(law.axis))
+        quota = space.quotas(law, space.words(law.axis))
     return space.largest(space.words(), law.axis, quota)
 
 
@@ -194,6 +208,15 @@ def survivors(p: float, n: int) -> int:
     return round((1 - p) * n)
 
 
+def expected(law: Law, sizes: tuple[int, ...]) -> float:
+    """Return one over the fraction of coins that is kept on average; 0 where none can be kept."""
+    if law.exact is None:
+        return 1 / (1 - law.p) if law.p < 1 else 0.0
+    n = sizes[law.exact]
+    kept = survivors(law.p, n)
+    return n / kept if kept else 0.0
+
+
 def block_axes(law: Law, sizes: tuple[Size, ...], minimum: Any = min) -> tuple[BlockAxis, ...]:
     """Return the axes of a law's blocks in a coin space of these sizes."""
     found = []
@@ -213,8 +236,21 @@ def centre_rate(law: Law, sizes: tuple[int, ...]) -> float:
     the places rises with q, so q is found by 64 halvings of [0, 1].
     """
     if law.p in (0, 1):
-        return law.p
-    number, times = np.ones(1), np.ones(1)  # Centres in reach, and at how many places so many.
+        return float(law.p)
+    number, times = reaches(law, sizes)
+    low_q, high_q = 0.0, 1.0
+    for _ in range(HALVINGS):
+        q = (low_q + high_q) / 2
+        if q == 1 or -np.expm1(number * np.log1p(-q)) @ times / times.sum() >= law.p:
+            high_q = q
+        else:
+            low_q = q
+    return high_q
+
+
+def reaches(law: Law, sizes: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how many centres may reach a place of a map, and of how many places that holds."""
+    number, times = np.ones(1), np.ones(1)
     for _, k, n, first, last in block_axes(law, sizes):
         place = np.arange(n)
         low = np.maximum(place - (k - 1) + k // 2, first)
@@ -222,14 +258,7 @@ def centre_rate(law: Law, sizes: tuple[int, ...]) -> float:
         reach, places = np.unique(high - low + 1, return_counts=True)
         number = np.multiply.outer(number, reach).ravel()
         times = np.multiply.outer(times, places).ravel()
-    low_q, high_q = 0.0, 1.0
-    for _ in range(64):
-        q = (low_q + high_q) / 2
-        if q == 1 or -np.expm1(number * np.log1p(-q)) @ times / times.sum() >= law.p:
-            high_q = q
-        else:
-            low_q = q
-    return high_q
+    return number, times
 
 
 def numbered(sizes: tuple[int, ...], axis: int | None) -> tuple[tuple[int, ...], int]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mapdrop.spec.binding import Binding, bind
-from mapdrop.spec.law import Bits, CoinSpace, Law, Words, survivors
+from mapdrop.spec.law import Bits, CoinSpace, Law, Words, expected, survivors
 from mapdrop.spec.pattern import Pattern
 from mapdrop.spec.warn import warn_user
 
@@ -64,13 +64,11 @@ class BoundSpec:
     @cached_property
     def expected(self) -> float:
         """The scale where it is known before any coin falls; 0 where no coin can be kept."""
-        if self.scale is None:
-            return 1.0
-        if self.law.exact is None:
-            return 1 / (1 - self.law.p) if self.law.p < 1 else 0.0
-        n = self.binding.coins[self.law.exact]
-        kept = survivors(self.law.p, n)
-        return n / kept if kept else 0.0
+        return 1.0 if self.scale is None else expected(self.law, self.binding.coins)
+
+    def at(self, p: Any) -> BoundSpec:
+        """Return this at another rate, which may be a framework's number in float64."""
+        return replace(self, law=replace(self.law, p=p))
 
     @property
     def most(self) -> int:
@@ -88,8 +86,10 @@ class BoundSpec:
 
     def factor(self, space: CoinSpace[Words, Bits], kept: Bits) -> Any:
         """Return what kept values are multiplied by: a number, or one for each sample."""
+        if self.scale is None:
+            return 1.0
         if self.counted_axes is None:
-            return self.expected
+            return space.expected(self.law)
         drawn = math.prod(space.shape[axis] for axis in self.counted_axes)
         return space.ratio(drawn, space.count(kept, self.counted_axes))
 

@@ -11,14 +11,13 @@ from torch.utils.hooks import RemovableHandle
 
 from mapdrop.backends.torch._internals import DropoutBase, skipped_by_dynamo
 from mapdrop.backends.torch.rate import ScheduledRate
+from mapdrop.rates.of_layers import check_any, check_rates, rates_at
 from mapdrop.rates.of_step import Rates
 from mapdrop.spec.mask_spec import check_rate
 from mapdrop.spec.seed import check_uint64
 from mapdrop.spec.warn import warn_user
 from mapdrop.torch.layers import Drop
 from mapdrop.torch.seeded import named_layers
-
-_TRIED = (0, *[10**n for n in range(8)])  # Steps at which some rate should not be 0.
 
 
 class RateSchedule:
@@ -34,14 +33,8 @@ class RateSchedule:
     ) -> None:
         self.steps, self._layers, self._rate = 0, dict(layers), rate
         self._own = {name: layer.p for name, layer in layers.items()}
-        rates = self._rates(0, self._own)
-        if not any(self._own.values()) and not any(
-            p for step in _TRIED for p in self._rates(step, self._own).values()
-        ):
-            raise ValueError(
-                "the layers' own rates are 0, and so is each rate that follows from them: make "
-                "the layers with the rate that the schedule is to reach"
-            )
+        rates = rates_at(rate, 0, self._own)
+        check_any(rate, self._own)
         self._began = False  # Whether a step of the optimizer began that did not count yet.
         self._hooks = [] if optimizer is None else self._hooked(optimizer)
         for name, layer in layers.items():
@@ -97,7 +90,7 @@ class RateSchedule:
     def _advance(self) -> None:
         if not self._layers:
             raise RuntimeError("this schedule was removed: make a new one")
-        self._set(self._rates(self.steps + 1, self._own))
+        self._set(rates_at(self._rate, self.steps + 1, self._own))
         self.steps += 1
 
     def remove(self) -> None:
@@ -134,18 +127,11 @@ class RateSchedule:
         if others:
             told = ", ".join(f"{p} and not {self._own[n]} in {n!r}" for n, p in others.items())
             warn_user(f"the own rates that were saved count: {told}")
-        rates = self._rates(steps, own)
+        rates = rates_at(self._rate, steps, own)
         for name, p in own.items():
             _scheduled(self._layers[name]).own = p
         self._own, self.steps = own, steps
         self._set(rates)
-
-    def _rates(self, step: int, own: Mapping[str, float]) -> dict[str, float]:
-        """Return the rates of a step, checked before any is set."""
-        return {
-            name: check_rate(self._rate(step, p), f"rate({step}, {p}), for layer {name!r},")
-            for name, p in own.items()
-        }
 
     def _set(self, rates: Mapping[str, float]) -> None:
         for name, layer in self._layers.items():
@@ -199,11 +185,7 @@ def schedule(model: nn.Module, rate: Rates, optimizer: Optimizer | None) -> Rate
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"schedule takes a torch.nn.Module, not {type(model).__name__}")
-    if not callable(rate):
-        raise TypeError(
-            f"rate is a function of a step and a layer's own rate, as mapdrop.rates has them, not "
-            f"{rate!r}"
-        )
+    check_rates(rate)
     if not (optimizer is None or isinstance(optimizer, Optimizer)):
         raise TypeError(
             "optimizer is a torch.optim.Optimizer, or None where you call step() yourself, not "

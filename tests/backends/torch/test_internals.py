@@ -126,6 +126,9 @@ def test_a_wrapper_that_holds_its_model_under_another_name_is_refused() -> None:
 
 ALLOWED = {
     "_replace": "NamedTuple",
+    "_asdict": "NamedTuple",
+    "_flatten_layers": "Keras': the layers of a model, in models inside it too",
+    "_tracker": "Keras': unlocked to add state to a layer that is built, as its LoRA does",
     "_getframe": "sys",
     "_typeshed.DataclassInstance": "of type checkers",
     "_cache": "Numba's, guarded in kernels/jit.py",

@@ -16,7 +16,9 @@ from torch._inductor.utils import run_and_get_code
 from torch.utils.checkpoint import checkpoint
 from transformers import BeitConfig, BeitModel
 
+import mapdrop
 from mapdrop import rates
+from mapdrop.backends import torch as backend
 from mapdrop.torch import (
     Drop,
     DropBlock2d,
@@ -249,3 +251,20 @@ def test_a_schedule_that_is_removed_gives_the_usual_layer_again() -> None:
     ramp.remove()
     close(step_of(compiled, 3), before)
     assert counter.frame_count == 2
+
+
+@pytest.mark.parametrize("tracked", [False, True], ids=["no gradient", "gradient"])
+@pytest.mark.parametrize("pattern", ["b c h w -> b c h w", "b c h w -> b c"])
+def test_a_rate_that_another_graph_has_read(pattern: str, tracked: bool) -> None:
+    """As where a graph breaks behind it: it comes as a tensor, and is no constant."""
+
+    @torch.compile(fullgraph=True)
+    def drop(x: Tensor, rate: Tensor) -> Tensor:
+        spec = backend.mask_spec(pattern, rate)
+        return backend.drop(x, spec, seed=7)
+
+    x = X.clone().requires_grad_(tracked)
+    for p in (0.0, 0.5, 0.2, 1.0):
+        came = drop(x, torch.tensor(p, dtype=torch.float64)).detach()
+        wanted = mapdrop.mask(pattern, tuple(X.shape), p, seed=7).apply(X)
+        torch.testing.assert_close(came, wanted, rtol=1e-12, atol=0)

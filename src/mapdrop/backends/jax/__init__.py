@@ -20,23 +20,28 @@ from mapdrop.spec import seed as seeds
 from mapdrop.spec.branch import check_arrays, check_branch, check_inputs
 from mapdrop.spec.mask_spec import MaskSpec
 from mapdrop.spec.pattern import Pattern
+from mapdrop.spec.variable_rate import RateWords, VariableSpec, variable_spec
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
 
-def mask_spec(pattern: str | Pattern, p: float, *options: Any) -> MaskSpec:
+def mask_spec(
+    pattern: str | Pattern, p: float | RateWords, *options: Any
+) -> MaskSpec | VariableSpec:
     """Return the spec of these arguments. Raises TypeError for a rate that is traced."""
     if isinstance(p, jax.core.Tracer):
         raise TypeError(
             "p decides what is compiled, so it is a number, and not traced: close over it, or "
             "name it in jax.jit's static_argnames"
         )
+    if isinstance(p, RateWords):
+        return variable_spec(pattern, p, *options)
     return specs.mask_spec(pattern, p, *options)
 
 
 def drop(
     x: Array,
-    spec: MaskSpec,
+    spec: MaskSpec | VariableSpec,
     *,
     seed: Any = None,
     stream: str | None = None,
@@ -53,13 +58,18 @@ def drop(
         raise _of_open_sizes(x)
     if stream is not None:
         seeds.check_stream(stream)
-    spec.bind(x.shape)  # For its checks, out of compiled code.
-    if spec.p == 0:
+    known, rate = (
+        (spec.nominal, spec.rate.words) if isinstance(spec, VariableSpec) else (spec, None)
+    )
+    known.bind(x.shape, warn=rate is None)  # For its checks, out of compiled code.
+    if known.p == 0:
         return x
     words, left = seed_words(x, seed, stream, step)
+    if rate is not None:
+        words = jnp.concatenate([words, rate])
     if not jnp.iscomplexobj(x):
-        return dropped(x, words, spec, left)
-    return jax.lax.complex(*(dropped(part, words, spec, left) for part in (x.real, x.imag)))
+        return dropped(x, words, known, left)
+    return jax.lax.complex(*(dropped(part, words, known, left) for part in (x.real, x.imag)))
 
 
 def residual(

@@ -11,22 +11,24 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from mapdrop.backends.jax.coins import drawn, stream_key
+from mapdrop.backends.jax.coins import drawn, number_of, stream_key
 from mapdrop.spec.binding import Binding
 from mapdrop.spec.mask_spec import MaskSpec
 
 
 def drop_values(x: Array, words: Array, spec: MaskSpec, stream: str | None) -> Array:
-    """Return x dropped. The words (low, high) are those of the seed and of the step.
+    """Return x dropped. The words (low, high) are those of the seed, the step and a variable rate.
 
     Words with leading axes are those of each example on the leading axes of x.
     """
     if words.ndim > 1:
         return jax.vmap(partial(drop_values, spec=spec, stream=stream))(x, words)
     bound = spec.bind(x.shape, warn=False)
-    low, high, *step = words
+    low, high, step_low, step_high = words[:4]
+    if len(words) > 4:
+        bound = bound.at(number_of(words[4:]))
     key = stream_key((low, high), stream)
-    return broadcast(x, bound.binding, *drawn(bound, key, (step[0], step[1]), wide(x)))
+    return broadcast(x, bound.binding, *drawn(bound, key, (step_low, step_high), wide(x)))
 
 
 def wide(x: Array) -> np.dtype[Any]:

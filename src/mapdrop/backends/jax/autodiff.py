@@ -2,7 +2,8 @@
 
 A function with a custom derivative would do for `jax.grad`, but not for forward mode as well; a
 primitive has a rule for each transformation. None of them keeps more than the seed and the step
-(16 bytes): the gradient is dropped by the same primitive, which makes the same mask again.
+(16 bytes), and a variable rate (8): the gradient is dropped by the same primitive, which makes the
+same mask again.
 """
 
 from __future__ import annotations

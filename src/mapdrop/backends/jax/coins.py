@@ -22,7 +22,16 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
-from mapdrop.spec.law import BlockAxis, CoinSpace, kept, numbered, strides
+from mapdrop.spec.law import (
+    HALVINGS,
+    BlockAxis,
+    CoinSpace,
+    Law,
+    kept,
+    numbered,
+    reaches,
+    strides,
+)
 from mapdrop.spec.mask_spec import BoundSpec
 from mapdrop.spec.words import split, stream_words
 
@@ -123,7 +132,7 @@ class JaxSpace(CoinSpace[Array, Array]):
         shape, start = numbered(self.sizes, axis)
         return words(shape, self.key, self.step, start, apart=self.shared and axis is None)
 
-    def at_least(self, words: Array, threshold: int) -> Array:
+    def at_least(self, words: Array, threshold: Any) -> Array:
         """See `CoinSpace`."""
         return words >= U32(threshold) if threshold <= _LOW else jnp.zeros(words.shape, bool)
 
@@ -172,11 +181,69 @@ class JaxSpace(CoinSpace[Array, Array]):
             return jnp.where(kept > 0, np.float64(drawn) / counted, 0.0).astype(self.dtype)
 
 
+class VariableRateSpace(JaxSpace):
+    """The coins of a mask whose law has a traced rate, of float64."""
+
+    def threshold(self, law: Law) -> Array:
+        """See `CoinSpace`; of uint64."""
+        with jax.enable_x64(True):
+            p = _centre_rate(law, self.sizes) if law.block else law.p
+            return jnp.round(p * 2.0**32).astype(np.uint64)
+
+    def at_least(self, words: Array, threshold: int | Array) -> Array:
+        """See `CoinSpace`."""
+        with jax.enable_x64(True):
+            return words.astype(np.uint64) >= threshold
+
+    def quotas(self, law: Law, words: Array) -> Array:
+        """See `CoinSpace`."""
+        assert law.axis is not None
+        with jax.enable_x64(True):
+            kept = np.uint64(2**32) - self.threshold(law)
+            total = kept * np.uint64(self.sizes[law.axis]) + words.astype(np.uint64)
+            return (total >> np.uint64(32)).astype(np.int32)
+
+    def survivors(self, p: Array, n: int) -> Array:
+        """See `CoinSpace`."""
+        with jax.enable_x64(True):
+            return jnp.round((1 - p) * np.float64(n)).astype(np.int32)
+
+    def expected(self, law: Law) -> Array:
+        """See `CoinSpace`; rounded to `dtype`."""
+        if law.exact is not None:
+            n = self.sizes[law.exact]
+            return self.ratio(n, self.survivors(law.p, n))
+        with jax.enable_x64(True):
+            return jnp.where(law.p < 1, 1 / (1 - law.p), 0.0).astype(self.dtype)
+
+
+def _centre_rate(law: Law, sizes: tuple[int, ...]) -> Array:
+    """Return the probability of a block's centre in float64, as `centre_rate` finds it."""
+    number, times = reaches(law, sizes)
+
+    def halve(_: int, ends: Pair) -> Pair:
+        low, high = ends
+        q = (low + high) / 2
+        mean = -jnp.expm1(number * jnp.log1p(-q)) @ times / times.sum()
+        enough = (q == 1) | (mean >= law.p)
+        return jnp.where(enough, low, q), jnp.where(enough, q, high)
+
+    _, high = lax.fori_loop(0, HALVINGS, halve, (jnp.zeros_like(law.p), jnp.ones_like(law.p)))
+    return jnp.where(law.p < 1, high, law.p)
+
+
+def number_of(words: Array) -> Array:
+    """Return the number in float64 that has these words, (low, high)."""
+    with jax.enable_x64(True):
+        return lax.bitcast_convert_type(words, np.float64)
+
+
 def drawn(
     bound: BoundSpec, key: Pair, step: Pair, dtype: np.dtype[Any]
 ) -> tuple[Array, Array | NDArray[Any]]:
     """Return the coins (bool, True is kept), and what kept values are multiplied by, of `dtype`."""
-    space = JaxSpace(bound, key, step, dtype)
+    kind = VariableRateSpace if isinstance(bound.law.p, Array) else JaxSpace
+    space = kind(bound, key, step, dtype)
     coins = kept(bound.law, space)
     factor = bound.factor(space, coins)
     return coins, np.asarray(factor, dtype) if isinstance(factor, float) else factor

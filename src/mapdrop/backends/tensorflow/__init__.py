@@ -12,10 +12,12 @@ from mapdrop.backends.tensorflow.apply import broadcast, dropped, scaled
 from mapdrop.backends.tensorflow.rows import checked_branch, checked_inputs, kept_rows
 from mapdrop.backends.tensorflow.seeds import source
 from mapdrop.backends.tensorflow.sizes import fit, fixed
+from mapdrop.spec import mask_spec as specs
 from mapdrop.spec import seed as seeds
 from mapdrop.spec.branch import check_arrays
 from mapdrop.spec.mask_spec import MaskSpec
-from mapdrop.spec.mask_spec import mask_spec as mask_spec
+from mapdrop.spec.pattern import Pattern
+from mapdrop.spec.variable_rate import RateWords, VariableSpec, variable_spec
 
 _DTYPES = (
     tf.float16,
@@ -27,10 +29,19 @@ _DTYPES = (
 )
 
 
+def mask_spec(
+    pattern: str | Pattern, p: float | RateWords, *options: Any
+) -> MaskSpec | VariableSpec:
+    """Return the spec of these arguments."""
+    if isinstance(p, RateWords):
+        return variable_spec(pattern, p, *options)
+    return specs.mask_spec(pattern, p, *options)
+
+
 @tf.autograph.experimental.do_not_convert
 def drop(
     x: tf.Tensor | tf.Variable,
-    spec: MaskSpec,
+    spec: MaskSpec | VariableSpec,
     *,
     seed: Any = None,
     stream: str | None = None,
@@ -46,14 +57,17 @@ def drop(
         )
     _check_dtype(x)
     tensor = tf.convert_to_tensor(x)
-    if spec.p == 0:
-        fit(tensor, spec)  # For its checks.
+    known, rate = (
+        (spec.nominal, spec.rate.words) if isinstance(spec, VariableSpec) else (spec, None)
+    )
+    if known.p == 0:
+        fit(tensor, known)  # For its checks.
         return x
-    origin = source(seed, seeds.check_stream(stream), step)
+    origin = source(seed, seeds.check_stream(stream), step, rate)
     if not tensor.dtype.is_complex:
-        return dropped(tensor, origin, spec)
+        return dropped(tensor, origin, known)
     parts = tf.math.real(tensor), tf.math.imag(tensor)
-    return tf.complex(*(dropped(part, origin, spec) for part in parts))
+    return tf.complex(*(dropped(part, origin, known) for part in parts))
 
 
 @tf.autograph.experimental.do_not_convert

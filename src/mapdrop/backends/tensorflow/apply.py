@@ -6,6 +6,7 @@ the same mask again.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def dropped(x: tf.Tensor, source: Source, spec: MaskSpec) -> tf.Tensor:
         # Not before the gradient is there: otherwise the graph's optimiser merges this mask with
         # the one of the forward pass and keeps it until then.
         with tf.control_dependencies([upstream]):
-            again = Source(tf.identity(source.key), source.counter)
+            again = replace(source, key=tf.identity(source.key))
         return dropped(upstream, again, spec)
 
     (result,) = step(x)
@@ -90,5 +91,8 @@ def _wide(dtype: tf.DType, scale: Any) -> tf.DType:
 
 
 def _values(x: tf.Tensor, source: Source, spec: MaskSpec) -> tf.Tensor:
-    bound, fitted = fit(x, spec)
+    variable = source.rate is not None
+    bound, fitted = fit(x, spec, warn=not variable)
+    if variable:
+        bound = bound.at(source.rate)
     return broadcast(x, fitted, *drawn(bound, fitted.coins, source))

@@ -6,6 +6,7 @@ integer it is; uniform floats in x's dtype would have too few values for the rat
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ import tensorflow as tf
 from mapdrop.backends.tensorflow.seeds import PHILOX, Source
 from mapdrop.backends.tensorflow.sizes import as_shape, product
 from mapdrop.spec.law import (
+    HALVINGS,
     BlockAxis,
     CoinSpace,
     Law,
@@ -49,7 +51,7 @@ class TensorFlowSpace(CoinSpace[tf.Tensor, tf.Tensor]):
         lines = as_shape((*self.sizes[:axis], 1, *self.sizes[axis + 1 :]))
         start = tf.convert_to_tensor(product(self.sizes), tf.int64)
         block, skipped = tf.cast(start // 4, tf.uint64), start % 4
-        source = Source(self.source.key, tf.stack([block, self.source.counter[1]]))
+        source = replace(self.source, counter=tf.stack([block, self.source.counter[1]]))
         drawn = words([skipped + tf.reduce_prod(lines)], source)
         return tf.reshape(drawn[skipped:], lines)
 
@@ -93,9 +95,9 @@ class TensorFlowSpace(CoinSpace[tf.Tensor, tf.Tensor]):
         ratio = tf.cast(drawn, tf.float64) / tf.cast(tf.maximum(kept, 1), tf.float64)
         return tf.where(kept > 0, ratio, tf.zeros_like(ratio))
 
-    def survivors(self, p: float, n: Size) -> Size:
+    def survivors(self, p: Any, n: Size) -> Size:
         """See `CoinSpace`."""
-        if isinstance(n, int):
+        if not (tf.is_tensor(p) or tf.is_tensor(n)):
             return super().survivors(p, n)
         return tf.cast(tf.round((1 - p) * tf.cast(n, tf.float64)), tf.int64)
 
@@ -104,11 +106,22 @@ class TensorFlowSpace(CoinSpace[tf.Tensor, tf.Tensor]):
         return block_axes(law, self.sizes, _minimum)
 
     def threshold(self, law: Law) -> Size:
-        """See `CoinSpace`; found in the graph where a map's size is unknown."""
-        if all(isinstance(self.sizes[axis], int) for axis, _ in law.block):
+        """See `CoinSpace`; found in the graph where a map's size or the rate is unknown."""
+        if not law.block:
+            return _rounded(law.p) if tf.is_tensor(law.p) else threshold(law.p)
+        if not any(map(tf.is_tensor, (law.p, *(self.sizes[axis] for axis, _ in law.block)))):
             known = tuple(n if isinstance(n, int) else 1 for n in self.sizes)
-            return threshold(centre_rate(law, known)) if law.block else threshold(law.p)
-        return _centre_threshold(law.p, self.block_axes(law))
+            return threshold(centre_rate(law, known))
+        return _rounded(_centre_rate(law.p, self.block_axes(law)))
+
+    def expected(self, law: Law) -> float | tf.Tensor:
+        """See `CoinSpace`."""
+        n = None if law.exact is None else self.sizes[law.exact]
+        if not (tf.is_tensor(law.p) or tf.is_tensor(n)):
+            return super().expected(law)
+        if n is not None:
+            return self.ratio(n, self.survivors(law.p, n))
+        return tf.where(law.p < 1, 1 / (1 - law.p), tf.zeros([], tf.float64))
 
 
 def drawn(
@@ -120,11 +133,7 @@ def drawn(
     real sizes: those of `bound` are the least that fit.
     """
     space = TensorFlowSpace(sizes, source)
-    coins, law = kept(bound.law, space), bound.law
-    if bound.scale == "expected" and law.exact is not None:
-        n = sizes[law.exact]
-        if not isinstance(n, int):
-            return coins, space.ratio(n, space.survivors(law.p, n))
+    coins = kept(bound.law, space)
     return coins, bound.factor(space, coins)
 
 
@@ -138,8 +147,13 @@ def _reach(block: BlockAxis) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.maximum(place - (k - 1) + k // 2, block.first), tf.minimum(place + k // 2, block.last)
 
 
-def _centre_threshold(p: float, block_axes: tuple[BlockAxis, ...]) -> tf.Tensor:
-    """Return the threshold of the centres' probability, as `centre_rate` finds it."""
+def _rounded(p: tf.Tensor) -> tf.Tensor:
+    """Return the threshold of a rate."""
+    return tf.cast(tf.round(p * 2**32), tf.int64)
+
+
+def _centre_rate(p: float | tf.Tensor, block_axes: tuple[BlockAxis, ...]) -> tf.Tensor:
+    """Return the centres' probability in float64, as `centre_rate` finds it."""
     number = tf.ones([1], tf.float64)  # Centres in reach of each place.
     for block in block_axes:
         low, high = _reach(block)
@@ -155,5 +169,5 @@ def _centre_threshold(p: float, block_axes: tuple[BlockAxis, ...]) -> tf.Tensor:
         return True
 
     ends = tf.constant(0.0, tf.float64), tf.constant(1.0, tf.float64)
-    _, high = tf.while_loop(going_on, halve, ends, maximum_iterations=64)
-    return tf.cast(tf.round(high * 2**32), tf.int64)
+    _, high = tf.while_loop(going_on, halve, ends, maximum_iterations=HALVINGS)
+    return tf.where(tf.convert_to_tensor(p, tf.float64) < 1, high, tf.ones([], tf.float64))

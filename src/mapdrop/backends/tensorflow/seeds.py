@@ -1,4 +1,4 @@
-"""Seed and step for TensorFlow's Philox operation: unsigned 64-bit tensors.
+"""Seed and step for TensorFlow's Philox operation, unsigned 64-bit tensors; and a variable rate.
 
 They are never read by the host, so that they may be tensors of a graph.
 """
@@ -19,21 +19,32 @@ PHILOX = 1  # The operation's name for the generator.
 
 @dataclass(frozen=True)
 class Source:
-    """The key (uint64, shape (1,)) and the counter (uint64, shape (2,)) of a mask's words."""
+    """What is known of a mask when a graph runs.
+
+    Attributes:
+        key, counter: of its words; uint64, of shapes (1,) and (2,).
+        rate: float64, of shape (); None where it is the spec's.
+    """
 
     key: tf.Tensor
     counter: tf.Tensor
+    rate: tf.Tensor | None = None
 
 
-def source(seed: Any, stream: str | None, step: Any) -> Source:
-    """Return the source of a seed (number, tensor, generator or None), a stream and a step."""
+def source(seed: Any, stream: str | None, step: Any, rate: Any = None) -> Source:
+    """Return the source of a seed (number, tensor, generator or None), a stream and a step.
+
+    Args:
+        rate: the two words of a variable rate, integers of any width.
+    """
+    p = None if rate is None else tf.bitcast(tf.cast(rate, tf.uint32), tf.float64)
     counter = tf.stack([tf.constant(0, tf.uint64), _bits(step, "step")])
     if not isinstance(seed, (tf.Tensor, tf.Variable, tf.random.Generator)) and seed is not None:
         number = seeds.key(seeds.check_uint64(seed, "seed"), stream)
-        return Source(tf.constant([number], tf.uint64), counter)
+        return Source(tf.constant([number], tf.uint64), counter, p)
     key = _fresh(seed) if seed is None or _is_generator(seed) else _bits(seed, "seed")
     key = tf.reshape(key, [1])
-    return Source(key if stream is None else _hashed(key, stream), counter)
+    return Source(key if stream is None else _hashed(key, stream), counter, p)
 
 
 def _bits(value: Any, name: str) -> tf.Tensor:

@@ -29,7 +29,7 @@ from mapdrop.backends.torch.apply import (
 )
 from mapdrop.backends.torch.generator import fresh, fresh_seed
 from mapdrop.backends.torch.inductor import teach_inductor
-from mapdrop.backends.torch.rate import OVERLOADS, READS_RATE
+from mapdrop.backends.torch.rate import OVERLOADS, READS_RATE, overload_for
 from mapdrop.backends.torch.text import Arguments
 from mapdrop.spec.binding import bind
 from mapdrop.spec.local_spec import LocalSpec
@@ -51,7 +51,7 @@ _library.define(
 def dropped(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
     """Return x dropped, differentiable to any order."""
     if torch.compiler.is_compiling() or not _plain(x):
-        traced: Tensor = torch.ops.mapdrop.drop(x, seed, *arguments)
+        traced: Tensor = overload_for(torch.ops.mapdrop.drop, arguments[2])(x, seed, *arguments)
         return traced
     if transformed():
         result: Tensor = _Transformed.apply(x, seed, arguments)
@@ -128,7 +128,8 @@ class _Transformed(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
-        dropped: Tensor = torch.ops.mapdrop.drop(x, seed, *arguments)
+        operation = overload_for(torch.ops.mapdrop.drop, arguments[2])
+        dropped: Tensor = operation(x, seed, *arguments)
         return dropped
 
     @staticmethod
@@ -162,7 +163,8 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     seed, scheduled = ctx.saved_tensors
     p = ctx.p if scheduled is None else scheduled
-    dropped = torch.ops.mapdrop.drop(grad, seed, ctx.stream, ctx.pattern, p, ctx.options)
+    operation = overload_for(torch.ops.mapdrop.drop, p)
+    dropped = operation(grad, seed, ctx.stream, ctx.pattern, p, ctx.options)
     return dropped, None, None, None, None, None
 
 

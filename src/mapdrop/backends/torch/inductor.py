@@ -19,7 +19,7 @@ from mapdrop.backends.cpu import memory_walk
 from mapdrop.backends.torch import gpu
 from mapdrop.backends.torch._internals import decompose_in_inductor
 from mapdrop.backends.torch.coins import drawn, repeated
-from mapdrop.backends.torch.rate import OVERLOADS
+from mapdrop.backends.torch.rate import OVERLOADS, overload_for
 from mapdrop.backends.torch.seeds import read_seed
 from mapdrop.backends.torch.text import Rate, bound_at_any_rate, bound_to
 from mapdrop.spec.local_spec import LocalSpec
@@ -79,7 +79,8 @@ def _scale(
 
 
 def _whole(x: Tensor, seed: Tensor, arguments: Any) -> Tensor:
-    whole: Tensor = torch.ops.mapdrop.drop_whole(x, seed, *arguments)
+    operation = overload_for(torch.ops.mapdrop.drop_whole, arguments[2])
+    whole: Tensor = operation(x, seed, *arguments)
     return whole
 
 
@@ -88,7 +89,8 @@ def _by_mask(x: Tensor, seed: Tensor, arguments: Any, order: list[int]) -> Tenso
     # CPU code takes long to widen bytes; if each value has one, memory takes longer.
     small = _shape(_bound_for(x, arguments)) != list(x.shape)
     dtype = x.dtype if x.is_cpu and small else torch.bool
-    mask = torch.ops.mapdrop.mask(seed, *arguments, x.shape, order, dtype)
+    operation = overload_for(torch.ops.mapdrop.mask, arguments[2])
+    mask = operation(seed, *arguments, x.shape, order, dtype)
     # Compared at x's size: otherwise the result of the comparison would be stored.
     kept: Tensor = mask.expand([x.shape[axis] for axis in order]) != 0
     return kept
@@ -96,7 +98,7 @@ def _by_mask(x: Tensor, seed: Tensor, arguments: Any, order: list[int]) -> Tenso
 
 def _by_bits(x: Tensor, seed: Tensor, arguments: Any) -> Tensor:
     """Return which values are kept, in the order of x's memory."""
-    bits = torch.ops.mapdrop.bits(seed, *arguments, x.shape)
+    bits = overload_for(torch.ops.mapdrop.bits, arguments[2])(seed, *arguments, x.shape)
     places = torch.arange(32, dtype=torch.int32, device=x.device)
     kept: Tensor = ((bits[:, None] >> places) & 1).reshape(-1)[: x.numel()] != 0
     return kept

@@ -29,6 +29,14 @@ OVERLOADS: dict[str, tuple[str, tuple[Any, ...]]] = {
 """The overloads of an operation that drops at a rate p: the type of p, and their tags."""
 
 
+def overload_for(operation: Any, p: float | Tensor) -> Any:
+    """Return the overload of an operation for a rate.
+
+    PyTorch, left to choose, takes a tensor on the CPU for a number if it can, and traces its value.
+    """
+    return operation.scheduled if isinstance(p, Tensor) else operation.default
+
+
 class ScheduledRate:
     """The rate of a scheduled layer.
 

@@ -185,6 +185,18 @@ def test_a_copy_keeps_its_rates_and_is_free(make: Callable[[Any], Any]) -> None:
     assert ps(net) == pytest.approx([0.2, 0.1, 0, 0.3], rel=1e-15)
 
 
+def test_a_shallow_copy_of_a_layer_is_free_too() -> None:
+    layer = Dropout(0.4)
+    ramp = schedule(nn.Sequential(layer), RAMP, None)
+    ramp.step()
+    other = copy.copy(layer)
+    ramp.step()
+    assert (layer.p, other.p) == (0.2, 0.1)
+    dropped = float((other(torch.ones(100_000)) == 0).double().mean())
+    assert dropped == pytest.approx(other.p, abs=0.01)
+    other.p = 0.5
+
+
 def run(steps: int, state: dict[str, Any] | None = None) -> tuple[list[Any], dict[str, Any]]:
     """Train for some steps, from a state on; return what happened and the state after it."""
     net = seeded(model(), 7)

@@ -200,7 +200,7 @@ def test_copies_go_on_by_themselves(made: Callable[[Any], Any]) -> None:
     assert steps(twin) == [3, 3]
 
 
-@pytest.mark.parametrize("made", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("made", [*COPIES.values(), copy.copy], ids=[*COPIES, "copy"])
 def test_a_copy_of_a_part_is_whole_and_carries_nothing_else(made: Callable[[Any], Any]) -> None:
     net, x = seeded(model(), 7), torch.ones(4, 8, 7, 7)
     net[1](x)

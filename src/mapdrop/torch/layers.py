@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -121,6 +122,14 @@ class Drop(Settings, RankCheck, DropoutBase):
                 "on the model first; torch.jit.trace, torch.export and torch.compile keep a drop"
             )
         return self
+
+    def __copy__(self) -> Drop:
+        """Return a shallow copy, which is free of a schedule and counts alone, as deep ones are."""
+        state = {**vars(self), "source": copy.copy(self.source)}
+        state.pop("scheduled", None)
+        made = type(self).__new__(type(self))
+        vars(made).update(state)
+        return made
 
     @property
     def mapdrop_step(self) -> int:

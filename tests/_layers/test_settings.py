@@ -205,6 +205,7 @@ def test_attributes_of_the_user_s_own_are_none_of_ours(home: Home) -> None:
 
 def test_compiled_code_follows_the_rate() -> None:
     torch = framework("torch")
+    torch._dynamo.reset()  # Its limit of compilations is for all layers of a process.
     layer = HOMES[0].layers.DropPath(0.0)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     x = torch.ones(4000, 2)

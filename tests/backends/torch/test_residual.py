@@ -248,6 +248,7 @@ def test_one_graph_for_sequences_of_any_length() -> None:
 
 @pytest.mark.compiler
 def test_compiled_code_follows_the_rate() -> None:
+    torch._dynamo.reset()  # Its limit of compilations is for all layers of a process.
     block, x = Block(**BALANCED), values(8, 3)
     compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
     kept = []

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from mapdrop.backends.torch._internals import DropoutBase, skipped_by_dynamo
+from mapdrop.backends.torch._internals import skipped_by_dynamo
 from mapdrop.backends.torch.rate import ScheduledRate
 from mapdrop.rates.of_layers import check_any, check_rates, rates_at
 from mapdrop.rates.of_step import Rates
 from mapdrop.spec.mask_spec import check_rate
 from mapdrop.spec.seed import check_uint64
 from mapdrop.spec.warn import warn_user
+from mapdrop.torch.drop_layers import class_name, drops_inside, is_drop_layer, rate_of
 from mapdrop.torch.layers import Drop
 from mapdrop.torch.seeded import named_layers
 
@@ -212,20 +213,10 @@ def schedule(model: nn.Module, rate: Rates, optimizer: Optimizer | None) -> Rate
 
 def _others(model: nn.Module) -> str:
     """Return the dropout of other libraries in a model, with names; "" if there is none."""
-    found = []
-    for name, module in model.named_modules():
-        rates = [getattr(module, attribute, 0) for attribute in _rate_names(module)]
-        if any(isinstance(p, (int, float)) and p > 0 for p in rates):
-            found.append(f"{type(module).__name__} {name!r}")
-    return ", ".join(found)
-
-
-def _rate_names(module: nn.Module) -> tuple[str, ...]:
-    """Return what the rate of a module that drops is called; nothing for one that does not."""
-    if isinstance(module, Drop):
-        return ()
-    if isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
-        return ("dropout",)
-    name, inside = type(module).__name__, [*module.children(), *module.parameters()]
-    named = "Drop" in name or "StochasticDepth" in name or hasattr(module, "drop_prob")
-    return ("p", "drop_prob") if isinstance(module, DropoutBase) or (named and not inside) else ()
+    return ", ".join(
+        f"{class_name(module)} {name!r}"
+        for name, module in model.named_modules()
+        if not isinstance(module, Drop)
+        and (is_drop_layer(module) or drops_inside(module))
+        and rate_of(module)
+    )

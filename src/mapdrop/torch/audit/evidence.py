@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from mapdrop.torch.audit.measure import Measured, measure, seconds_of_drop
-from mapdrop.torch.audit.places import Place, forward_around, is_drop_layer, rate_of
+from mapdrop.torch.audit.places import Place, forward_around, is_visible
 from mapdrop.torch.audit.report import AuditedDrop
 from mapdrop.torch.audit.watch import Run, Seen
+from mapdrop.torch.drop_layers import rate_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,7 @@ def layers_of(run: Run, in_eval: Run) -> tuple[Layer, ...]:
             lines.get(module) or forward_around(name, modules),
         )
         for module, name in run.names.items()
-        if is_drop_layer(module)
+        if is_visible(module)
     )
 
 

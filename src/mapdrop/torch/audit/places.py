@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,9 @@ import torch
 from torch import nn
 
 import mapdrop
-from mapdrop.backends.torch._internals import DropoutBase
+from mapdrop.torch.drop_layers import is_drop_layer, is_drop_name, rate_among, rate_of
 
 UNKNOWN = "unknown"
-_RATES = (
-    *("p", "drop_prob", "drop_rate", "dropout_p", "dropout_prob", "dropout_rate", "dropout"),
-    *("drop_path_prob", "rate"),
-)
-"""The names that a rate has in the libraries that were looked at."""
 _POSITIONS = {
     **{f"{kind}dropout": 1 for kind in ("", "feature_", "alpha_", "feature_alpha_", "native_")},
     **{f"{kind}dropout_": 1 for kind in ("", "feature_", "alpha_", "feature_alpha_")},
@@ -30,7 +24,6 @@ _POSITIONS = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), 5),
 }
 """Where the rate stands in a call of a function of PyTorch's that is written in C."""
-_DROP = re.compile(r"drop(?!let|box)|stochastic_?depth", re.IGNORECASE)
 _LIBRARIES = tuple(f"{Path(str(library.__file__)).parent}{os.sep}" for library in (torch, mapdrop))
 
 
@@ -54,17 +47,9 @@ class Place:
     p: float | None
 
 
-def is_drop_layer(module: nn.Module) -> bool:
-    """Return whether a module is a drop layer: by its class, or by its name and its rate."""
-    if isinstance(module, DropoutBase):
-        return True
-    leaf = next(module.children(), None) is None and next(module.parameters(), None) is None
-    return leaf and bool(_DROP.search(type(module).__name__)) and rate_of(module) is not None
-
-
-def rate_of(module: nn.Module) -> float | None:
-    """Return the rate of a drop layer; None if it has none under a usual name."""
-    return _rate({name: getattr(module, name, None) for name in _RATES})
+def is_visible(module: nn.Module) -> bool:
+    """Return whether a module is a drop layer and shows its calls, which TorchScript does not."""
+    return is_drop_layer(module) and not isinstance(module, torch.jit.ScriptModule)
 
 
 def place(names: Mapping[nn.Module, str], call: Call | None) -> Place:
@@ -83,7 +68,7 @@ def place(names: Mapping[nn.Module, str], call: Call | None) -> Place:
         module = module if isinstance(module, nn.Module) and module in names else None
         owner = owner or module
         given = _argument(frame)
-        if module is not None and is_drop_layer(module):
+        if module is not None and is_visible(module):
             layer, owner, where = module, module, ""
             p = rate_of(module) if p is None else p
         elif frame.f_code.co_filename.startswith(_LIBRARIES):
@@ -92,7 +77,7 @@ def place(names: Mapping[nn.Module, str], call: Call | None) -> Place:
             module is None
             and p is None
             and given is not None
-            and _DROP.search(frame.f_code.co_name)
+            and is_drop_name(frame.f_code.co_name)
         ):
             p, function, where = given, frame.f_code.co_name, ""  # A function that drops.
         else:
@@ -117,7 +102,7 @@ class Call:
         """The rate that is given to it by position or by name; None if it takes none."""
         at = _POSITIONS.get(self.name)
         by_position = {} if at is None or len(self.args) <= at else {"p": self.args[at]}
-        return _rate({**self.kwargs, **by_position}) if at is not None else None
+        return rate_among({**self.kwargs, **by_position}) if at is not None else None
 
 
 def forward_around(layer: str, modules: Mapping[str, nn.Module]) -> str:
@@ -147,15 +132,7 @@ def _argument(frame: FrameType) -> float | None:
     """Return the rate among the arguments of a function that runs."""
     code = frame.f_code
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    return _rate({name: frame.f_locals.get(name) for name in names})
-
-
-def _rate(given: Mapping[str, Any]) -> float | None:
-    for name in _RATES:
-        value = given.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
-            return float(value)
-    return None
+    return rate_among({name: frame.f_locals.get(name) for name in names})
 
 
 def _shown(file: str) -> str:

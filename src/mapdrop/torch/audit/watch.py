@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from mapdrop.backends.torch._internals import DispatchMode, storage_of
 from mapdrop.torch.audit.masks import Masks, name_of, tensors_in
-from mapdrop.torch.audit.places import Call, Place, is_drop_layer, place
+from mapdrop.torch.audit.places import Call, Place, is_visible, place
 from mapdrop.torch.audit.products import Product, product
 
 _OF_LAST_AXIS = {"addmm", "mm", "native_layer_norm", "embedding", "fused_rms_norm"}
@@ -76,7 +76,7 @@ def watched(model: nn.Module) -> Iterator[Run]:
     """Watch what is called inside. The model's hooks are changed."""
     run = Run({module: name for name, module in model.named_modules()})
     for layer in run.names:
-        if is_drop_layer(layer):
+        if is_visible(layer):
             run.calls[layer] = 0
             layer.register_forward_pre_hook(lambda layer, _: _count(run, layer))
     functions = _Functions()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mapdrop._layers.patterns import SPACE, BlockSize
+from mapdrop.torch.drop_layers import RATES
 from mapdrop.torch.layers import (
     Drop,
     DropBlock2d,
@@ -24,7 +25,6 @@ from mapdrop.torch.layers import (
 Key = type[nn.Module] | str
 Make = Callable[[Any], nn.Module]
 
-_RATES = ("p", "drop_prob", "rate", "drop_rate", "dropout_rate")
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 # Settings of other libraries, with the value at which they change nothing.
 _NEUTRAL = {
@@ -60,9 +60,9 @@ def like(kind: type[Drop], old: nn.Module, *handled: str) -> Drop:
             dropped.
     """
     given = {k: v for k, v in settings(old).items() if k not in handled}
-    rates = [given.pop(name) for name in _RATES if name in given]
+    rates = [given.pop(name) for name in RATES if name in given]
     if len(rates) != 1:
-        raise NoCounterpartError(f"one of its attributes is its rate ({', '.join(_RATES)})")
+        raise NoCounterpartError(f"one of its attributes is its rate ({', '.join(RATES)})")
     try:
         new = kind(rates[0])
     except (TypeError, ValueError) as problem:
@@ -86,8 +86,12 @@ def _drop_path(old: Any) -> Drop:
 
 
 def _stochastic_depth(old: Any) -> Drop:
-    """Return the counterpart of torchvision's layer."""
-    new = Drop("... ->", old.p) if old.mode == "batch" else like(DropPath, old)
+    """Return the counterpart of torchvision's layer, or of another of its name."""
+    if settings(old).get("mode") == "batch":
+        path = like(DropPath, old, "mode")
+        new = Drop("... ->", path.p, scale=path.scale, inplace=path.inplace)
+    else:
+        new = like(DropPath, old)
     _check_drops_samples(old)
     return new
 

@@ -22,8 +22,9 @@ from typing import Any
 from torch import nn
 from torch.nn import functional
 
+from mapdrop.torch.drop_layers import is_drop_name
+
 _ATTENTION = functional.scaled_dot_product_attention
-_NAMED = ("drop", "stochastic_depth")
 
 
 def functional_drops(kind: type[nn.Module]) -> list[str]:
@@ -97,7 +98,7 @@ def _drops(met: Any) -> bool:
     if met is _ATTENTION:
         return True
     name = str(getattr(met, "__name__", ""))
-    return callable(met) and not isinstance(met, type) and any(part in name for part in _NAMED)
+    return callable(met) and not isinstance(met, type) and is_drop_name(name)
 
 
 def _active(call: ast.Call, met: Any) -> bool:

@@ -9,18 +9,16 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from mapdrop.backends.torch._internals import DropoutBase
 from mapdrop.torch.convert.counterparts import COUNTERPARTS, Key, Make, NoCounterpartError, like
 from mapdrop.torch.convert.functional import functional_drops
 from mapdrop.torch.convert.report import ConvertReport, Left, Replaced
+from mapdrop.torch.drop_layers import class_name, drops_inside, is_drop_layer, rate_of
 from mapdrop.torch.layers import Drop
 
 Model = TypeVar("Model", bound=nn.Module)
 
 _RECORD = "_mapdrop_converted"
 _BLOCKS = "the mean drop of blocks is p now; torchvision and timm drop less or more than they say"
-# PyTorch's modules that call functional dropout, by the attribute that is its rate.
-_INNER = ((nn.MultiheadAttention, "dropout"), (nn.RNNBase, "dropout"))
 
 
 def convert(model: Model, layers: Mapping[Any, type[Drop] | Make] | None = None) -> Model:
@@ -216,24 +214,18 @@ def _left(model: nn.Module, refused: Mapping[nn.Module, str]) -> Iterator[Left]:
     for name, module in model.named_modules():
         if isinstance(module, Drop):
             continue
-        if _is_drop_layer(module):
+        if is_drop_layer(module):
             yield Left(name, repr(module), refused.get(module, "no key fits it"))
             continue
-        for kind, attribute in _INNER:
-            if isinstance(module, kind) and getattr(module, attribute):
-                what = f"{type(module).__name__} with {attribute}={getattr(module, attribute)}"
-                yield Left(name, what, "it drops inside PyTorch's own code")
+        if drops_inside(module) and rate_of(module):
+            what = f"{class_name(module)} with dropout={rate_of(module)}"
+            yield Left(name, what, "it drops inside PyTorch's own code")
         for call in calls[type(module)]:
             yield Left(name, call, "it is a function, not a layer")
 
 
-def _is_drop_layer(module: nn.Module) -> bool:
-    named = "Drop" in type(module).__name__ or "StochasticDepth" in type(module).__name__
-    return isinstance(module, DropoutBase) or (named and _is_leaf(module))
-
-
 def _kinds(model: nn.Module) -> str:
-    kinds = dict.fromkeys(type(m).__name__ for m in model.modules() if _is_drop_layer(m))
+    kinds = dict.fromkeys(class_name(m) for m in model.modules() if is_drop_layer(m))
     return f"these drop layers: {', '.join(kinds)}" if kinds else "no drop layers"
 
 

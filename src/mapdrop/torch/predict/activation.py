@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,11 +11,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows it by
 from torch.overrides import TorchFunctionMode
 
-from mapdrop.backends.torch._internals import DropoutBase
+from mapdrop.torch.drop_layers import drops_inside, is_drop_layer
 from mapdrop.torch.graph.replicas import RandomStates
 from mapdrop.torch.layers import Drop
 
-_NAMED = re.compile("(?i)drop|stochastic_?depth")
 _FUNCTIONS: dict[Any, tuple[int, str]] = {
     **dict.fromkeys(
         (
@@ -43,13 +41,12 @@ _FUNCTIONS: dict[Any, tuple[int, str]] = {
 def drops(module: nn.Module) -> bool:
     """Return whether all that training mode changes in a module is that it drops.
 
-    Other libraries' layers, which have no parameters, are known by their names.
+    A subclass of attention may do more in it. Its attention is a call of a function, which is
+    switched on by itself.
     """
-    if isinstance(module, (DropoutBase, nn.RNNBase)) or type(module) is nn.MultiheadAttention:
-        return True
-    name = getattr(module, "original_name", type(module).__name__)  # Of a scripted one.
-    alone = next(module.children(), None) is None and next(module.parameters(), None) is None
-    return alone and bool(_NAMED.search(name))
+    if isinstance(module, nn.MultiheadAttention) and type(module) is not nn.MultiheadAttention:
+        return False
+    return is_drop_layer(module) or drops_inside(module)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,13 @@ from mapdrop.cli import app
 from mapdrop.localize import predictor, video
 from mapdrop.localize.contact_sheet import contact_sheet
 from mapdrop.localize.data.image_files import letterbox
+from mapdrop.localize.failures import Failures
 from mapdrop.localize.predictions import Predictions
+from mapdrop.localize.results import ResultFolder
 from mapdrop.localize.run.images import digest
 from mapdrop.localize.run.trained import TrainedModel
 from mapdrop.localize.suggestion import Candidate, choose
+from mapdrop.localize.suggestion_files import write
 from tests.localize import spots
 
 COUNT = 12
@@ -121,6 +125,51 @@ def test_images_that_are_all_labelled_are_told(run: Path, data: Path, tmp_path: 
     done = suggest(run, *old, "--passes", 3, "--out", tmp_path)
     assert done.exit_code == 1
     assert "used in training" in done.output.replace("\n", " ")
+
+
+def test_what_is_damaged_loses_nothing_else(run: Path, data: Path, tmp_path: Path) -> None:
+    pictures = sorted(data.glob("*.png"))
+    new = sorted(unseen(run, data))
+    for name in new:
+        content = (data / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2] if name == new[1] else content)
+    film = spots.film(tmp_path / "a.mp4", pictures, movflags="faststart")
+    whole = film.read_bytes()
+    film.write_bytes(whole[: int(0.7 * len(whole))])
+    later = spots.film(tmp_path / "b.mp4", pictures[:2])
+    out = tmp_path / "out"
+    done = suggest(run, tmp_path, film, later, "--count", 50, "--passes", 2, "--out", out)
+    assert done.exit_code == 1
+    assert f"2 problems with {len(new) + 2} images" in done.output
+    assert f"{new[1]} can't be read as an image" in done.output
+    assert "a.mp4 can't be read after its first" in done.output
+    found = rows(out)
+    sources = [Path(row["source"]).name for row in found]
+    assert set(sources) == {*new[:1], *new[2:], "a.mp4", "b.mp4"}
+    assert 3 < sources.count("a.mp4") < len(pictures)
+    assert sources.count("b.mp4") == 2
+    assert all((out / row["image"]).exists() for row in found)
+
+
+def test_what_alone_is_damaged_is_told(run: Path, data: Path, tmp_path: Path) -> None:
+    content = (data / "000.png").read_bytes()
+    (tmp_path / "000.png").write_bytes(content[: len(content) // 2])
+    done = suggest(run, tmp_path, "--passes", 2, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "000.png can't be read as an image" in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_that_is_gone_again_is_left_out(data: Path, tmp_path: Path) -> None:
+    failures = Failures()
+    chosen = [
+        replace(candidate(1.0, 0.5), source=path, frame=None)
+        for path in (data / "000.png", tmp_path / "gone.png", data / "001.png")
+    ]
+    write(chosen, ResultFolder(tmp_path / "out", tmp_path), failures)
+    assert [Path(row["source"]).name for row in rows(tmp_path / "out")] == ["000.png", "001.png"]
+    (told,) = failures.told
+    assert "gone.png" in told
 
 
 # --- The choice.

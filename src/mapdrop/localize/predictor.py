@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from mapdrop.localize import overlay, video
 from mapdrop.localize.data import DataError, image_files
+from mapdrop.localize.failures import Failures
 from mapdrop.localize.predictions import SPREAD, Predictions, TableWriter
 from mapdrop.localize.results import ResultFolder
 from mapdrop.localize.run.trained import TrainedModel
@@ -41,7 +42,7 @@ class Predictor:
         passes: of the network with dropout, for each joint's spread; 0 for none.
         progress: shows the progress.
         tables: the tables begun so far.
-        failures: a sentence for each image, video or overlay that can't be read or written.
+        failures: the images, videos and overlays that can't be read or written.
     """
 
     trained: TrainedModel
@@ -50,15 +51,15 @@ class Predictor:
     progress: Progress
     passes: int = 0
     tables: list[Path] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    failures: Failures = field(default_factory=Failures)
 
     def __call__(self, sources: Sources) -> None:
         """Find the joints in all images and videos."""
         if sources.images:
-            with self._record_failure():
+            with self.failures.recorded():
                 self._write_images(sources)
         for path in sources.videos:
-            with self._record_failure():
+            with self.failures.recorded():
                 self._write_video(sources, path)
 
     def _write_images(self, sources: Sources) -> None:
@@ -71,7 +72,7 @@ class Predictor:
                     found = self._locate(list(read.values()), [str(path) for path in read])
                     add(found)
                     for path, drawn in zip(read, self._draw(read.values(), found), strict=False):
-                        with self._record_failure():
+                        with self.failures.recorded():
                             self.results.write(sources.overlay(path), image_files.encode_png(drawn))
                 self.progress.advance(task, len(batch))
 
@@ -83,7 +84,7 @@ class Predictor:
         with (
             self._tables(sources.table(path), sources.spread_table(path)) as add,
             self._recorder(sources.video_overlay(path), path) as write,
-            self._record_failure(),
+            self.failures.recorded(),
         ):
             for batch in batches(video.frames(path)):
                 names = [str(rows + number) for number in range(len(batch))]
@@ -94,17 +95,9 @@ class Predictor:
                     write(drawn)
                 self.progress.advance(task, len(batch))
 
-    @contextmanager
-    def _record_failure(self) -> Iterator[None]:
-        """Record an error of reading or writing, and continue."""
-        try:
-            yield
-        except (DataError, OSError) as error:
-            self.failures.append(str(error))
-
     def _read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image]]:
         for path in paths:
-            with self._record_failure():
+            with self.failures.recorded():
                 yield path, image_files.read(path, "predict")
 
     @contextmanager

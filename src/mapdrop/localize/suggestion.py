@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 
 from mapdrop.localize import video
 from mapdrop.localize.data import image_files
+from mapdrop.localize.failures import Failures
 from mapdrop.localize.predictions import Predictions
 from mapdrop.localize.predictor import SEED, batches
 from mapdrop.localize.run.images import digest
@@ -48,22 +49,24 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Search:
-    """Looks through images and videos.
+    """Looks through images and videos, past what can't be read.
 
     Attributes:
         trained: the network.
         passes: with dropout, for each image.
         most: so many frames of a video, at most, which are evenly spaced.
         on_image: called for each image or frame that was looked at.
+        failures: the images and videos that can't be read.
     """
 
     trained: TrainedModel
     passes: int
     most: int
     on_image: Callable[[], None] = lambda: None
+    failures: Failures = field(default_factory=Failures)
 
     def __call__(self, sources: Sources) -> Iterator[Candidate]:
-        """Yield the candidates: no images that the network was trained on. Raises DataError."""
+        """Yield the candidates: no images that the network was trained on."""
         for batch in batches(self._images(sources)):
             yield from self._candidates(batch)
 
@@ -74,12 +77,14 @@ class Search:
 
     def _images(self, sources: Sources) -> Iterator[tuple[Path, int | None, Image.Image]]:
         for path in sources.images:
-            yield path, None, image_files.read(path, "suggest")
+            with self.failures.recorded():
+                yield path, None, image_files.read(path, "suggest")
         for path in sources.videos:
-            step = max(1, -(-video.count(path) // self.most))
-            for number, image in enumerate(video.frames(path)):
-                if number % step == 0:
-                    yield path, number, image
+            with self.failures.recorded():
+                step = max(1, -(-video.count(path) // self.most))
+                for number, image in enumerate(video.frames(path)):
+                    if number % step == 0:
+                        yield path, number, image
 
     def _candidates(
         self, batch: Sequence[tuple[Path, int | None, Image.Image]]

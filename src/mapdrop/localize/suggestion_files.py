@@ -13,6 +13,7 @@ from PIL import Image
 from mapdrop.localize import overlay, video
 from mapdrop.localize.contact_sheet import contact_sheet
 from mapdrop.localize.data import image_files
+from mapdrop.localize.failures import Failures
 from mapdrop.localize.results import ResultFolder
 from mapdrop.localize.suggestion import Candidate
 from mapdrop.system.printable import printable
@@ -36,10 +37,11 @@ def image_name(candidate: Candidate) -> str:
     return f"labeled-data/{source.stem}/img{candidate.frame:0{digits}}.png"
 
 
-def write(chosen: Sequence[Candidate], results: ResultFolder) -> None:
-    """Write all results. Raises DataError for an image that can't be read any more."""
+def write(chosen: Sequence[Candidate], results: ResultFolder, failures: Failures) -> None:
+    """Write all results, but for images that can't be read any more."""
     shown = []
-    images = _images(chosen)
+    images = _images(chosen, failures)
+    chosen = [candidate for candidate in chosen if (candidate.source, candidate.frame) in images]
     for candidate in chosen:
         image = images[candidate.source, candidate.frame]
         results.write(image_name(candidate), image_files.encode_png(image))
@@ -52,20 +54,23 @@ def write(chosen: Sequence[Candidate], results: ResultFolder) -> None:
     results.write(LIST, _list(chosen))
 
 
-def _images(chosen: Sequence[Candidate]) -> dict[tuple[Path, int | None], Image.Image]:
+def _images(
+    chosen: Sequence[Candidate], failures: Failures
+) -> dict[tuple[Path, int | None], Image.Image]:
     """Return the images by their files and frames. Each video is read once."""
     wanted: dict[Path, set[int | None]] = {}
     for candidate in chosen:
         wanted.setdefault(candidate.source, set()).add(candidate.frame)
     found: dict[tuple[Path, int | None], Image.Image] = {}
     for path, frames in wanted.items():
-        if None in frames:
-            found[path, None] = image_files.read(path, "suggest")
-            continue
-        last = max(number for number in frames if number is not None)
-        for number, image in enumerate(islice(video.frames(path), last + 1)):
-            if number in frames:
-                found[path, number] = image
+        with failures.recorded():
+            if None in frames:
+                found[path, None] = image_files.read(path, "suggest")
+                continue
+            last = max(number for number in frames if number is not None)
+            for number, image in enumerate(islice(video.frames(path), last + 1)):
+                if number in frames:
+                    found[path, number] = image
     return found
 
 

@@ -76,7 +76,6 @@ def _predict(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from mapdrop.localize.data import ImagesError
     from mapdrop.localize.predictor import Predictor
     from mapdrop.localize.sources import Sources
 
@@ -92,11 +91,10 @@ def _predict(
         try:
             predictor(sources)
         except KeyboardInterrupt:
-            predictor.failures.append("stopped; the tables have the joints found until then")
+            predictor.failures.told.append("stopped; the tables have the joints found until then")
         finally:
             _summarise(predictor, console)
-    if predictor.failures:
-        raise ImagesError(predictor.failures, len(sources.images) + len(sources.videos))
+    predictor.failures.check(sources)
 
 
 def _summarise(predictor: Predictor, console: Console) -> None:

@@ -16,8 +16,10 @@ from mapdrop.tools.errors import user_errors
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mapdrop.localize.failures import Failures
     from mapdrop.localize.results import ResultFolder
     from mapdrop.localize.run.trained import TrainedModel
+    from mapdrop.localize.sources import Sources
     from mapdrop.localize.suggestion import Candidate
 
 
@@ -45,43 +47,47 @@ def suggest(
     Writes them to labeled-data/VIDEO/img0123.png, as DeepLabCut names frames,
     with a list (suggestions.csv) and a contact sheet. Images that were used in
     training are recognised by their content and left out.
+    Files that cannot be read are skipped and listed at the end.
     Videos need: pip install "mapdrop\[video]"
     """
     with user_errors(others=(LocalizeError, OSError)):
         from rich.console import Console
 
+        from mapdrop.localize.failures import Failures
         from mapdrop.localize.results import ResultFolder
         from mapdrop.localize.run.process_group import process_group
         from mapdrop.localize.run.trained import TrainedModel
+        from mapdrop.localize.sources import Sources
 
         console = Console()
         with process_group(device) as group:
             trained = TrainedModel.load(run, group.device)
             results = ResultFolder.of(run, "suggestions", out, overwrite)
-            chosen, seen = _choose(trained, images, count, passes, candidates, console)
-            _write(chosen, results, images, console)
+            sources, failures = Sources.of(images), Failures()
+            chosen, seen = _choose(trained, sources, count, passes, candidates, failures, console)
+            _write(chosen, results, failures, console)
         if len(chosen) < count:
             say(console, f"there are no more than {len(chosen)} that are not labelled yet")
         if seen:
             say(console, f"{seen} left out that were used in training")
+        failures.check(sources)
 
 
 def _choose(
     trained: TrainedModel,
-    images: list[Path],
+    sources: Sources,
     count: int,
     passes: int,
     candidates: int,
+    failures: Failures,
     console: Console,
 ) -> tuple[list[Candidate], int]:
     """Return what to label, and how many images were left out."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mapdrop.localize.data import DataError
-    from mapdrop.localize.sources import Sources
     from mapdrop.localize.suggestion import Search, choose
 
-    sources = Sources.of(images)
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("images", total=None)
@@ -92,21 +98,22 @@ def _choose(
             looked += 1
             progress.advance(task)
 
-        search = Search(trained, passes, candidates, on_image)
+        search = Search(trained, passes, candidates, on_image, failures)
         progress.update(task, total=search.total(sources))
         found = list(search(sources))
     if not found:
+        failures.check(sources)
         raise DataError("all images were used in training; give others")
     return choose(found, count), looked - len(found)
 
 
 def _write(
-    chosen: list[Candidate], results: ResultFolder, inputs: list[Path], console: Console
+    chosen: list[Candidate], results: ResultFolder, failures: Failures, console: Console
 ) -> None:
     from mapdrop.localize.suggestion_files import names, write
 
     results.check_names(names(chosen), [candidate.source for candidate in chosen])
-    write(chosen, results)
+    write(chosen, results, failures)
     say(console, f"suggested: {printable(results.folder / 'suggestions.csv')}")
     say(console, f"contact sheet: {printable(results.folder / 'suggestions.png')}")
     say(console, f"images: {printable(results.folder / 'labeled-data')}")

@@ -32,7 +32,7 @@ from mapdrop.system.timing import interleaved, ratio
 from mapdrop.tools.bench.environment import environment
 from mapdrop.tools.memory import peak
 from mapdrop.torch import predict
-from mapdrop.torch.compact.choose_samples import products
+from mapdrop.torch.compact.products import products
 from mapdrop.torch.graph.analysis import analyse
 from mapdrop.torch.graph.facts import ChannelMixing
 from mapdrop.torch.graph.graph import Node

@@ -24,7 +24,7 @@ def comparable(report: str) -> list[str]:
 
 def test_its_report_is_what_its_code_prints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        import_module("mapdrop.torch.audit.audit"), "_skipped", lambda model, given: None
+        import_module("mapdrop.torch.audit.audit"), "_skipped", lambda model, given: (None, [])
     )
     torch.manual_seed(0)
     names: dict[str, Any] = {}

@@ -17,7 +17,7 @@ from mapdrop.torch.compact import Costs
 from mapdrop.torch.compact.choose import Choice, Decision, choose
 from mapdrop.torch.compact.cost_model import Workload
 from mapdrop.torch.compact.packing.storage import Storage
-from mapdrop.torch.compact.schedule import Schedule, schedule
+from mapdrop.torch.compact.schedule import Plan, Schedule, schedule
 from mapdrop.torch.graph.analysis import Analysis, analyse
 from mapdrop.torch.graph.branches import find_branches
 from mapdrop.torch.graph.drops import MapDrop
@@ -62,7 +62,7 @@ class Captured:
     analysis: Analysis
 
     def lowered(self, costs: Costs = ALWAYS) -> Schedule:
-        return Schedule.of(self.analysis, choose(self.analysis, costs))
+        return Schedule.of(Plan(self.analysis, choose(self.analysis, costs), (), static=False))
 
     def run(self, made: Schedule) -> Tensor:
         torch.manual_seed(0)

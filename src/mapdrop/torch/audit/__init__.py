@@ -3,4 +3,5 @@
 from mapdrop.torch.audit.audit import audit as audit
 from mapdrop.torch.audit.report import Audit as Audit
 from mapdrop.torch.audit.report import AuditedDrop as AuditedDrop
+from mapdrop.torch.audit.report import BetterPlace as BetterPlace
 from mapdrop.torch.audit.report import Finding as Finding

@@ -16,14 +16,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mapdrop.backends.torch._internals import AUDIT_LACKS, WRAPPERS, pytree
 from mapdrop.torch.audit.checks import CHECKS, NOTES, judged
+from mapdrop.torch.audit.elsewhere import better_places
 from mapdrop.torch.audit.evidence import Evidence, drops_of, layers_of
 from mapdrop.torch.audit.measure import Measured, shortest
 from mapdrop.torch.audit.places import run_model
 from mapdrop.torch.audit.ranks import alike
-from mapdrop.torch.audit.report import Audit
+from mapdrop.torch.audit.report import Audit, AuditedDrop
 from mapdrop.torch.audit.watch import Run, watched
 from mapdrop.torch.compact.model import compact, compact_report
 from mapdrop.torch.compact.report import Report
+from mapdrop.torch.compact.schedule import Schedule
 
 
 def audit(model: nn.Module, /, *inputs: Any, **kwargs: Any) -> Audit:
@@ -79,14 +81,23 @@ def _audited(model: nn.Module, given: Any, same: str) -> Audit:
     layers, drops = layers_of(training, in_eval), drops_of(training.drops, known)
     evidence = Evidence(layers, drops, drops_of(in_eval.drops, known), same)
     seconds = report = None
+    plans: list[Schedule] = []
     with _told_in(unseen, "the time of a training step"):
         seconds = _step_seconds(_copy(model, training=True), given)
     audited = tuple(drop.audited(seconds) for drop in drops)
-    if any(drop.unit != "values" for drop in audited):
+    if any(map(_is_of_more, audited)):
         with _told_in(unseen, "what compact would skip"):
-            report = _skipped(_copy(model, training=True), given)
+            report, plans = _skipped(_copy(model, training=True), given)
     findings, notes = judged(CHECKS, evidence), judged(NOTES, evidence)
-    return Audit(audited, findings, notes, tuple(unseen), seconds, report)
+    better = better_places(plans, audited)
+    notes += tuple(note for place in better for note in place.notes())
+    return Audit(audited, findings, notes, tuple(unseen), seconds, report, better)
+
+
+def _is_of_more(drop: AuditedDrop) -> bool:
+    """Return whether more than single values drop; behind pooling a map may be one value."""
+    is_of_maps = len(drop.shape) > 2 and set(drop.axes) <= {0, 1}
+    return drop.unit != "values" or is_of_maps
 
 
 @contextmanager
@@ -135,12 +146,12 @@ def _step_seconds(model: nn.Module, given: Any) -> float:
     return shortest(step, device)
 
 
-def _skipped(model: nn.Module, given: Any) -> Report:
-    """Return what compact would skip in a training step."""
-    fast = compact(model)
+def _skipped(model: nn.Module, given: Any) -> tuple[Report, list[Schedule]]:
+    """Return what compact would skip in a training step, and by which plans."""
+    fast: Any = compact(model)
     args, kwargs = _cloned(given)
     run_model(fast, args, kwargs)
-    return compact_report(fast)
+    return compact_report(fast), fast._mapdrop_engine.schedules
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -81,7 +81,7 @@ def place(names: Mapping[nn.Module, str], call: Call | None) -> Place:
         ):
             p, function, where = given, frame.f_code.co_name, ""  # A function that drops.
         else:
-            where = where or f"{_shown(frame.f_code.co_filename)}:{frame.f_lineno}"
+            where = where or f"{shown(frame.f_code.co_filename)}:{frame.f_lineno}"
             if module is not None:
                 break
     kind = type(layer).__name__ if layer is not None else function
@@ -111,7 +111,7 @@ def forward_around(layer: str, modules: Mapping[str, nn.Module]) -> str:
         layer = layer.rpartition(".")[0]
         code = getattr(inspect.unwrap(type(modules[layer]).forward), "__code__", None)
         if code is not None and not code.co_filename.startswith(_LIBRARIES):
-            return f"{_shown(code.co_filename)}:{code.co_firstlineno}"
+            return f"{shown(code.co_filename)}:{code.co_firstlineno}"
     return ""
 
 
@@ -135,7 +135,7 @@ def _argument(frame: FrameType) -> float | None:
     return rate_among({name: frame.f_locals.get(name) for name in names})
 
 
-def _shown(file: str) -> str:
+def shown(file: str) -> str:
     """Return a file's name as short as it is still clear."""
     _, installed, inside = file.rpartition(f"{os.sep}site-packages{os.sep}")
     if installed:

@@ -78,6 +78,37 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class BetterPlace:
+    """A place where `mapdrop.torch.compact` would skip more.
+
+    Attributes:
+        names: of the drops that move there together: those that one call in the code makes.
+        where: the line of the model's code where they stand; "" if that is unknown.
+        behind: what each would stand behind.
+        here, there: the expected share of all multiplications that is skipped, from 0 to 1, with
+            these drops where they stand, and behind that.
+    """
+
+    names: tuple[str, ...]
+    where: str
+    behind: str
+    here: float
+    there: float
+
+    def notes(self) -> tuple[Finding, ...]:
+        """Say it, of each drop."""
+        they = "it" if len(self.names) == 1 else f"these {len(self.names)}"
+        problem = (
+            f"compact skips {self.here:.0%} of the step's multiplications with {they} here, and "
+            f"{self.there:.0%} with {they} behind {self.behind}."
+        )
+        remedy = "The model would be trained in another way: move it only if that is as good."
+        return tuple(
+            Finding("another place", self.where, name, problem, remedy) for name in self.names
+        )
+
+
+@dataclass(frozen=True)
 class Audit:
     """What an audit found.
 
@@ -89,6 +120,7 @@ class Audit:
         step_seconds: the time of a training step, forward and backward, without an optimizer; None
             if the model raises in it, or when it is repeated.
         compact: what `mapdrop.torch.compact` would skip; None if only single values are dropped.
+        better: the places where it would skip clearly more.
     """
 
     drops: tuple[AuditedDrop, ...]
@@ -97,6 +129,7 @@ class Audit:
     unseen: tuple[str, ...]
     step_seconds: float | None
     compact: Report | None
+    better: tuple[BetterPlace, ...] = ()
 
     def __str__(self) -> str:
         text = [*_table(self.drops)] if self.drops else ["no dropout runs in a training step"]

@@ -8,6 +8,7 @@ from math import prod
 from torch import Tensor
 
 from mapdrop.torch.compact.cost_model import Costs
+from mapdrop.torch.compact.products import products
 from mapdrop.torch.graph.branches import Branches, find_branches
 from mapdrop.torch.graph.graph import Graph, Node
 from mapdrop.torch.graph.sample_drops import SampleDrop
@@ -82,18 +83,3 @@ def _seconds(node: Node, costs: Costs) -> float:
     read = sum(prod(source.shape) for source in node.tensors)
     values = read + sum(prod(r.shape) for r in results if isinstance(r, Tensor))
     return _PASSES * (2 * products(node) / costs.flops + values * _BYTES / costs.activations)
-
-
-def products(node: Node) -> int:
-    """Return the number of multiplications of a matrix product or convolution; 0 of others."""
-    first, second = (a.shape if isinstance(a, Node) else () for a in (*node.args, 0, 0)[:2])
-    size = prod(node.shape)
-    if node.operation in ("linear", "matmul", "bmm"):
-        return size * first[-1]
-    if node.operation.startswith("conv"):
-        return size * prod(second[1:])
-    if node.operation == "multi_head_attention_forward":
-        return prod(first) * (4 * first[-1] + 2 * second[0])
-    if node.operation == "scaled_dot_product_attention":
-        return 2 * size * second[-2]
-    return 0

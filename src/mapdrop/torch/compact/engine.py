@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import fsum
 from typing import Any
 
 import torch
@@ -94,15 +95,24 @@ class Engine:
             for drop in self._drops
         ]
 
+    @property
+    def schedules(self) -> list[Schedule]:
+        """What the last call ran of the captured graphs, and of what is checkpointed in them."""
+        return [made for made in self._every if isinstance(made, Schedule)]
+
+    @property
+    def _every(self) -> list[Made]:
+        return [made for part in self.last for made in with_parts(part)]
+
     def report(self, measured: bool) -> Report:
         """Return the report of the last call."""
-        every = [made for part in self.last for made in with_parts(part)]
-        parts = [report(made, measured) for made in every if isinstance(made, Schedule)]
+        parts = [report(made, measured) for made in self.schedules]
         lines = tuple(line for part in parts for line in part.lines)
         branches = tuple(branch for part in parts for branch in part.branches)
-        reasons = tuple(dict.fromkeys(made for made in every if isinstance(made, str)))
+        reasons = tuple(dict.fromkeys(made for made in self._every if isinstance(made, str)))
         if lines or branches:
-            return Report(lines, notes=reasons, branches=branches)
+            products, done = sum(p.products for p in parts), fsum(p.done for p in parts)
+            return Report(lines, "", reasons, branches, products, done)
         return Report((), "; ".join(reasons) or "no convolution or Linear is called")
 
     def _unfit(self, tensors: list[Tensor]) -> str:

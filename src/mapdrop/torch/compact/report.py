@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mapdrop.torch.compact.choose import Decision
 from mapdrop.torch.compact.choose_samples import BranchChoice
+from mapdrop.torch.compact.counted import counted
 from mapdrop.torch.compact.packed.registry import PACKED
 from mapdrop.torch.compact.profile import profile
 from mapdrop.torch.compact.schedule import Schedule
@@ -68,12 +69,21 @@ class Report:
         reason: why nothing is skipped; empty if something may be.
         notes: what runs as it is.
         branches: one for each drop of whole samples: what runs for the kept samples only.
+        products, done: the multiplications of a forward in convolutions, Linear layers, matrix
+            products and attention, and how many of them are expected to be done.
     """
 
     lines: tuple[Line, ...]
     reason: str = ""
     notes: tuple[str, ...] = ()
     branches: tuple[Branch, ...] = ()
+    products: int = 0
+    done: float = 0.0
+
+    @property
+    def skipped(self) -> float:
+        """Return the expected share of the multiplications that is skipped, from 0 to 1."""
+        return 1 - self.done / self.products if self.products else 0.0
 
     @property
     def saving(self) -> float:
@@ -140,12 +150,15 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 def report(schedule: Schedule, measured: bool = False) -> Report:
     """Return the report of a schedule; with `measured`, operations that skip are timed."""
+    products, done = counted(schedule)
     return Report(
         tuple(
             _line(decision, schedule, profile(schedule, decision) if measured else None)
             for decision in schedule.choice.decisions
         ),
         branches=tuple(_branch(choice, schedule.analysis) for choice in schedule.branches),
+        products=products,
+        done=done,
     )
 
 

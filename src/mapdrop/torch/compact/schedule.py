@@ -27,47 +27,47 @@ from mapdrop.torch.graph.sample_drops import sample_drops
 
 
 @dataclass(eq=False)
-class Schedule:
-    """A program, and what it follows from.
+class Plan:
+    """What is skipped in a graph.
 
     Attributes:
         analysis: what is known.
         choice, branches: what was decided of maps, and of each drop of samples.
-        program: the steps.
-        storages: how the result of each operation is stored.
-        fused: the ReLUs that are done by the operation before them.
-        parts: what is checkpointed, each with a schedule of its own for each kind of call.
         static: whether no step reads a mask on the host.
-        last: the state of the last call.
     """
 
     analysis: Analysis
     choice: Choice
     branches: tuple[BranchChoice, ...]
+    static: bool
+
+
+@dataclass(eq=False)
+class Schedule(Plan):
+    """A program, and the plan that it follows from.
+
+    Attributes:
+        program: the steps.
+        storages: how the result of each operation is stored.
+        fused: the ReLUs that are done by the operation before them.
+        parts: what is checkpointed, each with a schedule of its own for each kind of call.
+        last: the state of the last call.
+    """
+
     program: Program
     storages: Mapping[Node, Storage]
     fused: frozenset[Node]
     parts: tuple[Subgraph[Schedule], ...]
-    static: bool
     last: StepState | None = field(default=None, compare=False)
 
     @classmethod
-    def of(
-        cls,
-        analysis: Analysis,
-        choice: Choice,
-        branches: tuple[BranchChoice, ...] = (),
-        static: bool = False,
-        make: Make[Schedule] | None = None,
-    ) -> Schedule:
-        """Write the steps of an analysed graph, as chosen.
+    def of(cls, plan: Plan, make: Make[Schedule] | None = None) -> Schedule:
+        """Write the steps of a plan.
 
         Checkpointed parts run as `make` makes them, or as they are.
         """
-        made = lower(analysis, choice, static, make)
-        return cls(
-            analysis, choice, branches, made.program, made.storages, made.fused, made.parts, static
-        )
+        made = lower(plan.analysis, plan.choice, plan.static, make)
+        return cls(**vars(plan), **made._asdict())
 
     @property
     def skips(self) -> bool:
@@ -120,16 +120,9 @@ def schedule(graph: Graph, costs: Costs | None, waits: bool = False) -> Schedule
         waits: whether the host would wait for the device to read a mask. Then only drops with a
             known count skip anything, if there are any, and no others of whole samples.
     """
-    analysis = analyse(graph)
-    drops = sample_drops(graph)
-    known = drops or any(facts.drop.exact for _, facts in analysis.drops)
-    if waits and known and all(drop.limited for drop in drops):
+    if waits and _all_are_known(graph):
         return static_schedule(graph, costs, scheduler(costs))
-    costs = costs_for(graph, bool(analysis.drops or drops), costs)
-    branches, choices = choose_branches(graph, drops, costs)
-    if branches.drops:
-        analysis = analyse(graph, branches=branches)
-    return Schedule.of(analysis, choose(analysis, costs), choices, make=scheduler(costs))
+    return Schedule.of(plan(graph, costs), scheduler(costs))
 
 
 def static_schedule(
@@ -139,12 +132,32 @@ def static_schedule(
 
     Checkpointed parts run as `make` makes them, or as they are.
     """
-    drops = tuple(drop for drop in sample_drops(graph) if drop.most is not None)
-    costs = costs_for(graph, bool(drops or analyse(graph, _is_counted).drops), costs)
-    branches, choices = choose_branches(graph, drops, costs, static=True)
-    analysis = _with_static_counts(analyse(graph, _is_counted, branches))
-    choice = choose(analysis, costs, static=True)
-    return Schedule.of(analysis, choice, choices, static=True, make=make)
+    return Schedule.of(plan(graph, costs, static=True), make)
+
+
+def plan(graph: Graph, costs: Costs | None, static: bool = False) -> Plan:
+    """Analyse a graph, and choose what to skip; with `static` where no step reads a mask."""
+    accept = _is_counted if static else _is_any
+    drops = tuple(d for d in sample_drops(graph) if d.most is not None or not static)
+    analysis = analyse(graph, accept)
+    costs = costs_for(graph, bool(analysis.drops or drops), costs)
+    branches, choices = choose_branches(graph, drops, costs, static)
+    if branches.drops:
+        analysis = analyse(graph, accept, branches)
+    if static:
+        analysis = _with_static_counts(analysis)
+    return Plan(analysis, choose(analysis, costs, static), choices, static)
+
+
+def _all_are_known(graph: Graph) -> bool:
+    """Return whether some drops have a known count, and all of samples do."""
+    drops = sample_drops(graph)
+    known = drops or any(facts.drop.exact for _, facts in analyse(graph).drops)
+    return bool(known) and all(drop.limited for drop in drops)
+
+
+def _is_any(kept: Kept) -> bool:
+    return True
 
 
 def _is_counted(kept: Kept) -> bool:

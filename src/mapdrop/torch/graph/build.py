@@ -7,8 +7,10 @@ of them write into their inputs: whoever reads such an input later reads the res
 from __future__ import annotations
 
 import operator
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 from weakref import ref
 
@@ -27,6 +29,7 @@ from mapdrop.backends.torch._internals import (
 from mapdrop.torch.graph.graph import Graph, GraphError, Node
 
 _STATE = re.compile(r"_(parameters|buffers)_")
+_OWN = f"{Path(__file__).parents[2]}{os.sep}"  # No line of mapdrop's is the model's.
 _CONSTANTS = (int, float, complex, str, torch.Size, torch.dtype, torch.device)
 _FROM_SIZES = {"new_empty": torch.empty, "new_zeros": torch.zeros, "new_ones": torch.ones}
 
@@ -289,5 +292,6 @@ def _layer(node: fx.Node) -> dict[str, str]:
 
 
 def _line(node: fx.Node) -> str:
-    found = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    return ":".join(found[-1]) if found else ""
+    every = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    found = [":".join(line) for line in every if not line[0].startswith(_OWN)]
+    return found[-1] if found else ""

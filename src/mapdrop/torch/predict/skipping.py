@@ -5,7 +5,7 @@ from __future__ import annotations
 from mapdrop.torch.compact.choose import choose
 from mapdrop.torch.compact.choose_samples import choose_branches
 from mapdrop.torch.compact.cost_model import Costs
-from mapdrop.torch.compact.schedule import Schedule, costs_for
+from mapdrop.torch.compact.schedule import Plan, Schedule, costs_for
 from mapdrop.torch.graph.analysis import analyse
 from mapdrop.torch.graph.graph import Node
 from mapdrop.torch.graph.registry import may_draw
@@ -22,7 +22,7 @@ def scheduled(suffix: Suffix, costs: Costs | None) -> Schedule:
     graph = suffix.graph
     if any(map(_skips_nothing, graph.nodes)):
         nothing = analyse(graph, lambda kept: False)
-        return Schedule.of(nothing, choose(nothing, Costs()))
+        return Schedule.of(Plan(nothing, choose(nothing, Costs()), (), static=False))
     analysis = analyse(graph)
     costs = costs_for(graph, bool(analysis.drops or suffix.drops), costs)
     branches, choices = choose_branches(graph, suffix.drops, costs)
@@ -31,7 +31,7 @@ def scheduled(suffix: Suffix, costs: Costs | None) -> Schedule:
         branches, choices = choose_branches(graph, (), costs)
     if branches.drops:
         analysis = analyse(graph, branches=branches)
-    return Schedule.of(analysis, choose(analysis, costs), choices)
+    return Schedule.of(Plan(analysis, choose(analysis, costs), choices, static=False))
 
 
 def _skips_nothing(node: Node) -> bool:

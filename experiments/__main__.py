@@ -1,6 +1,7 @@
 """Runs the studies of this folder, and makes every table and figure from their rows.
 
 python -m experiments run NAME [--data PATH]   (goes on where it was stopped)
+python -m experiments suggestions [--data PATH]   (likewise)
 python -m experiments report
 """
 
@@ -15,7 +16,10 @@ from typing import Annotated
 import typer
 import yaml
 from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
 
+from experiments import suggestions_report
+from experiments.suggestions import SPLITS, train_splits
 from mapdrop.study.bootstrap import Interval
 from mapdrop.study.conditions import Condition
 from mapdrop.study.html_report import write_report
@@ -26,6 +30,8 @@ from mapdrop.system.files import write
 
 HERE = Path(__file__).parent
 CONFIG = HERE / "experiments.yaml"
+MOUSE = Path("../shared/data/mouse-openfield")
+TRAININGS = HERE / "suggestions" / "trainings.jsonl"
 _BETWEEN = re.compile(r"(?<=<!-- findings -->\n).*?(?=<!-- /findings -->)", re.DOTALL)
 
 app = typer.Typer(help="The studies whose rows are kept here.", no_args_is_help=True)
@@ -42,10 +48,22 @@ def run(
 
 
 @app.command()
+def suggestions(
+    data: Annotated[Path, typer.Option(help="The mouse's DeepLabCut project.")] = MOUSE,
+    jobs: Annotated[int, typer.Option(help="Splits that train at once.", min=1)] = 2,
+) -> None:
+    """Train with suggested and with random frames, or go on with it: about an hour and a half."""
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
+        task = progress.add_task("splits", total=SPLITS)
+        train_splits(data, TRAININGS, jobs, lambda: progress.advance(task))
+
+
+@app.command()
 def report() -> None:
     """Make the reports of all studies again, and the findings in README.md."""
     for folder in studies():
         write_report(folder, read_rows(folder / NAME), Console())
+    suggestions_report.plot(TRAININGS, TRAININGS.with_name("suggestions.png"))
     write(HERE / "README.md", readme().encode())
 
 
@@ -76,6 +94,8 @@ def readme() -> str:
         lines += [f"## {folder.name}\n", f"{verdict(rows)}\n", *_table(rows)]
         lines += [f"![PCK curves and heat maps]({folder.name}/study.png)\n"]
         lines += [f"All rates, errors, costs and limits: [report]({folder.name}/report.txt).\n"]
+    lines += ["## suggestions\n", *suggestions_report.findings(TRAININGS)]
+    lines += ["![Joints within 5 px for each split](suggestions/suggestions.png)\n"]
     before = (HERE / "README.md").read_text(encoding="utf-8")
     return _BETWEEN.sub(lambda found: "\n".join(["", *lines, ""]), before)
 

@@ -18,6 +18,7 @@ from mapdrop.localize.data import (
     load,
 )
 from mapdrop.localize.data.check import SHOWN
+from mapdrop.localize.data.image_files import ImageFile
 
 
 def dataset(root: Path, count: int) -> Dataset:
@@ -27,7 +28,9 @@ def dataset(root: Path, count: int) -> Dataset:
         path = root / f"{index}.png"
         noise = np.random.default_rng(index).integers(0, 256, (5, 6, 3), np.uint8)
         Image.fromarray(noise).save(path)
-        samples += [Sample(path, f"t:{index}{x}", np.array([[float(x), 1.0]])) for x in range(2)]
+        samples += [
+            Sample(ImageFile(path), f"t:{index}{x}", np.array([[float(x), 1.0]])) for x in range(2)
+        ]
     return Dataset("some", ("nose",), tuple(samples), "none")
 
 
@@ -66,7 +69,7 @@ def test_a_image_cut_short_anywhere_is_named(tmp_path: Path, kind: str, size: in
     noise = np.random.default_rng(1).integers(0, 256, (40, 40, 3), np.uint8)
     path = tmp_path / f"a.{kind}"
     Image.fromarray(noise).save(path)
-    data = Dataset("some", ("nose",), (Sample(path, "t:1", np.ones((1, 2))),), "none")
+    data = Dataset("some", ("nose",), (Sample(ImageFile(path), "t:1", np.ones((1, 2))),), "none")
     assert data[0][0].size == (40, 40)
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(DataError, match=rf"t:1: .*a\.{kind} can't be read as an image"):
@@ -79,7 +82,7 @@ def test_postscript_is_no_image(tmp_path: Path) -> None:
     Image.new("RGB", (6, 5)).save(path, "EPS")
     with Image.open(path) as picture:
         assert picture.format == "EPS"
-    data = Dataset("some", ("nose",), (Sample(path, "t:1", np.ones((1, 2))),), "none")
+    data = Dataset("some", ("nose",), (Sample(ImageFile(path), "t:1", np.ones((1, 2))),), "none")
     with pytest.raises(ImagesError, match=r"t:1: .*a\.png can't be read as an image"):
         check_images(data)
 

@@ -51,5 +51,5 @@ def test_a_damaged_file_is_data_or_a_message(
         path = tmp_path
     with suppress(DataError):
         dataset = read(path)
-        assert all(s.image.is_relative_to(tmp_path.resolve()) for s in dataset.samples)
+        assert all(s.image.path.is_relative_to(tmp_path.resolve()) for s in dataset.samples)
         assert len(dataset) >= 1

@@ -125,7 +125,7 @@ def test_an_unknown_joint_is_an_error_with_the_likeliest(name: str, tmp_path: Pa
 @EVERY
 def test_all_unusable_images_are_reported_at_once(name: str, tmp_path: Path) -> None:
     joints = written(name, tmp_path)
-    images = [sample.image for sample in read(tmp_path).samples]
+    images = [sample.image.path for sample in read(tmp_path).samples]
     images[1].unlink()
     images[4].write_bytes(b"not an image")
     Image.fromarray(np.zeros((60, 40), np.uint16)).save(images[5])
@@ -145,8 +145,8 @@ def test_a_name_that_leads_out_of_the_folder_is_an_error(name: str, tmp_path: Pa
     Image.new("RGB", (64, 48)).save(secret)
     root = tmp_path / "data"
     written(name, root)
-    victim = read(root).samples[2].image
-    assert read(root).samples[2].image == victim
+    victim = read(root).samples[2].image.path
+    assert read(root).samples[2].image.path == victim
     victim.unlink()
     victim.symlink_to(secret)
     with pytest.raises(DataError, match=r": .* lies outside the data folder .*; move it there"):

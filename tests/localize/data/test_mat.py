@@ -154,7 +154,7 @@ def test_each_person_of_an_mpii_image_is_a_sample(tmp_path: Path) -> None:
         "annolist(1).annorect(2)",
     ]
     assert data.joints == MPII
-    assert data.limits.endswith("2 people without a scale or a centre are left out.")
+    assert data.left_out == ("2 people without a scale or a centre",)
     # A square of 25 pixels around (20, 30), shifted down by 1.5 and widened to whole pixels.
     picture, points = data[0]
     np.testing.assert_array_equal(np.asarray(picture), truth().images[1][19:44, 7:33])

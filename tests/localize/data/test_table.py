@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mapdrop.localize.data import DataError, Dataset, read
 from mapdrop.localize.data.dataset import Sample
+from mapdrop.localize.data.image_files import ImageFile
 
 HEADER = "image,joint,x,y\n"
 ROWS = "a.png,nose,1,2\na.png,tail,3,4.5\nb.png,nose,5,6\n"
@@ -38,7 +39,7 @@ def test_a_missing_row_and_empty_cells_are_missing_joints(tmp_path: Path) -> Non
 def test_spaces_marks_blank_lines_and_other_slashes_are_read(tmp_path: Path) -> None:
     path = table(tmp_path, "\ufeffImage , joint,X,y\r\n\r\n v\\a.png , nose , 1 , 2 \r\n")
     (sample,) = read(path).samples
-    assert sample.image == tmp_path.resolve() / "v" / "a.png"
+    assert sample.image == ImageFile(tmp_path.resolve() / "v" / "a.png")
     np.testing.assert_array_equal(sample.points, [[1, 2]])
 
 
@@ -111,7 +112,7 @@ def test_what_is_written_is_read(labels: dict[tuple[int, str], tuple[float, floa
 def found(data: Dataset) -> dict[tuple[int, str], tuple[float, float]]:
     def of(sample: Sample) -> dict[tuple[int, str], tuple[float, float]]:
         points = dict(zip(data.joints, sample.points.tolist(), strict=True))
-        number = int(sample.image.stem)
+        number = int(sample.image.path.stem)
         return {(number, j): (x, y) for j, (x, y) in points.items() if not math.isnan(x)}
 
     return {key: point for sample in data.samples for key, point in of(sample).items()}

@@ -31,6 +31,7 @@ class KeypointData:
         radii: two radii in original pixels at which to report PCK.
         unit: what an original pixel is, for reports.
         limits: one sentence on what this data cannot show.
+        left_out: what was left out and why, a phrase each: "3 annotations of crowds".
     """
 
     name: str
@@ -45,6 +46,7 @@ class KeypointData:
     radii: tuple[float, float]
     unit: str
     limits: str
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mapdrop.localize.data import image_files
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Dataset, Sample
 from mapdrop.system.printable import printable
@@ -48,7 +47,7 @@ def check_images(dataset: Dataset, progress: ProgressCallback | None = None) -> 
     groups = group_by_image(dataset)
     for done, samples in enumerate(groups, start=1):
         try:
-            size = image_files.read_size(samples[0].image, samples[0].where)
+            size = samples[0].image.read_size(samples[0].where)
         except DataError as error:
             problems.append(str(error))
         else:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mapdrop.localize.data import image_files
+from mapdrop.localize.data import paths
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.coco_json import Document, JsonObject, parse_numbers, read_document
 from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, keep_labelled
+from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
 from mapdrop.system.files import opened
 
@@ -67,8 +68,8 @@ def _samples(
                 f"{where}: several people are labelled in this image (see {boxless[image['id']]}) "
                 "without a bbox; add one to each"
             )
-        path = image_files.find(root, image["file_name"], folders, where)
-        yield Sample(path, where, points, box, image["size"], part)
+        path = paths.find(root, image["file_name"], folders, where)
+        yield Sample(ImageFile(path), where, points, box, image["size"], part)
 
 
 def _points(annotation: JsonObject, count: int, where: str) -> Points:
@@ -102,7 +103,7 @@ def _files(path: Path) -> tuple[Path, list[tuple[Path, Literal["train", "test"] 
         return (path.parent.parent if path.parent.name == "annotations" else path.parent), [
             (path, None)
         ]
-    files = [image_files.resolve_inside(path, file, str(path)) for file in _candidates(path)]
+    files = [paths.resolve_inside(path, file, str(path)) for file in _candidates(path)]
     root = path.resolve()
     if len(files) == 1:
         return root, [(files[0], None)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,43 @@ LARGEST = 1e6
 """Pixels that a box may extend beyond its image."""
 
 
+class ImageSource(Protocol):
+    """Where an image is: a file, or a frame in one. Equal ones are the same image.
+
+    `str` of it is its name in results.
+    """
+
+    @property
+    def path(self) -> Path:
+        """Return the file that holds it."""
+
+    @property
+    def name(self) -> str:
+        """Return a short name, for messages."""
+
+    def read_size(self, where: str) -> tuple[int, int]:
+        """Return the image's (width, height), reading as little as possible.
+
+        Raises:
+            DataError: when it is missing or can't be read; `where` says where it was named.
+        """
+
+    def read(self, where: str) -> Image.Image:
+        """Return the image in 8-bit colour.
+
+        Raises:
+            DataError: like `read_size`, and when the image can't be decoded.
+        """
+
+    def __hash__(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Sample:
     """One labelled person, animal or thing in one image. The image need not exist.
 
     Attributes:
-        image: the image's file, without links, inside the data folder.
+        image: the image.
         where: the label's file and row (or annotation), for messages.
         points: (K, 2) in the image's pixels.
         box: (left, top, right, bottom) of the crop; None means the full image.
@@ -36,7 +67,7 @@ class Sample:
         part: the part that the data set assigns it to; None means a random split.
     """
 
-    image: Path
+    image: ImageSource
     where: str
     points: Points
     box: tuple[float, float, float, float] | None = None
@@ -71,6 +102,7 @@ class Dataset:
         outside_is_missing: whether a joint outside its image is missing rather than an error.
         radii: two radii in original pixels at which to report PCK.
         unit: what an original pixel is.
+        left_out: what a reader left out and why, a phrase each: "3 annotations of crowds".
     """
 
     name: str
@@ -81,6 +113,7 @@ class Dataset:
     outside_is_missing: bool = False
     radii: tuple[float, float] = (10.0, 20.0)
     unit: str = "pixels of the original picture"
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -94,7 +127,7 @@ class Dataset:
             DataError: when the image can't be read, or doesn't match its labels.
         """
         sample = self.samples[index]
-        image = image_files.read(sample.image, sample.where)
+        image = sample.image.read(sample.where)
         box, points = self.resolve_labels(sample, image.size)
         return image.crop(box), points - box[:2]
 

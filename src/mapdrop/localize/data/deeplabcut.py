@@ -6,9 +6,16 @@ from pathlib import Path
 
 import yaml
 
-from mapdrop.localize.data import image_files
+from mapdrop.localize.data import paths
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.dataset import Dataset, Format, Joints, Sample, keep_labelled
+from mapdrop.localize.data.dataset import (
+    Dataset,
+    Format,
+    ImageSource,
+    Joints,
+    Sample,
+    keep_labelled,
+)
 from mapdrop.localize.data.deeplabcut_csv import read_labels
 from mapdrop.system.files import content
 
@@ -27,7 +34,7 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
     root = path.parent if path.is_file() else path
     config = _config(root)
     joints = selected or _bodyparts(root, config)
-    samples: dict[Path, Sample] = {}
+    samples: dict[ImageSource, Sample] = {}
     for table in _tables(root, config):
         for sample in read_labels(root, table, joints):
             if sample.image in samples:
@@ -54,7 +61,7 @@ def _config(root: Path) -> dict[str, yaml.Node]:
     path = root / "config.yaml"
     if not path.is_file():
         raise DataError(f"{path} is missing; pass the folder that DeepLabCut made, which has it")
-    image_files.resolve_inside(root, path, str(root))
+    paths.resolve_inside(root, path, str(root))
     try:
         document = yaml.compose(content(path, MAX_CONFIG_BYTES).decode(), yaml.SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -97,7 +104,7 @@ def _tables(root: Path, config: dict[str, yaml.Node]) -> list[Path]:
     if not tables:
         name = f"CollectedData_{scorer or '*'}.csv"
         raise DataError(f"{folder} has no */{name}; label frames in DeepLabCut, or copy it here")
-    return [image_files.resolve_inside(root, table, str(root)) for table in tables]
+    return [paths.resolve_inside(root, table, str(root)) for table in tables]
 
 
 def _recognises(path: Path) -> bool:

@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mapdrop.localize.data import image_files
+from mapdrop.localize.data import paths
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.csv_rows import CsvRow, parse_point, read_rows
 from mapdrop.localize.data.dataset import Joints, Sample
+from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
 
 
@@ -37,7 +38,7 @@ def read_labels(root: Path, table: Path, joints: Joints) -> list[Sample]:
     start, columns = _columns(header)
     select_joints(tuple(columns), joints, header[1][0])
     pairs = [columns[joint] for joint in joints]
-    labels: dict[Path, Sample] = {}
+    labels: dict[ImageFile, Sample] = {}
     for where, cells in body:
         if len(cells) != len(header[2][1]):
             raise DataError(
@@ -76,6 +77,6 @@ def _columns(header: list[CsvRow]) -> tuple[int, dict[str, tuple[int, int]]]:
     return start, columns
 
 
-def _image(root: Path, where: str, cells: list[str]) -> Path:
+def _image(root: Path, where: str, cells: list[str]) -> ImageFile:
     path = PurePosixPath(*(cell.replace("\\", "/") for cell in cells))
-    return image_files.resolve_inside(root, root / path, where)
+    return ImageFile(paths.resolve_inside(root, root / path, where))

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mapdrop.localize.data import image_files, matlab
+from mapdrop.localize.data import matlab, paths
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, keep_labelled
+from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
 
 VARIABLE = "examples"
@@ -43,7 +44,7 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
             name = matlab.text(example, "filepath", where)
             every.append(
                 Sample(
-                    image_files.find(root, name, folders, where),
+                    ImageFile(paths.find(root, name, folders, where)),
                     where,
                     _points(example, where),
                     size=_size(example, where),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -13,44 +14,39 @@ import numpy.typing as npt
 from PIL import Image
 
 from mapdrop.localize.data.base import DataError
+from mapdrop.localize.data.paths import exists
 from mapdrop.system.files import opened
 
 KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """The formats that Pillow may open. Others, such as EPS, would start a program."""
 
 
-def resolve_inside(root: Path, path: Path, where: str) -> Path:
-    """Return `path` with its links resolved.
+@dataclass(frozen=True)
+class ImageFile:
+    """An image in a file of its own; an `ImageSource`.
 
-    Raises:
-        DataError: when the result is outside `root`, or the path is invalid; `where` says where the
-            path was named.
+    Attributes:
+        path: the file, without links, inside the data folder.
     """
-    try:
-        real = path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # Long names, loops of links, zero bytes.
-        raise DataError(
-            f"{where}: {str(path)!r:.200} is not a path: {error}; correct it"
-        ) from error
-    if not real.is_relative_to(root.resolve()):
-        raise DataError(f"{where}: {path} lies outside the data folder {root}; move it there")
-    return real
 
+    path: Path
 
-def find(root: Path, name: str, folders: Sequence[str], where: str) -> Path:
-    """Return the path of the image `name` in the first of the `folders` of `root` that has it.
+    def __str__(self) -> str:
+        """Return the path."""
+        return str(self.path)
 
-    If none has it, return its path in the first folder that exists, for the error message.
+    @property
+    def name(self) -> str:
+        """Return the file's name."""
+        return self.path.name
 
-    Raises:
-        DataError: when the name leads out of `root`.
-    """
-    name = name.replace("\\", "/")
-    if not name.strip():
-        raise DataError(f"{where}: the image's name is empty; fill it in, or delete the label")
-    paths = [resolve_inside(root, root / folder / name, where) for folder in folders]
-    found = (path for exists in (_exists, _has_folder) for path in paths if exists(path))
-    return next(found, paths[0])
+    def read_size(self, where: str) -> tuple[int, int]:
+        """Return the image's (width, height); see `read_size`."""
+        return read_size(self.path, where)
+
+    def read(self, where: str) -> Image.Image:
+        """Return the image in 8-bit colour; see `read`."""
+        return read(self.path, where)
 
 
 def read_size(path: Path, where: str) -> tuple[int, int]:
@@ -119,7 +115,7 @@ def to_original(points: Array, scale: float | Array) -> Array:
 
 @contextmanager
 def _opened(path: Path, where: str) -> Iterator[Image.Image]:
-    if not _exists(path):
+    if not exists(path):
         raise DataError(f"{where}: there is no image {path}; restore it, or delete the row")
     try:
         with opened(path) as file, Image.open(file, formats=KINDS) as image:
@@ -132,18 +128,3 @@ def _opened(path: Path, where: str) -> Iterator[Image.Image]:
         raise DataError(
             f"{where}: {path} can't be read as an image: {error}; restore it, or delete the row"
         ) from error
-
-
-def _exists(path: Path) -> bool:
-    return _is(Path.is_file, path)
-
-
-def _has_folder(path: Path) -> bool:
-    return _is(Path.is_dir, path.parent)
-
-
-def _is(kind: Callable[[Path], bool], path: Path) -> bool:
-    try:
-        return kind(path)
-    except OSError:  # A long name, or a folder without permission.
-        return False

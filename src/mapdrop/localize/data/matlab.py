@@ -12,8 +12,8 @@ import numpy as np
 
 from mapdrop.localize import matlab_process
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.image_files import resolve_inside
 from mapdrop.localize.data.matlab_checksums import verify_checksums
+from mapdrop.localize.data.paths import resolve_inside
 
 Struct = dict[str, Any]
 

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mapdrop.localize.data import image_files, matlab
+from mapdrop.localize.data import matlab, paths
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, keep_labelled
+from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
 
 VARIABLE = "RELEASE"
@@ -51,22 +52,23 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
     for index, image in enumerate(images, start=1):
         people = _people(image, f"{where}({index})")
         if people:
-            image_path = _image_path(image, f"{where}({index})", root, folders)
+            image_file = _image_file(image, f"{where}({index})", root, folders)
         for position, person in people:
             if any(matlab.absent(person, name) for name in ("scale", "objpos")):
                 incomplete += 1
                 continue
             points = _points(person, position)[ids]
-            samples.append(Sample(image_path, position, points, box=_box(person, position)))
-    left_out = f" {incomplete} people without a scale or a centre are left out." * (incomplete > 0)
+            samples.append(Sample(image_file, position, points, box=_box(person, position)))
+    without = f"{incomplete} people without a scale or a centre"
     return Dataset(
         name=root.resolve().name,
         joints=joints,
         samples=keep_labelled(samples, file),
         limits="People are cut out by their labelled scale and centre, which a user has not got; "
-        f"errors are in pixels, whatever the person's size.{left_out}",
+        "errors are in pixels, whatever the person's size.",
         size=(128, 128),
         outside_is_missing=True,
+        left_out=(without,) if incomplete else (),
     )
 
 
@@ -83,9 +85,10 @@ def _people(image: matlab.Struct, where: str) -> list[tuple[str, matlab.Struct]]
     ]
 
 
-def _image_path(image: matlab.Struct, where: str, root: Path, folders: list[str]) -> Path:
+def _image_file(image: matlab.Struct, where: str, root: Path, folders: list[str]) -> ImageFile:
     named = matlab.struct(matlab.field(image, "image", where), f"{where}.image")
-    return image_files.find(root, matlab.text(named, "name", f"{where}.image"), folders, where)
+    name = matlab.text(named, "name", f"{where}.image")
+    return ImageFile(paths.find(root, name, folders, where))
 
 
 def _points(person: matlab.Struct, where: str) -> Points:

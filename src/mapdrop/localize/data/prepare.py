@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import gt
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from mapdrop.localize.data import image_files
 from mapdrop.localize.data.base import DataError, KeypointData, LoadOptions
 from mapdrop.localize.data.check import ImagesError, ProgressCallback, check_images
-from mapdrop.localize.data.dataset import Dataset
+from mapdrop.localize.data.dataset import Dataset, ImageSource
 
 TRAIN_SIZE, TEST_SIZE = 40, 1000
 """Default numbers of images; dropout matters most when few images train."""
@@ -47,6 +46,7 @@ def prepare(
         radii=dataset.radii,
         unit=dataset.unit,
         limits=dataset.limits,
+        left_out=loaded.left_out,
     )
 
 
@@ -58,11 +58,13 @@ class LoadedImages:
         images: (N, H, W, 3), 0 to 255, at the working size.
         points: (N, K, 2) as (x, y) in working pixels; NaN where missing.
         scale: (N,), original pixels per working pixel.
+        left_out: what was left out and why, a phrase each.
     """
 
     images: npt.NDArray[np.uint8]
     points: npt.NDArray[np.float64]
     scale: npt.NDArray[np.float64]
+    left_out: tuple[str, ...]
 
 
 def load_images(
@@ -90,7 +92,7 @@ def load_images(
     if problems:
         # All people of one image share its problem.
         raise ImagesError(list(dict.fromkeys(problems)), len({s.image for s in dataset.samples}))
-    return LoadedImages(np.stack(images), np.stack(points), np.array(scales))
+    return LoadedImages(np.stack(images), np.stack(points), np.array(scales), dataset.left_out)
 
 
 Indices = np.ndarray[tuple[int], np.dtype[np.intp]]
@@ -129,7 +131,7 @@ def _split(dataset: Dataset, options: LoadOptions) -> tuple[Indices, Indices, In
     return first, np.sort(second), np.sort(third)
 
 
-def _shuffled(images: list[Path], rng: np.random.Generator) -> list[Path]:
+def _shuffled(images: list[ImageSource], rng: np.random.Generator) -> list[ImageSource]:
     return [images[index] for index in rng.permutation(len(images))]
 
 
@@ -139,14 +141,14 @@ def _validation(options: LoadOptions, left: int) -> int:
     return min(VALIDATION_SIZE, -(-left // VALIDATION_SHARE)) if left > 1 else 0
 
 
-def _images(dataset: Dataset, part: str | None) -> list[Path]:
+def _images(dataset: Dataset, part: str | None) -> list[ImageSource]:
     """Return the images of a part, without duplicates, in order of first occurrence."""
     return list(dict.fromkeys(s.image for s in dataset.samples if s.part == part))
 
 
-def _samples(dataset: Dataset, images: list[Path]) -> Indices:
+def _samples(dataset: Dataset, images: list[ImageSource]) -> Indices:
     """Return the indices of these images' samples, in the images' order."""
-    by_image: dict[Path, list[int]] = {image: [] for image in images}
+    by_image: dict[ImageSource, list[int]] = {image: [] for image in images}
     for index, sample in enumerate(dataset.samples):
         if sample.image in by_image:
             by_image[sample.image].append(index)
@@ -155,6 +157,6 @@ def _samples(dataset: Dataset, images: list[Path]) -> Indices:
 
 def _groups(dataset: Dataset) -> Indices:
     """Return the number of each sample's image."""
-    numbers: dict[Path, int] = {}
+    numbers: dict[ImageSource, int] = {}
     found = [numbers.setdefault(sample.image, len(numbers)) for sample in dataset.samples]
     return np.array(found, np.intp)

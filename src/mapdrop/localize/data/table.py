@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mapdrop.localize.data import image_files
+from mapdrop.localize.data import paths
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.csv_rows import parse_point, read_rows
 from mapdrop.localize.data.dataset import Dataset, Format, Joints, Sample, keep_labelled
+from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
 
 HEADER = ["image", "joint", "x", "y"]
@@ -31,8 +32,8 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
     """
     table = _table(path)
     root = table.parent
-    points: dict[tuple[Path, str], tuple[float, float]] = {}
-    first: dict[Path, str] = {}
+    points: dict[tuple[ImageFile, str], tuple[float, float]] = {}
+    first: dict[ImageFile, str] = {}
     joints: dict[str, None] = {}
     rows = read_rows(table)
     _check_header(table, next(rows, None))
@@ -40,7 +41,7 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
         if len(cells) != 4:
             raise DataError(f"{where}: {len(cells)} cells where the header has 4; complete the row")
         name, joint, x, y = cells
-        image = image_files.find(root, name, [""], where)
+        image = ImageFile(paths.find(root, name, [""], where))
         if not joint:
             raise DataError(f"{where}: the joint's name is empty; fill it in, or delete the row")
         if (image, joint) in points:
@@ -80,7 +81,7 @@ def _table(path: Path) -> Path:
     tables = _tables(path)
     if len(tables) != 1:
         raise DataError(f"{path} has {len(tables)} tables of points; pass one of them")
-    return image_files.resolve_inside(path, tables[0], str(path))
+    return paths.resolve_inside(path, tables[0], str(path))
 
 
 def _tables(folder: Path) -> list[Path]:

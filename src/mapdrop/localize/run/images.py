@@ -38,6 +38,7 @@ class LabelledImages:
         image_names: (N,), the image of each; several people may be in one.
         radii: two radii in original pixels at which to report PCK.
         unit: what an original pixel is.
+        left_out: what was left out and why, a phrase each.
     """
 
     name: str
@@ -48,6 +49,7 @@ class LabelledImages:
     image_names: tuple[str, ...]
     radii: tuple[float, float]
     unit: str
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -161,6 +163,7 @@ def _of_dataset(
         tuple(str(sample.image) for sample in dataset.samples),
         dataset.radii,
         dataset.unit,
+        loaded.left_out,
     )
 
 

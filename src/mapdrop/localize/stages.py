@@ -68,6 +68,15 @@ class JointStage(nn.Module):
         return coarse + FINE_SHARE * fine_error(output.fine, output.centres, batch)
 
 
+def stage_of(model: CoarseNet | Cascade, name: str) -> tuple[nn.Module, CoarseNet | Cascade]:
+    """Return the module that trains a stage, "coarse", "fine" or "joint", and what it trains."""
+    if isinstance(model, CoarseNet):
+        return CoarseStage(model), model
+    if name == "coarse":
+        return CoarseStage(model.coarse), model.coarse
+    return (FineStage if name == "fine" else JointStage)(model), model
+
+
 def coarse_error(heat_maps: Tensor, batch: Batch, pooling: int) -> Tensor:
     """Return E1, the error of the coarse heat maps, (N, K, rows, columns)."""
     targets = gaussian_targets(

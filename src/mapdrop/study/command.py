@@ -54,6 +54,8 @@ def run(
     bodyparts: o.Bodyparts = None,
     size: o.Size = None,
     data_seed: o.DataSeed = 0,
+    coordinates: o.Coordinates = None,
+    skip_missing: o.SkipMissing = False,
     width: o.Width = 16,
     banks: o.Banks = 2,
     block_size: o.BlockSize = 5,
@@ -91,6 +93,8 @@ def run(
             bodyparts=parse_names(bodyparts) if bodyparts is not None else None,
             size=parse_size(size, "--size") if size else None,
             seed=data_seed,
+            coordinates=coordinates,
+            skip_missing=skip_missing,
         )
         if ray is not None:
             o.check_ray_address(ray)

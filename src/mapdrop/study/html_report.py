@@ -22,7 +22,6 @@ from mapdrop.study.summary import failures
 from mapdrop.study.text_report import caption, cells, headers, label, print_report
 from mapdrop.study.verdict import (
     Findings,
-    count,
     describe_difference,
     findings,
     format_interval,
@@ -30,7 +29,7 @@ from mapdrop.study.verdict import (
     verdict,
 )
 from mapdrop.system.files import write
-from mapdrop.system.printable import drawable, plain, printable
+from mapdrop.system.printable import count, drawable, plain, printable
 
 
 def write_report(folder: Path, rows: Sequence[Row], console: Console) -> None:

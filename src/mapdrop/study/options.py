@@ -12,9 +12,11 @@ from mapdrop.localize.command.options import DATA, TRAINING, option
 from mapdrop.localize.command.options import Banks as Banks
 from mapdrop.localize.command.options import BlockSize as BlockSize
 from mapdrop.localize.command.options import Bodyparts as Bodyparts
+from mapdrop.localize.command.options import Coordinates as Coordinates
 from mapdrop.localize.command.options import Data as Data
 from mapdrop.localize.command.options import LearningRate as LearningRate
 from mapdrop.localize.command.options import Size as Size
+from mapdrop.localize.command.options import SkipMissing as SkipMissing
 from mapdrop.localize.command.options import Width as Width
 
 Drops = Annotated[

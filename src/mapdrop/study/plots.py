@@ -17,7 +17,8 @@ from mapdrop.study.bootstrap import pck
 from mapdrop.study.conditions import Condition
 from mapdrop.study.examples import Example, ExampleImages
 from mapdrop.study.rows import Row
-from mapdrop.study.verdict import Findings, count
+from mapdrop.study.verdict import Findings
+from mapdrop.system.printable import count
 
 # Okabe and Ito's palette, which colour-blind readers can distinguish.
 LINES = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")

@@ -15,14 +15,13 @@ from mapdrop.study.rows import Row
 from mapdrop.study.summary import Estimate, estimate, failures, pck_at, timings
 from mapdrop.study.verdict import (
     Findings,
-    count,
     describe_difference,
     findings,
     format_interval,
     limits,
     verdict,
 )
-from mapdrop.system.printable import plain
+from mapdrop.system.printable import count, plain
 
 COLUMNS = ("test %\n≤ {0:g} px", "test %\n≤ {1:g} px", "train %\n≤ {0:g} px", "train %\n≤ {1:g} px")
 

@@ -9,6 +9,7 @@ from mapdrop.study.bootstrap import Interval, difference
 from mapdrop.study.conditions import Condition
 from mapdrop.study.rows import Row
 from mapdrop.study.summary import chosen, failures, runs, timings, train_sizes
+from mapdrop.system.printable import count
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,3 @@ def limits(rows: Sequence[Row]) -> list[str]:
             "Memory is what a step's tensors take at most."
         )
     return lines
-
-
-def count(number: int, noun: str) -> str:
-    """Format a number and a noun: "1 seed", "3 seeds"."""
-    return f"{number} {noun}" + "s" * (number != 1)

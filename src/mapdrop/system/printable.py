@@ -63,6 +63,15 @@ def drawable(text: object) -> str:
     return f" {label}" if label.startswith("_") else label
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> mapdrop.system.printable.count(1, "image"), mapdrop.system.printable.count(3, "image")
+    ('1 image', '3 images')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def stop(message: object, code: int = 1) -> NoReturn:
     """Print an error, in red unless NO_COLOR is set, and end the command.
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mapdrop.localize.data import DataError, swaps
 from mapdrop.localize.data.flic import JOINTS as FLIC
+from mapdrop.localize.data.flips import unclear
 from mapdrop.localize.data.mpii import JOINTS as MPII
 
 PAIRS = [
@@ -17,6 +18,11 @@ PAIRS = [
     *(("lsho", "rsho"), ("lank", "rank"), ("mluarm", "mruarm"), ("l1", "r1")),
     *(("l ankle", "r ankle"), ("L_Knee", "R_Knee"), ("ear_l", "ear_r"), ("ear.L", "ear.R")),
     *(("LWrist", "RWrist"), ("earL", "earR"), ("tip_l_wing", "tip_r_wing"), ("l", "r")),
+    *(("FL", "FR"), ("BL", "BR"), ("L1", "R1"), ("LF", "RF"), ("hand_lt", "hand_rt")),
+    *(("T1L", "T1R"), ("pawFL", "pawFR"), ("FLpaw", "FRpaw"), ("eye_lft", "eye_rgt")),
+    *(("Ohr_links", "Ohr_rechts"), ("linkes Ohr", "rechtes Ohr"), ("oeil_gauche", "oeil_droit")),
+    *(("oreille gauche", "oreille droite"), ("pata_izq", "pata_der"), ("zampa_sx", "zampa_dx")),
+    *(("Mano Izquierda", "Mano Derecha"), ("OLHO_ESQUERDO", "OLHO_DIREITO")),
 ]
 
 
@@ -24,6 +30,36 @@ PAIRS = [
 def test_pairs_are_found_whatever_their_order(left: str, right: str) -> None:
     np.testing.assert_array_equal(swaps([left, "nose", right]), [2, 1, 0])
     np.testing.assert_array_equal(swaps([right, left]), [1, 0])
+
+
+def test_four_legs_of_two_letters_are_two_pairs() -> None:
+    legs = ["RL", "FL", "RR", "FR"]  # Rear and front, each left and right.
+    np.testing.assert_array_equal(swaps(legs), [2, 3, 0, 1])
+    assert unclear(legs) == []
+
+
+@pytest.mark.parametrize("name", ["FL", "L1", "lt_hand", "mlf", "Hr", "Ohr_links", "zampa_sx"])
+def test_a_name_that_may_have_a_side_is_unclear_without_its_opposite(name: str) -> None:
+    assert unclear(["leftear", name, "nose", "rightear"]) == [name]
+
+
+def test_names_with_two_possible_opposites_are_unclear() -> None:
+    joints = ["LL", "LR", "RL", "RR"]
+    np.testing.assert_array_equal(swaps(joints), range(4))
+    assert unclear(joints) == joints
+
+
+@pytest.mark.parametrize("joints", [FLIC, MPII], ids=["FLIC", "MPII"])
+def test_nothing_is_unclear_in_published_names(joints: tuple[str, ...]) -> None:
+    assert unclear(joints) == []
+
+
+PLAIN = ["snout", "ear", "tailbase", "lip", "upright", "cleft", "blink", "leg", "spine2", "collar"]
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_word_is_not_unclear(name: str) -> None:
+    assert unclear([name, "left hip", "right hip"]) == []
 
 
 @pytest.mark.parametrize("name", ["nose", "tail", "lip", "upright", "cleft", "l1", "rump", "左"])

@@ -146,7 +146,7 @@ def test_the_best_weights_are_kept_and_a_stage_ends_when_none_are_better(
 ) -> None:
     scores = iter([0.1, 0.5, 0.3, 0.4, 0.2, 0.9])
     monkeypatch.setattr(
-        Run, "_scores", lambda self, located: {"score": next(scores), "median_error": 1.0}
+        Run, "scores", lambda self, located: {"score": next(scores), "median_error": 1.0}
     )
     seen: dict[int, dict[str, torch.Tensor]] = {}
     asked = settings(data, cascade=False, coarse=50, every=1, patience=3)

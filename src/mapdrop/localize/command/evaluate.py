@@ -30,6 +30,8 @@ def evaluate(
         str | None,
         typer.Option(help="Two joints, for PCK by their distance: leftshoulder,righthip."),
     ] = None,
+    coordinates: o.Coordinates = None,
+    skip_missing: o.SkipMissing = False,
     device: o.Device = None,
     overwrite: o.Overwrite = False,
 ) -> None:
@@ -56,6 +58,8 @@ def evaluate(
                 trained.joints,
                 trained.size,
                 lambda task, done, total: status.update(f"{task} {done}/{total}"),
+                coordinates,
+                skip_missing,
             )
             labelled = unseen(trained, every)
             results.check_names(NAMES, map(Path, (data, *labelled.image_names)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -30,6 +30,9 @@ Device = Annotated[
     str | None, option(None, "cpu, cuda, cuda:1, ... Default: a GPU if there is one.")
 ]
 Out = Annotated[Path | None, option(None, "Folder of the run. Default: a new one in mapdrop-runs.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be trained, and how long; then stop.")
+]
 Resume = Annotated[
     bool, option(None, "Continue the interrupted run in --out, or start it if there is none.")
 ]
@@ -47,6 +50,20 @@ Size = Annotated[
         DATA,
         "Size that images are scaled to fit into. Default: scenes 96x96, people of COCO and MPII "
         "128x128, else 160x120.",
+    ),
+]
+Coordinates = Annotated[
+    Literal["pixels", "fractions"] | None,
+    option(
+        DATA,
+        "pixels, or fractions of the image's size (0 to 1). Default: pixels; if all are below 1, "
+        "you are asked to say.",
+    ),
+]
+SkipMissing = Annotated[
+    bool,
+    typer.Option(
+        "--skip-missing", help="Leave out labels whose image does not exist.", rich_help_panel=DATA
     ),
 ]
 DataSeed = Annotated[int, option(DATA, "Determines which images train and which validate.", min=0)]
@@ -103,4 +120,8 @@ Flip = Annotated[
         help="Mirror half of the images. Default: if joints come in pairs, left and right.",
         rich_help_panel=TRANSFORMS,
     ),
+]
+Pairs = Annotated[
+    str | None,
+    option(TRANSFORMS, "Joints that a mirror image exchanges: FL:FR,BL:BR. Default: by name."),
 ]

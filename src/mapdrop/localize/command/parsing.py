@@ -41,6 +41,23 @@ def parse_counts(text: str, option: str) -> tuple[int, ...]:
     return tuple(int(item) for item in values)
 
 
+def parse_pairs(text: str, option: str) -> tuple[tuple[str, str], ...]:
+    """Parse "FL:FR, BL:BR" as (("FL", "FR"), ("BL", "BR")).
+
+    Raises:
+        typer.BadParameter: for anything else.
+    """
+    pairs = []
+    for item in parse_names(text):
+        one, _, other = (part.strip() for part in item.partition(":"))
+        if not one or not other:
+            raise typer.BadParameter(
+                f"expected pairs such as FL:FR,BL:BR, got {text!r}", param_hint=option
+            )
+        pairs.append((one, other))
+    return tuple(pairs)
+
+
 def parse_size(text: str, option: str) -> tuple[int, int]:
     """Parse "160x120" as (160, 120), a width and a height from 16 to 4096.
 

@@ -10,7 +10,7 @@ import typer
 
 from mapdrop.localize.command import options as o
 from mapdrop.localize.command.output import say
-from mapdrop.localize.command.parsing import parse_names, parse_size
+from mapdrop.localize.command.parsing import parse_names, parse_pairs, parse_size
 from mapdrop.localize.errors import LocalizeError
 from mapdrop.tools.errors import user_errors
 
@@ -23,12 +23,15 @@ def train(
     data: o.Data,
     out: o.Out = None,
     resume: o.Resume = False,
+    dry_run: o.DryRun = False,
     device: o.Device = None,
     train_size: o.TrainSize = None,
     validation: o.Validation = 0.1,
     bodyparts: o.Bodyparts = None,
     size: o.Size = None,
     data_seed: o.DataSeed = 0,
+    coordinates: o.Coordinates = None,
+    skip_missing: o.SkipMissing = False,
     width: o.Width = 16,
     banks: o.Banks = 2,
     pooling: o.Pooling = 8,
@@ -52,6 +55,7 @@ def train(
     shift: o.Shift = 8.0,
     brightness: o.Brightness = 0.2,
     flip: o.Flip = None,
+    pairs: o.Pairs = None,
 ) -> None:
     """Train the localizer of Tompson et al. (CVPR 2015) on your own labelled images.
 
@@ -81,7 +85,16 @@ def train(
             try:
                 chosen = kind(drop).rate if rate is None else rate
                 settings = Settings(
-                    DataSettings(data, joints, working_size, train_size, validation, data_seed),
+                    DataSettings(
+                        data,
+                        joints,
+                        working_size,
+                        train_size,
+                        validation,
+                        data_seed,
+                        coordinates,
+                        skip_missing,
+                    ),
                     NetworkSettings(
                         width,
                         banks,
@@ -101,6 +114,7 @@ def train(
                         learning_rate=learning_rate,
                         augment=Augment(shift, rotation, scale, brightness),
                         flip=flip,
+                        pairs=parse_pairs(pairs, "--pairs") if pairs is not None else None,
                         every=every,
                         patience=patience,
                         compact=compact,
@@ -109,19 +123,23 @@ def train(
                 )
             except ValueError as error:
                 raise typer.BadParameter(str(error)) from error
-            _train(settings, out, resume, group)
+            _train(settings, out, resume, dry_run, group)
 
 
 def _default_precision(device: str) -> str:
     return "bfloat16" if device == "cuda" else "float32"
 
 
-def _train(settings: Settings, out: Path | None, resume: bool, group: ProcessGroup) -> None:
+def _train(
+    settings: Settings, out: Path | None, resume: bool, dry_run: bool, group: ProcessGroup
+) -> None:
     from rich.console import Console
 
+    from mapdrop.localize.command.plan import show_plan
     from mapdrop.localize.command.progress import TrainingProgress
     from mapdrop.localize.run.curves import draw
     from mapdrop.localize.run.folder import Folder, RunError, new_folder
+    from mapdrop.localize.run.plan import Plan
     from mapdrop.localize.run.start import start_run
 
     if out is None and (resume or group.world_size > 1):
@@ -131,9 +149,17 @@ def _train(settings: Settings, out: Path | None, resume: bool, group: ProcessGro
     )
     console = Console(quiet=not group.is_main)
     # The other processes wait for the main one, or end with it.
-    with folder.locked() if group.is_main else nullcontext(), TrainingProgress(console) as progress:
-        run = start_run(folder, settings, resume, group, progress.on_image, progress.on_step)
-        say(console, f"{run.description}\nrun: {folder.path}")
+    writes = group.is_main and not dry_run
+    with folder.locked() if writes else nullcontext(), TrainingProgress(console) as progress:
+        run = start_run(
+            folder, settings, resume, group, progress.on_image, progress.on_step, dry_run
+        )
+        progress.on_image("timing some steps", 0, 1)
+        show_plan(console, Plan.of(run))
+        if dry_run:
+            say(console, "nothing was written; to train, leave out --dry-run")
+            return
+        say(console, f"run: {folder.path}")
         progress.total = run.total
         try:
             log = run.execute()

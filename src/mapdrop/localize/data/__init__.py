@@ -15,6 +15,8 @@ from mapdrop.localize.data.base import LoadOptions as LoadOptions
 from mapdrop.localize.data.check import ImagesError as ImagesError
 from mapdrop.localize.data.check import ProgressCallback as ProgressCallback
 from mapdrop.localize.data.check import check_images as check_images
+from mapdrop.localize.data.check import only_existing
+from mapdrop.localize.data.coordinates import in_units
 from mapdrop.localize.data.dataset import Dataset as Dataset
 from mapdrop.localize.data.dataset import Format as Format
 from mapdrop.localize.data.dataset import Sample as Sample
@@ -42,20 +44,29 @@ def load(
         from mapdrop.localize.data import scenes  # scikit-learn takes a second to import.
 
         return scenes.load(options)
-    return prepare(read(data, options.bodyparts), options, progress)
+    labels = read(data, options.bodyparts, options.coordinates, options.skip_missing)
+    return prepare(labels, options, progress)
 
 
-def read(data: str | Path, joints: tuple[str, ...] | None = None) -> Dataset:
+def read(
+    data: str | Path,
+    joints: tuple[str, ...] | None = None,
+    coordinates: str | None = None,
+    skip_missing: bool = False,
+) -> Dataset:
     """Read the labels of a folder or a file, without opening an image.
 
     Args:
         data: a path that `recognise` recognises.
         joints: names of the joints to use, in this order. None means all.
+        coordinates: "pixels" or "fractions" of the image's size; None asks where that is unclear.
+        skip_missing: whether to leave out labels whose image does not exist.
 
     Raises:
         DataError: when no format recognises `data`, or the format can't read it.
     """
-    return recognise(data).read(Path(data), joints)
+    dataset = in_units(recognise(data).read(Path(data), joints), coordinates)
+    return only_existing(dataset) if skip_missing else dataset
 
 
 def recognise(data: str | Path) -> Format:

@@ -90,6 +90,8 @@ class LoadOptions:
         bodyparts: names of the joints to use, in this order.
         size: (width, height) of the working images in pixels.
         seed: determines the split, and the content of the scenes.
+        coordinates: "pixels" or "fractions" of the image's size; None asks where that is unclear.
+        skip_missing: whether to leave out labels whose image does not exist.
     """
 
     train_size: int | None = None
@@ -98,3 +100,5 @@ class LoadOptions:
     bodyparts: tuple[str, ...] | None = None
     size: tuple[int, int] | None = None
     seed: int = 0
+    coordinates: str | None = None
+    skip_missing: bool = False

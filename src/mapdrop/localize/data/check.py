@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from mapdrop.localize.data import paths
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Dataset, Sample
-from mapdrop.system.printable import printable
+from mapdrop.system.printable import count, printable
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called with a task's name, the number of items done and the total."""
@@ -56,6 +58,26 @@ def check_images(dataset: Dataset, progress: ProgressCallback | None = None) -> 
             progress("checking the images", done, len(groups))
     if problems:
         raise ImagesError(problems, len(groups))
+
+
+def only_existing(dataset: Dataset) -> Dataset:
+    """Return a data set without the labels whose image does not exist, as of deleted frames.
+
+    Raises:
+        DataError: when no image exists.
+    """
+    images = {sample.image: paths.exists(sample.image.path) for sample in dataset.samples}
+    kept = [index for index, sample in enumerate(dataset.samples) if images[sample.image]]
+    missing = len(images) - sum(images.values())
+    if not kept:
+        first = dataset.samples[0]
+        raise DataError(
+            f"{dataset.name}: none of its {missing} images exists, the first is {first.image}; "
+            "restore them"
+        )
+    phrase = f"the labels of {count(missing, 'image')} whose file is missing"
+    selected = dataset.select(kept)
+    return replace(selected, left_out=(*dataset.left_out, phrase)) if missing else dataset
 
 
 def group_by_image(dataset: Dataset) -> list[list[Sample]]:

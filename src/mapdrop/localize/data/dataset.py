@@ -19,6 +19,12 @@ Points = npt.NDArray[np.float64]
 
 Joints = tuple[str, ...]
 
+Box = tuple[float, float, float, float]
+"""(left, top, right, bottom)."""
+
+NEAR = 0.05
+"""Fraction of an image's side by which a joint may lie outside; it is missing then."""
+
 LARGEST = 1e6
 """Pixels that a box may extend beyond its image."""
 
@@ -70,7 +76,7 @@ class Sample:
     image: ImageSource
     where: str
     points: Points
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
     size: tuple[int, int] | None = None
     part: Literal["train", "test"] | None = None
 
@@ -88,10 +94,10 @@ class Sample:
 class Dataset:
     """The samples of one data set. Only `dataset[i]` opens an image.
 
-    A joint labelled outside its image, by more than one pixel, is usually an error that the user
-    can correct: x and y are swapped, or images of another size were labelled. The published .mat
-    files also have such joints (32 among MPII's 2958 validation people), and nobody edits them:
-    there, such a joint is missing.
+    A joint labelled far outside its image is usually an error that the user can correct: x and y
+    are swapped, or images of another size were labelled. One that is a little outside, as by a
+    click at the edge, is missing. The published .mat files also have joints far outside (32 among
+    MPII's 2958 validation people), and nobody edits them: there, they are missing too.
 
     Attributes:
         name: the data set's name in reports.
@@ -99,9 +105,10 @@ class Dataset:
         samples: in the order of the file; each has a labelled joint.
         limits: one sentence on what this data cannot show.
         size: default (width, height) of the working images.
-        outside_is_missing: whether a joint outside its image is missing rather than an error.
+        outside_is_missing: whether a joint far outside its image is missing rather than an error.
         radii: two radii in original pixels at which to report PCK.
         unit: what an original pixel is.
+        fractions: whether points and boxes are fractions of the image's width and height.
         left_out: what a reader left out and why, a phrase each: "3 annotations of crowds".
     """
 
@@ -113,6 +120,7 @@ class Dataset:
     outside_is_missing: bool = False
     radii: tuple[float, float] = (10.0, 20.0)
     unit: str = "pixels of the original picture"
+    fractions: bool = False
     left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -150,17 +158,30 @@ class Dataset:
                 f"{sample.where}: {name}, was labelled as {width}x{height}; "
                 "restore the image that was labelled"
             )
-        box = image_files.clip_box(sample.box, size)
+        edges, points = self._in_pixels(sample, size)
+        box = image_files.clip_box(edges, size)
         if box[0] >= box[2] or box[1] >= box[3]:
             raise DataError(f"{sample.where}: the box {sample.box} lies outside {name}; correct it")
-        outside = np.any((sample.points < -1) | (sample.points > size), axis=1)
-        if outside.any() and not self.outside_is_missing:
-            x, y = sample.points[outside][0]
+        beyond = np.maximum(-1 - points, points - size)
+        far = np.any(beyond > np.multiply(NEAR, size), axis=1)
+        if far.any() and not self.outside_is_missing:
+            x, y = sample.points[far][0]
             raise DataError(
                 f"{sample.where}: ({x:g}, {y:g}) lies outside {name}; correct the label, or "
                 "mark the joint as missing"
             )
-        return box, np.where(outside[:, None], np.nan, sample.points)
+        outside = np.any(beyond > 0, axis=1, keepdims=True)
+        return box, np.where(outside, np.nan, points)
+
+    def _in_pixels(self, sample: Sample, size: tuple[int, int]) -> tuple[Box | None, Points]:
+        """Return a sample's box and points in pixels of an image of this size."""
+        if not self.fractions:
+            return sample.box, sample.points
+        width, height = size
+        left, top, right, bottom = sample.box or (0.0, 0.0, 1.0, 1.0)
+        box = (left * width, top * height, right * width, bottom * height)
+        # A pixel's centre has a whole number: 0 is the image's edge, half a pixel before the first.
+        return sample.box and box, sample.points * size - 0.5
 
     def select(self, indices: Sequence[int]) -> Dataset:
         """Return the data set with only these samples."""

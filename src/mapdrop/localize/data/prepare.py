@@ -11,7 +11,8 @@ import numpy.typing as npt
 from mapdrop.localize.data import image_files
 from mapdrop.localize.data.base import DataError, KeypointData, LoadOptions
 from mapdrop.localize.data.check import ImagesError, ProgressCallback, check_images
-from mapdrop.localize.data.dataset import Dataset, ImageSource
+from mapdrop.localize.data.dataset import Dataset, ImageSource, Points
+from mapdrop.system.printable import count
 
 TRAIN_SIZE, TEST_SIZE = 40, 1000
 """Default numbers of images; dropout matters most when few images train."""
@@ -58,12 +59,14 @@ class LoadedImages:
         images: (N, H, W, 3), 0 to 255, at the working size.
         points: (N, K, 2) as (x, y) in working pixels; NaN where missing.
         scale: (N,), original pixels per working pixel.
+        sizes: (N, 2), original width and height in pixels.
         left_out: what was left out and why, a phrase each.
     """
 
     images: npt.NDArray[np.uint8]
     points: npt.NDArray[np.float64]
     scale: npt.NDArray[np.float64]
+    sizes: npt.NDArray[np.intp]
     left_out: tuple[str, ...]
 
 
@@ -76,13 +79,16 @@ def load_images(
         ImagesError: with all problems of the images.
     """
     check_images(dataset, progress)
-    images, scales, points, problems = [], [], [], []
-    for index in range(len(dataset)):
+    images, scales, points, sizes, problems = [], [], [], [], []
+    outside = 0
+    for index, sample in enumerate(dataset.samples):
         try:
             original, original_points = dataset[index]
         except DataError as error:
             problems.append(str(error))
             continue
+        outside += _labelled(sample.points) - _labelled(original_points)
+        sizes.append(original.size)
         image, scale = image_files.letterbox(original, size)
         images.append(image)
         scales.append(scale)
@@ -92,7 +98,16 @@ def load_images(
     if problems:
         # All people of one image share its problem.
         raise ImagesError(list(dict.fromkeys(problems)), len({s.image for s in dataset.samples}))
-    return LoadedImages(np.stack(images), np.stack(points), np.array(scales), dataset.left_out)
+    left_out = dataset.left_out
+    if outside:
+        left_out = (*left_out, f"{count(outside, 'joint')} labelled outside the image")
+    return LoadedImages(
+        np.stack(images), np.stack(points), np.array(scales), np.array(sizes), left_out
+    )
+
+
+def _labelled(points: Points) -> int:
+    return int((~np.isnan(points).any(axis=-1)).sum())
 
 
 Indices = np.ndarray[tuple[int], np.dtype[np.intp]]

@@ -35,6 +35,7 @@ class LabelledImages:
         images: (N, H, W, 3), 0 to 255.
         points: (N, K, 2) as (x, y) in working pixels; NaN where missing.
         scale: (N,), original pixels per working pixel.
+        sizes: (N, 2), original width and height in pixels.
         image_names: (N,), the image of each; several people may be in one.
         radii: two radii in original pixels at which to report PCK.
         unit: what an original pixel is.
@@ -46,6 +47,7 @@ class LabelledImages:
     images: npt.NDArray[np.uint8]
     points: npt.NDArray[np.float64]
     scale: npt.NDArray[np.float64]
+    sizes: npt.NDArray[np.intp]
     image_names: tuple[str, ...]
     radii: tuple[float, float]
     unit: str
@@ -71,6 +73,7 @@ class LabelledImages:
             images=self.images[indices],
             points=self.points[indices],
             scale=self.scale[indices],
+            sizes=self.sizes[indices],
             image_names=tuple(self.image_names[index] for index in indices),
         )
 
@@ -97,7 +100,7 @@ def load_training(
     Raises:
         DataError: when the data can't be used, or has too few images.
     """
-    found = _load(settings.source, settings.joints, settings.size, progress, for_training=True)
+    found = _load(settings, progress, for_training=True)
     rng = np.random.default_rng(settings.seed)
     image_names = list(dict.fromkeys(found.image_names))
     count = settings.train_size or len(image_names)
@@ -125,26 +128,28 @@ def load_test(
     joints: tuple[str, ...],
     size: tuple[int, int],
     progress: ProgressCallback | None = None,
+    coordinates: str | None = None,
+    skip_missing: bool = False,
 ) -> LabelledImages:
-    """Load all labelled images of `source`.
+    """Load all labelled images of `source`; the other arguments are those of `DataSettings`.
 
     Raises:
         DataError: when the data can't be used.
     """
-    return _load(source, joints, size, progress, for_training=False)
+    settings = DataSettings(
+        source, joints, size, coordinates=coordinates, skip_missing=skip_missing
+    )
+    return _load(settings, progress, for_training=False)
 
 
 def _load(
-    source: str,
-    joints: tuple[str, ...] | None,
-    size: tuple[int, int] | None,
-    progress: ProgressCallback | None,
-    for_training: bool,
+    settings: DataSettings, progress: ProgressCallback | None, for_training: bool
 ) -> LabelledImages:
+    source, joints, size = settings.source, settings.joints, settings.size
     if source == "scenes":
         scenes = load(source, LoadOptions(bodyparts=joints, size=size))
         return _of_scenes(scenes, scenes.train if for_training else np.arange(len(scenes.images)))
-    dataset = read(source, joints)
+    dataset = read(source, joints, settings.coordinates, settings.skip_missing)
     if for_training:
         dataset = dataset.select([i for i, s in enumerate(dataset.samples) if s.part != "test"])
     return _of_dataset(dataset, size or dataset.size, progress)
@@ -160,6 +165,7 @@ def _of_dataset(
         loaded.images,
         loaded.points,
         loaded.scale,
+        loaded.sizes,
         tuple(str(sample.image) for sample in dataset.samples),
         dataset.radii,
         dataset.unit,
@@ -169,9 +175,17 @@ def _of_dataset(
 
 def _of_scenes(scenes: KeypointData, chosen: Indices) -> LabelledImages:
     image_names = tuple(f"scene {index}" for index in chosen)
-    images, points, scale = scenes.images[chosen], scenes.points[chosen], scenes.scale[chosen]
+    images, scale = scenes.images[chosen], scenes.scale[chosen]
     return LabelledImages(
-        scenes.name, scenes.joints, images, points, scale, image_names, scenes.radii, scenes.unit
+        scenes.name,
+        scenes.joints,
+        images,
+        scenes.points[chosen],
+        scale,
+        np.rint(scale[:, None] * images.shape[2:0:-1]).astype(np.intp),
+        image_names,
+        scenes.radii,
+        scenes.unit,
     )
 
 

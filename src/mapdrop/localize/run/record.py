@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mapdrop.localize.cascade import Cascade
-from mapdrop.localize.data import DataError, swaps
+from mapdrop.localize.data import DataError
 from mapdrop.localize.machine import machine, versions
 from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.run.decoding import decode
@@ -101,7 +101,7 @@ class Record:
             train.size,
             train.radii,
             train.unit,
-            _mirrored(train.joints, settings.training.flip),
+            settings.training.mirroring(train.joints).swaps,
         )
         needs_costs = settings.training.compact and device.type == "cpu"
         return cls(
@@ -166,20 +166,3 @@ class Record:
             return compact(model, self.costs)
         model.coarse = compact(model.coarse, self.costs)
         return model
-
-
-def _mirrored(joints: tuple[str, ...], flip: bool | None) -> list[int] | None:
-    """Return the permutation of joints in a mirrored image; None if images aren't to be mirrored.
-
-    By default they are mirrored if joints come in pairs, left and right. Mirror images of other
-    things (a letter, a heart) may not exist in reality.
-    """
-    if flip is False:
-        return None
-    try:
-        pairs = [int(joint) for joint in swaps(joints)]
-    except DataError:
-        if flip:
-            raise
-        return None
-    return pairs if flip or pairs != sorted(pairs) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,10 +11,12 @@ from torch import nn
 
 from mapdrop.localize.augment import Augment
 from mapdrop.localize.cascade import Cascade
+from mapdrop.localize.data.coordinates import UNITS
 from mapdrop.localize.drop_option import kind
 from mapdrop.localize.network import CoarseNet, channels_last
 from mapdrop.localize.run.decoding import decode
 from mapdrop.localize.run.folder import RunError
+from mapdrop.localize.run.mirroring import Mirroring, Pairs, decide
 from mapdrop.localize.train import Recipe
 from mapdrop.torch import seeded
 
@@ -50,6 +52,8 @@ class DataSettings:
         train_size: number of images to use, for training and validation; None means all.
         validation: fraction of these that validate.
         seed: determines which images train and which validate.
+        coordinates: "pixels" or "fractions" of the image's size; None asks where that is unclear.
+        skip_missing: whether to leave out labels whose image does not exist.
     """
 
     source: str
@@ -58,6 +62,8 @@ class DataSettings:
     train_size: int | None = None
     validation: float = 0.1
     seed: int = 0
+    coordinates: str | None = None
+    skip_missing: bool = False
 
     def __post_init__(self) -> None:
         if self.train_size is not None and self.train_size < 2:
@@ -68,6 +74,8 @@ class DataSettings:
             )
         if self.size is not None:
             check_size(self.size)
+        if self.coordinates not in (None, *UNITS):
+            raise ValueError(f"coordinates must be one of {UNITS}, got {self.coordinates!r}")
         _check_seed(self.seed)
 
 
@@ -137,6 +145,7 @@ class TrainingSettings:
         learning_rate: as in `Recipe`; a quarter of it in the joint stage.
         augment: limits of the training images' transforms.
         flip: whether to mirror half of them; None means if joints come in pairs, left and right.
+        pairs: joints that a mirror image exchanges; None means that they are found by name.
         every: steps from one validation to the next.
         patience: number of validations without improvement that ends a stage; 0 means no limit.
         compact: whether to skip computing what dropout drops, where that is faster.
@@ -153,6 +162,7 @@ class TrainingSettings:
         default_factory=lambda: Augment(shift=8, rotation=20, scale=1.3, brightness=0.2)
     )
     flip: bool | None = None
+    pairs: Pairs | None = None
     every: int = 50
     patience: int = 0
     compact: bool = True
@@ -167,7 +177,16 @@ class TrainingSettings:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}")
         _check_seed(self.seed)
+        if self.pairs is not None and self.flip is False:
+            raise ValueError("pairs have no effect without flips; leave out one of the two")
+        named = [joint for pair in self.pairs or () for joint in pair]
+        if len(set(named)) < len(named):
+            raise ValueError(f"pairs should name each joint once, got {', '.join(named)}")
         self.stages(cascade=True)  # This checks the remaining values.
+
+    def mirroring(self, joints: Sequence[str]) -> Mirroring:
+        """Decide whether images are mirrored; see `mirroring.decide`."""
+        return decide(joints, self.flip, self.pairs)
 
     def stages(self, cascade: bool) -> dict[str, Recipe]:
         """Return the recipe of each stage, in order."""

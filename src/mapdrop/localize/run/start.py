@@ -8,7 +8,7 @@ import torch
 
 from mapdrop.localize.data import ProgressCallback
 from mapdrop.localize.run.folder import Folder, RunError
-from mapdrop.localize.run.images import load_training
+from mapdrop.localize.run.images import LabelledImages, load_training
 from mapdrop.localize.run.process_group import ProcessGroup
 from mapdrop.localize.run.record import Record
 from mapdrop.localize.run.settings import Settings
@@ -22,6 +22,7 @@ def start_run(
     group: ProcessGroup,
     on_image: ProgressCallback | None = None,
     on_step: Callable[[str, int, LogEntry | None], None] = lambda stage, step, entry: None,
+    dry_run: bool = False,
 ) -> Run:
     """Return a run that is ready to execute.
 
@@ -32,6 +33,7 @@ def start_run(
         group: the processes that train together.
         on_image: called as images are read.
         on_step: called after each step; see `Run`.
+        dry_run: write nothing, so that the run can be described but not executed.
 
     Raises:
         RunError: when the folder holds a run and `resume` is false, or a different run, or files
@@ -49,11 +51,7 @@ def start_run(
     train, validation = load_training(settings.data, on_image)
     if exists:
         Record.from_json(folder.read_record()).check(settings, train, validation)
-    group.barrier()
-    if not exists and group.is_main:
-        folder.write_record(Record.of(settings, train, validation, group.device).to_json())
-    group.barrier()
-    record = Record.from_json(folder.read_record())
+    record = _record(folder, settings, train, validation, group, write=not exists and not dry_run)
     torch.set_num_threads(record.threads)
     run = Run(
         folder,
@@ -68,3 +66,21 @@ def start_run(
     if folder.last.exists():
         run.resume()
     return run
+
+
+def _record(
+    folder: Folder,
+    settings: Settings,
+    train: LabelledImages,
+    validation: LabelledImages,
+    group: ProcessGroup,
+    write: bool,
+) -> Record:
+    """Return the folder's record, after writing it if needed; a new one if there is none."""
+    group.barrier()
+    if write and group.is_main:
+        folder.write_record(Record.of(settings, train, validation, group.device).to_json())
+    group.barrier()
+    if folder.record.exists():
+        return Record.from_json(folder.read_record())
+    return Record.of(settings, train, validation, group.device)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from mapdrop.localize import metrics
 from mapdrop.localize.batches import Batches
@@ -22,7 +21,7 @@ from mapdrop.localize.run.folder import Folder, RunError
 from mapdrop.localize.run.images import LabelledImages
 from mapdrop.localize.run.process_group import ProcessGroup
 from mapdrop.localize.run.settings import TrainingSettings
-from mapdrop.localize.stages import CoarseStage, FineStage, JointStage
+from mapdrop.localize.stages import stage_of
 from mapdrop.localize.train import Recipe, Trainer, predict
 from mapdrop.system.files import write
 
@@ -123,6 +122,17 @@ class Run:
         """Return the number of steps of all stages, if none ends early."""
         return sum(recipe.steps for recipe in self.stages.values())
 
+    @property
+    def steps_left(self) -> dict[str, int]:
+        """Return the number of steps of each stage that are not made yet, if none ends early."""
+        steps = {name: recipe.steps for name, recipe in self.stages.items()}
+        for number, name in enumerate(steps):
+            if number < self.state.stage:
+                steps[name] = 0
+            elif number == self.state.stage:
+                steps[name] -= self.state.step
+        return steps
+
     def resume(self) -> None:
         """Restore the last checkpoint.
 
@@ -158,7 +168,7 @@ class Run:
         return self.state.log
 
     def _stage(self, name: str, recipe: Recipe) -> None:
-        stage, network = self._module(name)
+        stage, network = stage_of(self.model, name)
         trainer = Trainer(self.group.wrap(stage), recipe, self.group.world_size)
         if self.saved is not None:
             self.saved.restore(self.model, trainer)
@@ -168,8 +178,7 @@ class Run:
             self._validate(name, network, trainer)
         before = sum(r.steps for r in list(self.stages.values())[: state.stage])
         while state.step < recipe.steps and not self._is_over():
-            with self.group.shard_masks(self.settings.batch), self._precision():
-                state.losses += trainer(self.batches[before + state.step])
+            state.losses += self.step(trainer, before + state.step)
             state.step += 1
             entry = None
             if state.step % self.settings.every == 0 or state.step == recipe.steps:
@@ -181,13 +190,10 @@ class Run:
         self.state = TrainingState(stage=state.stage + 1, log=state.log)
         self._save(None)
 
-    def _module(self, name: str) -> tuple[nn.Module, CoarseNet | Cascade]:
-        """Return a stage's module, and the network to validate."""
-        if isinstance(self.model, CoarseNet):
-            return CoarseStage(self.model), self.model
-        if name == "coarse":
-            return CoarseStage(self.model.coarse), self.model.coarse
-        return (FineStage if name == "fine" else JointStage)(self.model), self.model
+    def step(self, trainer: Trainer, number: int) -> float:
+        """Make step `number` of all, and return its loss."""
+        with self.group.shard_masks(self.settings.batch), self._precision():
+            return trainer(self.batches[number])
 
     def _is_over(self) -> bool:
         return 0 < self.settings.patience <= self.state.since
@@ -201,7 +207,7 @@ class Run:
         state, steps = self.state, self.settings.every
         if state.step and state.step % steps:
             steps = state.step % steps
-        entry = {"stage": name, "step": state.step, **self._scores(network)}
+        entry = {"stage": name, "step": state.step, **self.scores(network)}
         trainer.stage.train()
         score = entry["score"] = self.group.broadcast(entry["score"])
         entry["loss"] = self.group.all_reduce(state.losses) / steps if state.step else None
@@ -217,7 +223,7 @@ class Run:
         self._save(trainer)
         return entry
 
-    def _scores(self, network: CoarseNet | Cascade) -> LogEntry:
+    def scores(self, network: CoarseNet | Cascade) -> LogEntry:
         """Return the area under the PCK curve and the median error on the validation images."""
         network.eval()
         with self._precision():

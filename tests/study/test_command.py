@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from mapdrop.cli import app
 from mapdrop.study.cluster import check_reachable
 from mapdrop.study.rows import read_rows
+from tests.localize import spots
 
 SMALL = [
     *("--seeds=2", "--steps=2", "--batch=2", "--width=2", "--banks=1", "--jobs=1"),
@@ -399,3 +400,17 @@ def test_a_report_of_another_file_is_a_message(content: bytes, tmp_path: Path) -
     assert result.stderr.rstrip("\n").isprintable()
     assert isinstance(result.exception, SystemExit)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+@pytest.mark.usefixtures("cells_run_here")
+def test_what_was_left_out_is_told_and_stays_in_the_report(tmp_path: Path) -> None:
+    data, out = spots.write(tmp_path / "data", 11), tmp_path / "out"
+    (data / "003.png").unlink()
+    options = ["--size=64x48", "--drops=none", "--seeds=1", f"--out={out}"]
+    assert "there is no image" in call(str(data), *SMALL, *options).output
+    result = call(str(data), *SMALL, *options, "--skip-missing")
+    assert result.exit_code == 0, result.output
+    told = "the labels of 1 image whose file is missing"
+    assert f"left out: {told}" in result.output
+    assert f"Left out: {told}." in read_rows(out / "rows.jsonl")[0]["data"]["limits"]
+    assert f"Left out: {told}." in " ".join((out / "report.txt").read_text().split())

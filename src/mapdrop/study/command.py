@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mapdrop.localize.command.output import say_left_out
 from mapdrop.localize.command.parsing import (
     parse_counts,
     parse_names,
@@ -118,6 +119,7 @@ def run(
                     options,
                     lambda task, done, total: status.update(plain(f"{task} {done}/{total}")),
                 )
+            say_left_out(console, loaded.left_out)
             cells = grid(chosen, sizes or [len(set(loaded.groups[loaded.train]))], seeds)
             folder = out or new_folder(Path("mapdrop-study"), loaded.name)
             executor = _executor(loaded, jobs, ray)

@@ -167,7 +167,7 @@ class Study:
             "working_size": [data.images.shape[2], data.images.shape[1]],
             "radii": list(data.radii),
             "unit": data.unit,
-            "limits": data.limits,
+            "limits": " ".join([data.limits, *_left_out(data)]),
             "digest": digest.hexdigest(),
         }
 
@@ -179,6 +179,10 @@ class Study:
         radius = self.data.radii[0]
         share, seconds = pck_at(result.row, "test", radius), result.row["seconds"]
         return f"{start}test {share:5.1f} % within {radius:g} px  {seconds:5.1f} s"
+
+
+def _left_out(data: KeypointData) -> list[str]:
+    return [f"Left out: {'; '.join(data.left_out)}."] if data.left_out else []
 
 
 def _calibrate_one_thread() -> Costs:

@@ -21,3 +21,9 @@ def show(console: Console, table: Table) -> None:
 def say(console: Console, text: str) -> None:
     """Print lines as they are, however long."""
     console.print(plain(text), soft_wrap=True)
+
+
+def say_left_out(console: Console, left_out: tuple[str, ...]) -> None:
+    """Print what was left out of the data, if anything was."""
+    if left_out:
+        say(console, f"left out: {'; '.join(left_out)}")

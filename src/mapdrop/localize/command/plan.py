@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mapdrop.localize.command.output import say, show
+from mapdrop.localize.command.output import say, say_left_out, show
 from mapdrop.system.printable import plain
 
 if TYPE_CHECKING:
@@ -31,12 +31,6 @@ def show_plan(console: Console, plan: Plan) -> None:
     say(console, plan.mirroring)
     say_left_out(console, plan.left_out)
     say(console, f"{plan.steps} steps, which take about {duration(plan.seconds)} here")
-
-
-def say_left_out(console: Console, left_out: tuple[str, ...]) -> None:
-    """Print what was left out of the data, if anything was."""
-    if left_out:
-        say(console, f"left out: {'; '.join(left_out)}")
 
 
 def duration(seconds: float) -> str:

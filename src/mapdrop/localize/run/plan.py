@@ -94,11 +94,12 @@ def _duration(run: Run) -> float:
     for name, steps in run.steps_left.items():
         if steps:
             stage, network = stage_of(spare, name)
-            recipe, group = replace(run.stages[name], steps=1 + ROUNDS), run.group
-            trainer = Trainer(group.wrap(stage), recipe, group.world_size)
-            step, validation = partial(run.step, trainer, 0), partial(run.scores, network)
+            # Not wrapped by the group: processes may time different numbers of steps, and those
+            # that average gradients would wait for each other for ever.
+            recipe = replace(run.stages[name], steps=1 + ROUNDS)
+            step = partial(run.step, Trainer(stage, recipe), 0)
             times = interleaved({0: step}, ROUNDS, warmup=1, limit=LIMIT)[0]
-            checks = interleaved({0: validation}, 1, warmup=0)[0]
+            checks = interleaved({0: partial(run.scores, network)}, 1, warmup=0)[0]
             seconds += steps * times.median
             seconds += (1 + steps / run.settings.every) * checks.median
     return seconds

@@ -1,0 +1,76 @@
+"""Read HDF5 files with care: nothing in one leads to another file, or is executed."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mapdrop.localize.data.base import DataError
+from mapdrop.system.files import opened
+
+if TYPE_CHECKING:
+    import h5py
+
+MOST_BYTES = 1 << 30
+"""Largest array of labels. Compressed, a far larger one may need only a few bytes."""
+
+
+@contextmanager
+def opened_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open a file whose arrays are all inside it.
+
+    Raises:
+        DataError: when it can't be read, here or in the block, or names other files.
+    """
+    import h5py
+
+    try:
+        with opened(path) as file, h5py.File(file, "r") as found:
+            _check(found)
+            yield found
+    except DataError:
+        raise
+    except Exception as error:  # h5py raises almost anything for damaged files.
+        raise DataError(f"{path} can't be read: {error!s:.200}; copy or save it again") from error
+
+
+def _check(file: h5py.File) -> None:
+    """Refuse what HDF5 would look up in other files, and arrays that would fill the memory.
+
+    Raises:
+        ValueError: when there is any.
+    """
+    import h5py
+
+    links: list[tuple[str, object]] = []
+    file.visititems_links(lambda name, link: links.append((name, link)))
+    for name, link in links:
+        if isinstance(link, h5py.ExternalLink):
+            raise ValueError(f"{name!r} is a link to another file")
+        item = file[name] if isinstance(link, h5py.HardLink) else None
+        if not isinstance(item, h5py.Dataset):
+            continue
+        if item.external or item.is_virtual:
+            raise ValueError(f"the values of {name!r} are in another file")
+        # Those with more dimensions are films, of which one frame at a time is read.
+        if item.ndim < 3 and item.nbytes > MOST_BYTES:
+            raise ValueError(f"{name!r} has more than {MOST_BYTES} bytes")
+
+
+def unpickled(data: bytes) -> Any:
+    """Return pickled lists, tuples, dictionaries, numbers and text.
+
+    Raises:
+        pickle.UnpicklingError: for anything else, which could execute code.
+    """
+    # Python 2 pickled names as bytes.
+    return _PlainUnpickler(BytesIO(data), encoding="utf-8").load()
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it holds an object, {module}.{name}")

@@ -50,7 +50,9 @@ def read_labels(root: Path, table: Path, joints: Joints) -> list[Sample]:
             raise DataError(
                 f"{where}: {image.name} was labelled in {labels[image].where} already; keep one"
             )
-        points = np.array([parse_point(where, cells[x], cells[y]) for x, y in pairs])
+        points = np.array(
+            [parse_point(where, cells[x], cells[y], body.decimal_comma) for x, y in pairs]
+        )
         labels[image] = Sample(image, where, points)
     return [label for label in labels.values() if not np.isnan(label.points).all()]
 

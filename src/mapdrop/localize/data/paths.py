@@ -5,6 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain, product
 from pathlib import Path
 from unicodedata import normalize
 from urllib.parse import unquote
@@ -13,6 +15,10 @@ from mapdrop.localize.data.base import DataError
 
 _OUTSIDE = re.compile(r"/|\.\.(/|$)|[a-zA-Z]:/")
 """How a path begins that leads out of the folder it is in."""
+
+Forms = tuple[Callable[[str], str], ...]
+UNICODE: tuple[Forms, ...] = ((str,), (str, partial(normalize, "NFC"), partial(normalize, "NFD")))
+"""A name as it is, and then composed and decomposed, as macOS writes it."""
 
 
 def resolve_inside(root: Path, path: Path, where: str) -> Path:
@@ -46,16 +52,16 @@ def find(root: Path, name: str, folders: Sequence[str], where: str) -> Path:
     """
     if not name.strip():
         raise DataError(f"{where}: the image's name is empty; fill it in, or delete the label")
-    for reading in dict.fromkeys(_readings(name)):
-        for end in _ends(reading):
-            for folder in folders:
-                path = _existing(root, posixpath.normpath(posixpath.join(folder, end)))
-                if path is not None:
-                    return resolve_inside(root, path, where)
-    if _OUTSIDE.match(reading):
+    readings = list(dict.fromkeys(_readings(name)))
+    for end, forms in product(chain.from_iterable(map(_ends, readings)), UNICODE):
+        for folder in folders:
+            path = _existing(root, posixpath.normpath(posixpath.join(folder, end)), forms)
+            if path is not None:
+                return resolve_inside(root, path, where)
+    if _OUTSIDE.match(readings[-1]):
         raise DataError(
             f"{where}: {name} lies outside the data folder {root}, where no "
-            f"{posixpath.basename(reading)} is found; copy it there"
+            f"{posixpath.basename(readings[-1])} is found; copy it there"
         )
     name = name.replace("\\", "/")
     paths = [resolve_inside(root, root / folder / name, where) for folder in folders]
@@ -87,14 +93,13 @@ def _ends(path: str) -> list[str]:
     return [path] + ["/".join(parts[start:]) for start in range(1, len(parts))]
 
 
-def _existing(root: Path, path: str) -> Path | None:
-    """Return the file of a path below `root`, whatever form of Unicode the disk has."""
+def _existing(root: Path, path: str, forms: Forms) -> Path | None:
+    """Return the file of a path below `root`, each part of which may have any of the forms."""
     if _OUTSIDE.match(path):
         return None
     found = root
     for part in path.split("/"):
-        forms = (part, normalize("NFC", part), normalize("NFD", part))
-        there = (found / form for form in dict.fromkeys(forms))
+        there = (found / form(part) for form in forms)
         found = next((each for each in there if _is(Path.exists, each)), found / part)
     return found if exists(found) else None
 

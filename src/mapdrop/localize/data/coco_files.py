@@ -41,7 +41,7 @@ def find(path: Path) -> tuple[Path, list[tuple[Path, Part | None]]]:
     root = path.resolve()
     if len(files) == 1:
         return root, [(files[0], None)]
-    kinds = [_kind(file) for file in files]
+    kinds = [_kind(root, file) for file in files]
     if None in kinds or len(set(kinds)) < len(kinds):
         names = ", ".join(str(file.relative_to(root)) for file in files)
         raise DataError(f"{path} has several files with key points: {names}; pass one of them")
@@ -65,10 +65,11 @@ def has_any(folder: Path) -> bool:
     return bool(_candidates(folder))
 
 
-def _kind(file: Path) -> str | None:
+def _kind(root: Path, file: Path) -> str | None:
     """Return what the file is for, according to its folder or to its own name."""
-    name = file.parent.name if file.parent.name.lower() in FOLDERS[1:] else file.stem
-    kinds = [kind for kind in KINDS if kind in name.lower()]
+    is_part = file.parent != root and file.parent.name.lower() in FOLDERS[1:]
+    name = (file.parent.name if is_part else file.stem).lower()
+    kinds = [kind for kind in KINDS if kind in name]
     return kinds[0] if len(kinds) == 1 else None
 
 

@@ -85,7 +85,7 @@ def _describe(path: Path) -> str:
     if not path.exists():
         return "there is no such file or folder"
     if path.suffix.lower() != ".mat":
-        return "the file's name ends in none of .json, .mat, .slp, .csv"
+        return "the file's name ends in none of .json, .mat, .csv, .tsv, .txt, .slp"
     try:
         return f"the file's variables are {', '.join(matlab.variables(path)) or 'none'}"
     except DataError as error:

@@ -12,6 +12,7 @@ individual `single`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -44,6 +45,7 @@ class Table:
         animals: the columns of each individual; a project of one animal has one, without a name.
         shared: the columns of the parts that exist once.
         rows: those below the header.
+        decimal_comma: whether its numbers may have a decimal comma.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Table:
     animals: dict[str, Columns]
     shared: Columns
     rows: tuple[CsvRow, ...]
+    decimal_comma: bool
 
     @property
     def parts(self) -> Joints:
@@ -87,7 +90,7 @@ class Table:
 
     def _points(self, row: CsvRow, joints: Joints) -> Points:
         """Return the points of the only animal in an image."""
-        found = {name: _points(row, columns, joints) for name, columns in self.animals.items()}
+        found = {name: self._find(row, each, joints) for name, each in self.animals.items()}
         labelled = [name for name, points in found.items() if not np.isnan(points).all()]
         if len(labelled) > 1:
             raise DataError(
@@ -96,7 +99,15 @@ class Table:
                 "for each"
             )
         own = next((found[name] for name in labelled), np.full((len(joints), 2), np.nan))
-        return np.where(np.isnan(own), _points(row, self.shared, joints), own)
+        return np.where(np.isnan(own), self._find(row, self.shared, joints), own)
+
+    def _find(self, row: CsvRow, columns: Columns, joints: Joints) -> Points:
+        points = np.full((len(joints), 2), np.nan)
+        for number, joint in enumerate(joints):
+            if joint in columns:
+                x, y = (row.cells[column] for column in columns[joint])
+                points[number] = parse_point(row.where, x, y, self.decimal_comma)
+        return points
 
 
 def read_table(path: Path) -> Table:
@@ -105,7 +116,12 @@ def read_table(path: Path) -> Table:
     Raises:
         DataError: when it can't be read, or its header is malformed.
     """
-    rows = (deeplabcut_h5 if path.suffix == ".h5" else csv_rows).read_rows(path)
+    rows: Iterator[CsvRow]
+    if path.suffix == ".h5":
+        rows, decimal_comma = deeplabcut_h5.read_rows(path), False
+    else:
+        rows = table = csv_rows.read_rows(path)
+        decimal_comma = table.decimal_comma
     header = list(islice(rows, 2))
     levels = 4 if len(header) == 2 and header[1].cells[0] == "individuals" else 3
     header += islice(rows, levels - 2)
@@ -113,8 +129,16 @@ def read_table(path: Path) -> Table:
         raise DataError(f"{path}: the {levels} header rows are missing; export it again")
     start, animals = _columns(header)
     shared = animals.pop(SHARED, {}) if levels == 4 else {}
-    width = len(header[-1].cells)
-    return Table(path, header[-2].where, start, width, animals, shared, tuple(rows))
+    return Table(
+        path,
+        header[-2].where,
+        start,
+        len(header[-1].cells),
+        animals,
+        shared,
+        tuple(rows),
+        decimal_comma,
+    )
 
 
 def _columns(header: list[CsvRow]) -> tuple[int, dict[str, Columns]]:
@@ -138,14 +162,6 @@ def _columns(header: list[CsvRow]) -> tuple[int, dict[str, Columns]]:
             raise DataError(f"{where}: each body part should head one x and one y column")
         columns[names[x]] = (x, x + 1)
     return start, animals
-
-
-def _points(row: CsvRow, columns: Columns, joints: Joints) -> Points:
-    places = [columns.get(joint) for joint in joints]
-    missing = (np.nan, np.nan)
-    return np.array(
-        [parse_point(row.where, *(row.cells[at] for at in xy)) if xy else missing for xy in places]
-    )
 
 
 def _image(root: Path, table: Path, where: str, cells: list[str]) -> ImageFile:

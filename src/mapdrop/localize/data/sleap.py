@@ -32,6 +32,7 @@ from mapdrop.localize.data.embedded_images import EmbeddedImage
 from mapdrop.localize.data.hdf5 import opened_hdf5
 from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
+from mapdrop.localize.data.left_out import phrases
 from mapdrop.localize.data.video_frames import VideoFrame
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
         limits=SEVERAL if several else FILMED,
         size=(128, 128) if several else Dataset.size,
         unit="pixels of the original frame",
-        left_out=(f"{predicted} instance{'s' * (predicted > 1)} that SLEAP predicted",)
-        * bool(predicted),
+        left_out=phrases({"that SLEAP predicted": predicted}, "instance"),
     )
 
 
@@ -188,8 +188,7 @@ def _file(path: Path) -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
-    # In archives, macOS adds a hidden twin to every file.
-    return [file for file in sorted(folder.glob("*.slp")) if not file.name.startswith(".")]
+    return [file for file in sorted(folder.glob("*.slp")) if not paths.is_hidden(file)]
 
 
 def _recognises(path: Path) -> bool:

@@ -88,7 +88,8 @@ def sleap(root: Path, data: Truth, joints: Sequence[str]) -> None:
     import sleap_io
 
     save_images(root / "frames", data)
-    film = sleap_io.Video([f"frames/{name}" for name in data.files])
+    film = sleap_io.Video.from_filename([str(root / "frames" / name) for name in data.files])
+    film.filename = film.backend.filename = [f"frames/{name}" for name in data.files]
     skeleton = sleap_io.Skeleton(list(joints))
     frames = [
         sleap_io.LabeledFrame(film, number, [sleap_io.Instance.from_numpy(points, skeleton)])

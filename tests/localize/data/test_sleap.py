@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -413,3 +414,17 @@ def test_nothing_else_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not opened
     sleap_io.load_slp(str(files[0]))
     assert set(opened) == {str(tmp_path / "video" / "clip.mp4")}
+
+
+def test_a_heap_without_an_end_is_an_error(tmp_path: Path) -> None:
+    """HDF5 1.14 reads free space of no size for ever."""
+    file = of_images(tmp_path)
+    content = bytearray(file.read_bytes())
+    heap = content.index(b"GCOL")
+    assert struct.unpack_from("<H", content, heap + 16) == (1,)
+    struct.pack_into("<HHIQ", content, heap + 16, 0, 0, 0, 0)
+    file.write_bytes(content)
+    with pytest.raises(
+        DataError, match=rf"can't be read: its heap at byte {heap} is damaged; copy"
+    ):
+        read(file)

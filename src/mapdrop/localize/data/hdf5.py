@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mapdrop.localize.data.base import DataError
+from mapdrop.localize.data.hdf5_heaps import verify_heaps
 from mapdrop.system.files import opened
 
 if TYPE_CHECKING:
@@ -29,8 +31,9 @@ def opened_hdf5(path: Path) -> Iterator[h5py.File]:
     import h5py
 
     try:
+        about = path.stat()
+        _verify(path, about.st_mtime_ns, about.st_size)
         with opened(path) as file, h5py.File(file, "r") as found:
-            _check(found)
             yield found
     except DataError:
         raise
@@ -38,7 +41,18 @@ def opened_hdf5(path: Path) -> Iterator[h5py.File]:
         raise DataError(f"{path} can't be read: {error!s:.200}; copy or save it again") from error
 
 
-def _check(file: h5py.File) -> None:
+@lru_cache(maxsize=64)
+def _verify(path: Path, *_version: int) -> None:
+    """Verify a file; the result is kept, because a package is opened for each of its images."""
+    import h5py
+
+    with opened(path) as file:
+        verify_heaps(file)
+        with h5py.File(file, "r") as found:
+            _verify_arrays(found)
+
+
+def _verify_arrays(file: h5py.File) -> None:
     """Refuse what HDF5 would look up in other files, and arrays that would fill the memory.
 
     Raises:

@@ -14,8 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-from mapdrop.localize.data import DataError, Dataset, deeplabcut, read
+from mapdrop.cli import app
+from mapdrop.localize.data import DataError, Dataset, deeplabcut, hdf5, read
 from mapdrop.localize.data.hdf5 import unpickled
 
 pytestmark = pytest.mark.filterwarnings("ignore::tables.NaturalNameWarning")
@@ -172,6 +174,17 @@ def test_without_h5py_it_is_said_that_nothing_was_compared(seconds: int, tmp_pat
     assert said.startswith("1 .h5 that nobody compared with the .csv")
 
 
+def test_without_h5py_labels_in_hdf5_alone_name_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame().to_hdf(project(tmp_path) / "CollectedData_Ann.h5", key=KEY)
+    monkeypatch.setattr(hdf5, "find_spec", lambda _: None)
+    run = str(tmp_path / "run")
+    done = CliRunner().invoke(app, ["localize", "train", str(tmp_path), "--out", run])
+    assert done.exit_code == 1
+    assert 'error: h5py is not installed: pip install "mapdrop[deeplabcut]"' in done.output
+
+
 class Malicious:
     """Creates a file as soon as it is unpickled."""
 
@@ -281,8 +294,8 @@ USELESS = {
         lambda file: file.write_bytes(b"scorer"),
         r"Ann\.h5 can't be read: .*; copy or save",
     ),
-    "nothing": (nothing, "should hold one table, df_with_missing, but holds -"),
-    "two tables": (two, "should hold one table, df_with_missing, but holds a, b"),
+    "nothing": (nothing, "should hold one table, df_with_missing, not none"),
+    "two tables": (two, "should hold one table, df_with_missing, not a, b"),
     "one level": (one_level, "is not a table of labels"),
     "no rows": (no_rows, "no image has a label"),
     "pickled names": (mixed, r"level1 are pickled"),

@@ -15,9 +15,11 @@ import numpy.typing as npt
 import pytest
 import sleap_io
 from PIL import Image
+from typer.testing import CliRunner
 
-from mapdrop.localize import video
-from mapdrop.localize.data import DataError, Dataset, ImagesError, check_images, read
+from mapdrop.cli import app
+from mapdrop.localize import reader_process, video
+from mapdrop.localize.data import DataError, Dataset, ImagesError, check_images, hdf5, read
 from mapdrop.localize.data.image_files import clip_box
 from mapdrop.localize.data.video_frames import VideoFrame
 from tests.localize import spots
@@ -416,15 +418,27 @@ def test_nothing_else_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert set(opened) == {str(tmp_path / "video" / "clip.mp4")}
 
 
-def test_a_heap_without_an_end_is_an_error(tmp_path: Path) -> None:
-    """HDF5 1.14 reads free space of no size for ever."""
+def test_a_file_that_keeps_hdf5_busy_for_ever_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HDF5 1.14 steps over free space by its size, which is 0 here."""
     file = of_images(tmp_path)
+    assert len(read(file)) == 3
     content = bytearray(file.read_bytes())
     heap = content.index(b"GCOL")
     assert struct.unpack_from("<H", content, heap + 16) == (1,)
     struct.pack_into("<HHIQ", content, heap + 16, 0, 0, 0, 0)
     file.write_bytes(content)
-    with pytest.raises(
-        DataError, match=rf"can't be read: its heap at byte {heap} is damaged; copy"
-    ):
+    monkeypatch.setattr(reader_process, "SECONDS", 3.0)
+    with pytest.raises(DataError, match="can't be read: it crashed the reader, or took too long"):
         read(file)
+
+
+def test_without_sleap_io_the_command_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = of_images(tmp_path)
+    monkeypatch.setattr(hdf5, "find_spec", lambda _: None)
+    done = CliRunner().invoke(app, ["localize", "train", str(file), "--out", str(tmp_path / "run")])
+    assert done.exit_code == 1
+    assert 'error: sleap_io is not installed: pip install "mapdrop[sleap]"' in done.output

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.csv_rows import CsvRow
-from mapdrop.localize.data.hdf5 import opened_hdf5, unpickled
+from mapdrop.localize.data.hdf5 import opened_hdf5, read_hdf5, unpickled
 
 if TYPE_CHECKING:
     import h5py
@@ -43,8 +43,7 @@ def read_rows(path: Path) -> Iterator[CsvRow]:
     Raises:
         DataError: when the file isn't a table that pandas wrote, or holds pickled objects.
     """
-    with opened_hdf5(path) as file:
-        columns, rows, values = _frame(file)
+    columns, rows, values = read_hdf5(read_frame, "h5py", path)
     levels = LEVELS.get(len(columns[0]) if columns else 0)
     if levels is None or values.shape != (len(rows), len(columns)):
         raise DataError(f"{path} is not a table of labels; label frames in DeepLabCut again")
@@ -56,16 +55,22 @@ def read_rows(path: Path) -> Iterator[CsvRow]:
         yield CsvRow(f"{path}: row {number}", [*name, *cells])
 
 
-def _frame(file: h5py.File) -> tuple[Names, Names, npt.NDArray[np.float64]]:
-    """Return the names of columns and rows, and the values (rows, columns)."""
-    kinds = {name: _text(group.attrs.get("pandas_type", b"")) for name, group in file.items()}
-    tables = [name for name, kind in kinds.items() if kind in ("frame", "frame_table")]
-    if USUAL in tables:
-        tables = [USUAL]
-    if len(tables) != 1:
-        raise ValueError(f"it should hold one table, {USUAL}, but holds {', '.join(tables) or '-'}")
-    group = file[tables[0]]
-    return _fixed(group) if kinds[tables[0]] == "frame" else _records(group)
+def read_frame(path: Path) -> tuple[Names, Names, npt.NDArray[np.float64]]:
+    """Return the names of columns and rows, and the values (rows, columns).
+
+    Raises:
+        ValueError: when the file isn't a table that pandas wrote, or holds pickled objects.
+    """
+    with opened_hdf5(path) as file:
+        kinds = {name: _text(group.attrs.get("pandas_type", b"")) for name, group in file.items()}
+        tables = [name for name, kind in kinds.items() if kind in ("frame", "frame_table")]
+        if USUAL in tables:
+            tables = [USUAL]
+        if len(tables) != 1:
+            found = ", ".join(tables) or "none"
+            raise ValueError(f"it should hold one table, {USUAL}, not {found}")
+        group = file[tables[0]]
+        return _fixed(group) if kinds[tables[0]] == "frame" else _records(group)
 
 
 def _fixed(group: h5py.Group) -> tuple[Names, Names, npt.NDArray[np.float64]]:

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from mapdrop.localize.data import image_files
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.hdf5 import opened_hdf5
+from mapdrop.localize.data.hdf5 import opened_hdf5, read_hdf5
 
 if TYPE_CHECKING:
     import h5py
+
+Values = npt.NDArray[np.generic]
 
 BLUE_FIRST = 1.4
 """Packages before this version of the format had blue and red exchanged, if they don't say."""
@@ -71,12 +74,13 @@ class EmbeddedImage:
 
     def _open(self, where: str) -> tuple[Image.Image, bool]:
         """Return the image, and whether blue and red are exchanged in it."""
-        with opened_hdf5(self.path) as file:
-            array = file[self.array]
-            values = np.asarray(array[self._index(array, where)])
-            is_blue_first = _is_blue_first(file, array)
+        found = read_hdf5(read_stored, "h5py", self.path, self.array, self.number)
+        if found is None:
+            raise DataError(f"{where}: the package has no image of it; export it again")
+        values, is_blue_first = found
+        is_plain = values.ndim == 3
         try:
-            if array_is_plain := values.ndim == 3:
+            if is_plain:
                 image = Image.fromarray(values.squeeze())
             else:
                 image = Image.open(BytesIO(values.tobytes()), formats=image_files.KINDS)
@@ -84,18 +88,25 @@ class EmbeddedImage:
             raise self._unreadable(where, error) from error
         if image.mode.startswith(("I", "F")):
             raise DataError(f"{where}: {self.name} has more than 8 bits; export it with 8 bits")
-        return image, is_blue_first and not array_is_plain
-
-    def _index(self, array: h5py.Dataset, where: str) -> int:
-        numbers = range(len(array))
-        if "frame_numbers" in array.parent:
-            numbers = array.parent["frame_numbers"][()].tolist()
-        if self.number not in numbers:
-            raise DataError(f"{where}: the package has no image of it; export it again")
-        return int(numbers.index(self.number))
+        return image, is_blue_first and not is_plain
 
     def _unreadable(self, where: str, error: Exception) -> DataError:
         return DataError(f"{where}: {self.name} is no image: {error!s:.200}; export it again")
+
+
+def read_stored(path: Path, array: str, number: int) -> tuple[Values, bool] | None:
+    """Return what is stored of a frame, and whether it has blue and red exchanged; or nothing.
+
+    For `read_hdf5`.
+    """
+    with opened_hdf5(path) as file:
+        rows = file[array]
+        numbers = list(range(len(rows)))
+        if "frame_numbers" in rows.parent:
+            numbers = rows.parent["frame_numbers"][()].tolist()
+        if number not in numbers:
+            return None
+        return np.asarray(rows[numbers.index(number)]), _is_blue_first(file, rows)
 
 
 def _is_blue_first(file: h5py.File, array: h5py.Dataset) -> bool:

@@ -1,17 +1,21 @@
-"""Read HDF5 files with care: nothing in one leads to another file, or is executed."""
+"""Read HDF5 files with care: nothing in one leads to another file, or is executed.
+
+The library crashes for some damaged files, and reads others for ever: it has a process of its own.
+"""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from mapdrop.localize import reader_process
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.hdf5_heaps import verify_heaps
 from mapdrop.system.files import opened
 
 if TYPE_CHECKING:
@@ -20,25 +24,51 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 30
 """Largest array of labels. Compressed, a far larger one may need only a few bytes."""
 
+P, T = ParamSpec("P"), TypeVar("T")
+
+
+def read_hdf5(
+    function: Callable[Concatenate[Path, P], T],
+    package: str,
+    path: Path,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Return what a function makes of a file, by `reader_process.call`.
+
+    Args:
+        function: what to call.
+        package: the package that it needs.
+        path: the file.
+        args: its other arguments.
+        kwargs: as args.
+
+    Raises:
+        ModuleNotFoundError: when the package is missing.
+        DataError: when the file can't be read.
+    """
+    if find_spec(package) is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    try:
+        return reader_process.call(function, path, *args, **kwargs)
+    except (reader_process.UnreadableError, OSError) as error:
+        raise DataError(f"{path} can't be read: {error!s:.200}; copy or save it again") from error
+
 
 @contextmanager
 def opened_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open a file whose arrays are all inside it.
+    """Open a file, in a function for `read_hdf5`; all of its arrays are inside it.
 
     Raises:
-        DataError: when it can't be read, here or in the block, or names other files.
+        ValueError: when it names other files.
+        OSError: when it can't be opened.
     """
     import h5py
 
-    try:
-        about = path.stat()
-        _verify(path, about.st_mtime_ns, about.st_size)
-        with opened(path) as file, h5py.File(file, "r") as found:
-            yield found
-    except DataError:
-        raise
-    except Exception as error:  # h5py raises almost anything for damaged files.
-        raise DataError(f"{path} can't be read: {error!s:.200}; copy or save it again") from error
+    about = path.stat()
+    _verify(path, about.st_mtime_ns, about.st_size)
+    with opened(path) as file, h5py.File(file, "r") as found:
+        yield found
 
 
 @lru_cache(maxsize=64)
@@ -46,10 +76,8 @@ def _verify(path: Path, *_version: int) -> None:
     """Verify a file; the result is kept, because a package is opened for each of its images."""
     import h5py
 
-    with opened(path) as file:
-        verify_heaps(file)
-        with h5py.File(file, "r") as found:
-            _verify_arrays(found)
+    with opened(path) as file, h5py.File(file, "r") as found:
+        _verify_arrays(found)
 
 
 def _verify_arrays(file: h5py.File) -> None:

@@ -3,16 +3,13 @@
 Only what a person labelled counts. Where a frame has several animals, each is cut out by a square
 around its points, of one size for the whole file, as SLEAP's top-down networks do.
 
-sleap-io reads the tables, but neither its images nor `Labels` are used: they would open every file
-and address that the labels name. SLEAP counts pixels from their centres, like this package.
+SLEAP counts pixels from their centres, like this package.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,19 +21,16 @@ from mapdrop.localize.data.dataset import (
     Format,
     ImageSource,
     Joints,
-    Points,
     Sample,
     keep_labelled,
 )
 from mapdrop.localize.data.embedded_images import EmbeddedImage
-from mapdrop.localize.data.hdf5 import opened_hdf5
+from mapdrop.localize.data.hdf5 import read_hdf5
 from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
 from mapdrop.localize.data.left_out import phrases
+from mapdrop.localize.data.sleap_labels import Film, Labels, read_labels
 from mapdrop.localize.data.video_frames import VideoFrame
-
-if TYPE_CHECKING:
-    from sleap_io import Instance, Video
 
 PACKAGE = "export a package with the images in SLEAP (File, Export Labels Package)"
 SEVERAL = "Animals are cut out around their labels, which a user has not got; errors are in pixels."
@@ -50,15 +44,16 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
         DataError: for anything missing or malformed; it names the file, the frame and the remedy.
     """
     file = _file(path)
-    frames, predicted = _frames(file)
-    if predicted and not frames:
+    labels = read_hdf5(read_labels, "sleap_io", file)
+    if labels.predicted and not labels.frames:
         raise DataError(f"{file} has only predictions; correct some in SLEAP, and save it")
-    skeletons = {tuple(animal.skeleton.node_names) for frame in frames for animal in frame.animals}
-    if len(skeletons) > 1:
-        raise DataError(f"{file} has {len(skeletons)} kinds of skeletons; keep one kind in a file")
-    nodes = next(iter(skeletons), ())
+    if len(labels.skeletons) > 1:
+        raise DataError(
+            f"{file} has {len(labels.skeletons)} kinds of skeletons; keep one kind in a file"
+        )
+    nodes = next(iter(labels.skeletons), ())
     joints, columns = select_joints(nodes, selected if nodes else (), str(file))
-    samples = list(_samples(file, frames, columns))
+    samples = list(_samples(file, labels, columns))
     images = {sample.image for sample in samples}
     several = len(images) < len(samples)
     if several:
@@ -70,81 +65,21 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
         limits=SEVERAL if several else FILMED,
         size=(128, 128) if several else Dataset.size,
         unit="pixels of the original frame",
-        left_out=phrases({"that SLEAP predicted": predicted}, "instance"),
+        left_out=phrases({"that SLEAP predicted": labels.predicted}, "instance"),
     )
 
 
-class _Frame(NamedTuple):
-    """A labelled frame: its video, its number in it, and the instances that a person labelled."""
-
-    video: Video
-    number: int
-    animals: list[Instance]
-
-
-def _frames(file: Path) -> tuple[list[_Frame], int]:
-    """Return the frames that a person labelled, video by video, and the number of predictions."""
-    import sleap_io
-    from sleap_io.io import slp, utils
-
-    frames, predicted, name = [], 0, str(file)
-    with opened_hdf5(file):
-        videos = slp.read_videos(name, open_backend=False)
-        instances = _instances(name)
-        rows = utils.read_hdf5_dataset(name, "frames")
-        position = _positions(videos, {int(row["video"]) for row in rows})
-        for row in sorted(rows, key=lambda row: (row["video"], row["frame_idx"])):
-            found = instances[int(row["instance_id_start"]) : int(row["instance_id_end"])]
-            animals = [one for one in found if not isinstance(one, sleap_io.PredictedInstance)]
-            predicted += len(found) - len(animals)
-            if animals:
-                at = videos[position[int(row["video"])]]
-                frames.append(_Frame(at, int(row["frame_idx"]), animals))
-    return frames, predicted
-
-
-def _instances(name: str) -> list[Any]:
-    """Return all instances, in the order to which frames refer."""
-    from sleap_io.io import slp, utils
-
-    found: list[Any] = slp.read_instances(
-        name,
-        slp.read_skeletons(name),
-        slp.read_tracks(name),
-        slp.read_points(name),
-        slp.read_pred_points(name),
-        utils.read_hdf5_attrs(name, "metadata", "format_id"),
-    )
-    return found
-
-
-def _positions(videos: list[Video], numbers: set[int]) -> dict[int, int]:
-    """Return which video each number means.
-
-    It is the video's position or, in packages that SLEAP wrote, the number in its group's name:
-    video15/video.
-    """
-    position = {number: number for number in range(len(videos))}
-    if numbers != set(position):
-        for place, found in enumerate(videos):
-            group = re.match(r"video(\d+)/", str(found.backend_metadata.get("dataset")))
-            if group:
-                position[int(group[1])] = place
-    return position
-
-
-def _samples(file: Path, frames: list[_Frame], columns: list[int]) -> Iterator[Sample]:
-    for frame in frames:
-        where = f"{file}: frame {frame.number} of {_video_name(frame.video)}"
+def _samples(file: Path, labels: Labels, columns: list[int]) -> Iterator[Sample]:
+    for number, film, animals in labels.frames:
+        where = f"{file}: frame {number} of {film.name}"
         image: ImageSource | None = None
-        for animal in frame.animals:
-            points: Points = animal.numpy()[columns]  # NaN where invisible.
-            if not np.isnan(points).all():
-                image = image or _image(file, frame, where)
-                yield Sample(image, where, points)
+        for points in animals:
+            if not np.isnan(points[columns]).all():
+                image = image or _image(file, film, number, where)
+                yield Sample(image, where, points[columns])
 
 
-def _image(file: Path, frame: _Frame, where: str) -> ImageSource:
+def _image(file: Path, film: Film, number: int, where: str) -> ImageSource:
     """Return the image of a frame.
 
     Raises:
@@ -152,29 +87,18 @@ def _image(file: Path, frame: _Frame, where: str) -> ImageSource:
     """
     from mapdrop.localize import video  # It needs this package.
 
-    about, root = frame.video.backend_metadata, file.parent
-    if about.get("crop"):
+    if film.is_cut_out:
         raise DataError(f"{where}: it is cut out of a video; {PACKAGE}")
-    if about.get("filename") == ".":
-        return EmbeddedImage(file.resolve(), str(about["dataset"]), frame.number)
-    name = frame.video.filename
-    if not isinstance(name, str):
-        if frame.number >= len(name):
-            raise DataError(f"{where}: there are only {len(name)} images; {PACKAGE}")
-        return ImageFile(paths.find(root, name[frame.number], [""], where))
-    path = paths.find(root, name, [""], where)
+    if film.array is not None:
+        return EmbeddedImage(file.resolve(), film.array, number)
+    if film.is_images and number >= len(film.files):
+        raise DataError(f"{where}: there are only {len(film.files)} images; {PACKAGE}")
+    path = paths.find(file.parent, film.files[number if film.is_images else 0], [""], where)
+    if film.is_images:
+        return ImageFile(path)
     if path.suffix.lower() not in video.KINDS:
         raise DataError(f"{where}: it is no video that can be read; {PACKAGE}")
-    return VideoFrame(path, frame.number)
-
-
-def _video_name(found: Video) -> str:
-    """Return a video's name, for messages."""
-    about = found.backend_metadata
-    if about.get("filename") == ".":
-        return str(about.get("dataset"))
-    name = found.filename if isinstance(found.filename, str) else found.filename[0]
-    return re.split(r"[\\/]", name)[-1]
+    return VideoFrame(path, number)
 
 
 def _file(path: Path) -> Path:

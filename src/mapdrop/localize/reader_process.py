@@ -26,7 +26,8 @@ MEMORY, MEMORY_PER_BYTE = 1 << 30, 500
 """Limits of a request. A compressed file's lists are far larger than the file: MPII's 12 MB may
 take 13 minutes and 7 GB. One wrong byte in a file of 17 kB took 71 seconds and 9.6 GB."""
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class UnreadableError(Exception):

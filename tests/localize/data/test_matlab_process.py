@@ -63,7 +63,7 @@ def test_a_crash_is_reported_and_the_next_file_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(matlab_process.load(path, "x"), [0, 1, 2])
     first = child()
     os.kill(first, signal.SIGSEGV)
-    with pytest.raises(matlab_process.UnreadableError, match="crashed the reader"):
+    with pytest.raises(reader_process.UnreadableError, match="crashed the reader"):
         matlab_process.load(path, "x")
     np.testing.assert_array_equal(matlab_process.load(path, "x"), [0, 1, 2])
     assert child() != first
@@ -77,7 +77,7 @@ def test_a_reader_that_does_not_answer_is_ended(
     assert matlab_process.names(path) == ("x",)
     os.kill(child(), signal.SIGSTOP)
     monkeypatch.setattr(reader_process, "SECONDS", 0.1)
-    with pytest.raises(matlab_process.UnreadableError, match="took too long"):
+    with pytest.raises(reader_process.UnreadableError, match="took too long"):
         matlab_process.names(path)
 
 

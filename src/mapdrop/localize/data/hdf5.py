@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 30
 """Largest array of labels. Compressed, a far larger one may need only a few bytes."""
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def read_hdf5(

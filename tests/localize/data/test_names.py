@@ -86,6 +86,13 @@ def test_an_end_does_not_replace_a_name_inside_the_folder(tmp_path: Path) -> Non
     assert find(root, "t:1/a.png", [""], "here") == root / "t:1" / "a.png"
 
 
+@pytest.mark.parametrize("name", ["{outside}/frames/a.png", "../frames/a.png"])
+def test_a_file_outside_does_not_hide_the_one_inside(tmp_path: Path, name: str) -> None:
+    root = touched(tmp_path, "frames/a.png", "data/frames/a.png") / "data"
+    found = find(root, name.format(outside=tmp_path), [""], "here")
+    assert found.read_text() == "data/frames/a.png"
+
+
 SECRETS = [
     "../secret.png",
     "..\\secret.png",

@@ -53,7 +53,7 @@ BROKEN = {
     "long row": (HEADER + "a.png,nose,1,2,3\n", r"t\.csv:2: 5 cells where the header has 4"),
     "word": (
         HEADER + ROWS + "b.png,tail,x,1\n",
-        r"t\.csv:5: 'x' is not a plain decimal number; correct",
+        r"t\.csv:5: 'x' is not a number such as 12\.5; correct",
     ),
     "half": (HEADER + "a.png,nose,,2\n", r"t\.csv:2: one of x='', y='2' is missing; fill both"),
     "twice": (HEADER + ROWS + "./a.png,nose,9,9\n", r"t\.csv:5: 'nose' of ./a\.png is also in an"),

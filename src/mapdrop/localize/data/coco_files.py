@@ -33,10 +33,9 @@ def find(path: Path) -> tuple[Path, list[tuple[Path, Part | None]]]:
     Raises:
         DataError: when the parts aren't clear.
     """
-    if path.is_file():
-        return (path.parent.parent if path.parent.name == "annotations" else path.parent), [
-            (path, None)
-        ]
+    if not path.is_dir():
+        above = path.parent
+        return above.parent if above.name == "annotations" else above, [(path, None)]
     files = [paths.resolve_inside(path, file, str(path)) for file in _candidates(path)]
     root = path.resolve()
     if len(files) == 1:

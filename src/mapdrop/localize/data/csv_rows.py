@@ -127,6 +127,6 @@ def _parse_number(where: str, cell: str, decimal_comma: bool) -> float:
     if not math.isfinite(number):
         hint = "write it with a decimal point" if "," in cell else "correct it"
         raise DataError(
-            f"{where}: {cell!r} is not a plain decimal number; {hint}, or empty both cells"
+            f"{where}: {cell!r} is not a number such as 12.5; {hint}, or empty both cells"
         )
     return number

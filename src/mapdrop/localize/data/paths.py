@@ -5,8 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
 from unicodedata import normalize
 from urllib.parse import unquote
@@ -15,10 +14,6 @@ from mapdrop.localize.data.base import DataError
 
 _OUTSIDE = re.compile(r"/|\.\.(/|$)|[a-zA-Z]:/")
 """How a path begins that leads out of the folder it is in."""
-
-Forms = tuple[Callable[[str], str], ...]
-UNICODE: tuple[Forms, ...] = ((str,), (str, partial(normalize, "NFC"), partial(normalize, "NFD")))
-"""A name as it is, and then composed and decomposed, as macOS writes it."""
 
 
 def resolve_inside(root: Path, path: Path, where: str) -> Path:
@@ -53,9 +48,11 @@ def find(root: Path, name: str, folders: Sequence[str], where: str) -> Path:
     if not name.strip():
         raise DataError(f"{where}: the image's name is empty; fill it in, or delete the label")
     readings = list(dict.fromkeys(_readings(name)))
-    for end, forms in product(chain.from_iterable(map(_ends, readings)), UNICODE):
-        for folder in folders:
-            path = _existing(root, posixpath.normpath(posixpath.join(folder, end)), forms)
+    ends = [end for reading in readings for end in _ends(reading)]
+    for end, look in product(ends, (_as_named, _in_other_unicode)):
+        below = (posixpath.normpath(posixpath.join(folder, end)) for folder in folders)
+        for inside in below:
+            path = None if _OUTSIDE.match(inside) else look(root, inside)
             if path is not None:
                 return resolve_inside(root, path, where)
     if _OUTSIDE.match(readings[-1]):
@@ -93,13 +90,17 @@ def _ends(path: str) -> list[str]:
     return [path] + ["/".join(parts[start:]) for start in range(1, len(parts))]
 
 
-def _existing(root: Path, path: str, forms: Forms) -> Path | None:
-    """Return the file of a path below `root`, each part of which may have any of the forms."""
-    if _OUTSIDE.match(path):
+def _as_named(root: Path, path: str) -> Path | None:
+    return root / path if exists(root / path) else None
+
+
+def _in_other_unicode(root: Path, path: str) -> Path | None:
+    """Return the file whose name has other bytes, as macOS writes names decomposed."""
+    if path.isascii():
         return None
     found = root
     for part in path.split("/"):
-        there = (found / form(part) for form in forms)
+        there = (found / name for name in (part, normalize("NFC", part), normalize("NFD", part)))
         found = next((each for each in there if _is(Path.exists, each)), found / part)
     return found if exists(found) else None
 

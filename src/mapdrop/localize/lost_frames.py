@@ -17,7 +17,7 @@ class LostFrames:
 
     Attributes:
         path: the clip's file.
-        why: the reason for the first one.
+        why: the reason for the first one, with the remedy.
         runs: the numbers, in order.
     """
 
@@ -41,7 +41,7 @@ class LostFrames:
             shown = ", ".join(map(_text, self.runs[:SHOWN]))
             more = f" and {len(self.runs) - SHOWN} more" if len(self.runs) > SHOWN else ""
             which = f"frame {shown}" if count == 1 else f"{count} frames, {shown}{more},"
-            raise DataError(f"{self.path}: {which} can't be read: {self.why}; copy it again")
+            raise DataError(f"{self.path}: {which} can't be read: {self.why}")
 
 
 def _text(run: range) -> str:

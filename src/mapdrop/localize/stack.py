@@ -29,10 +29,12 @@ class Stack:
         with image_files.opened_image(self.path, str(self.path)) as image:
             for number in range(self.count()):
                 try:
-                    image.seek(number)
-                    page = image_files.decode(image)
-                except Exception as error:  # Pillow's decoders raise almost anything.
+                    page = image_files.decode(image, number)
+                except image_files.UnsuitableError as error:
                     lost.add(number, number + 1, f"it {error}")
+                    yield None
+                except Exception as error:  # Pillow's decoders raise almost anything.
+                    lost.add(number, number + 1, f"{error}; copy it again")
                     yield None
                 else:
                     yield page

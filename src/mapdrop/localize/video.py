@@ -32,7 +32,6 @@ _ONLY = {
     "format_whitelist": "asf,avi,flv,matroska,webm,mov,mpeg,mpegts,mpegvideo",
 }
 """A file of these endings may be a list of other files, or of addresses: it is not opened."""
-DAMAGED = "the file is damaged"
 EARLY = 0.5
 """Seconds by which a video may end before its time without being cut off."""
 
@@ -55,13 +54,13 @@ class Video:
             for frame in reader.frames():
                 missing = reader.times.lost_before(frame)
                 picture = reader.picture(frame)
-                lost.add(number, number + missing + (picture is None), reader.why or DAMAGED)
+                lost.add(number, number + missing + (picture is None), reader.told())
                 yield from [None] * missing
                 yield picture
                 number += missing + 1
             if lost.runs or reader.why or reader.is_cut_off():
                 end = max(_count(container, stream), number + reader.times.rest())
-                lost.add(number, end, reader.why or "the file is cut off")
+                lost.add(number, end, reader.told("the file is cut off"))
         lost.check()
         if not number:
             raise DataError(f"{self.path} has no frames; record it again, or leave it out")
@@ -109,7 +108,7 @@ class _Reader:
             return self._stream.decode(packet)
         except (av.FFmpegError, ValueError) as error:
             self.why = _reason(error)
-            self.times.broken(packet)
+            self.times.broken()
             return []
 
     def picture(self, frame: VideoFrame) -> Image.Image | None:
@@ -124,6 +123,10 @@ class _Reader:
             self.why = _reason(error)
             return None
         return Image.fromarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+    def told(self, otherwise: str = "the file is damaged") -> str:
+        """Return the reason and the remedy."""
+        return f"{self.why or otherwise}; copy it again"
 
     def is_cut_off(self) -> bool:
         """Return whether every track ended before the time that the container gives."""

@@ -17,23 +17,27 @@ OVERHEAD = 1024
 class Times:
     """Follows a video's packets and frames, and counts what is missing between frames.
 
-    A packet that can't be decoded is a lost frame at its time. Where damage hides packets, the
-    container's reader skips bytes without a word; from there on the times tell how many frames are
-    missing. Before, they don't: many cameras leave out frames, and other programs count those that
-    are there.
+    Nothing is missing before the first sign of damage. Then every packet without a frame is one
+    that is missing. Where the container's reader has skipped bytes, packets are missing too, and
+    only the time between two frames tells how many. In a good video neither would be right:
+    cameras leave out frames, some packets show nothing, and other programs count what is there.
 
     Attributes:
         last: when the last packet of any track ends, in seconds.
     """
 
     def __init__(self, stream: VideoStream) -> None:
+        self._track = stream.index
+        # A transport stream marks packets beside any gap, as where two good files were joined.
+        self._marks_cuts = stream.container.format.name != "mpegts"
         rate, base = stream.average_rate, stream.time_base
         self._step = float(1 / (rate * base)) if rate and base else 0.0
-        self._broken: list[int] = []  # A heap.
-        self._suspicious: set[int] = set()
+        self._awaited: list[int] = []  # A heap of times.
+        self._cut: set[int] = set()
+        self._broken = False
+        self._skipped = 0
+        self._end = self._slack = 0
         self._before: int | None = None
-        self._end: int | None = None
-        self._slack = self._skipped = 0
         self.last = 0.0
 
     def note(self, packet: Packet[Any]) -> None:
@@ -41,28 +45,32 @@ class Times:
         if not packet.size:
             return
         if packet.pts is not None and packet.time_base:
-            self.last = max(
-                self.last, float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            )
-        if packet.is_corrupt:
-            self._suspicious.add(_time(packet))
-            self._skipped += packet.size
-        if packet.pos is None:
-            return
-        if self._end is not None and packet.pos - self._end > self._slack:
-            self._skipped += packet.pos - self._end
-        self._end, self._slack = packet.pos + packet.size, OVERHEAD + packet.size // 8
+            end = packet.pts + (packet.duration or 0)
+            self.last = max(self.last, float(end * packet.time_base))
+        if packet.stream.index == self._track:
+            self._note_pictures(packet)
+        if packet.pos is not None:
+            if self._end and packet.pos - self._end > self._slack:
+                self._skipped += packet.pos - self._end
+            self._end, self._slack = packet.pos + packet.size, OVERHEAD + packet.size // 8
 
-    def broken(self, packet: Packet[Any]) -> None:
+    def _note_pictures(self, packet: Packet[Any]) -> None:
+        if not packet.is_discard:
+            heapq.heappush(self._awaited, _time(packet))
+        if packet.is_corrupt and self._marks_cuts:
+            self._cut.add(_time(packet))
+
+    def broken(self) -> None:
         """Note that a packet can't be decoded."""
-        heapq.heappush(self._broken, _time(packet))
+        self._broken = True
 
     def lost_before(self, frame: VideoFrame) -> int:
         """Return how many frames are missing between the last frame and this one."""
         time, count = _time(frame), 0
-        while self._broken and self._broken[0] < time:
-            heapq.heappop(self._broken)
-            count += 1
+        while self._awaited and self._awaited[0] <= time:
+            count += heapq.heappop(self._awaited) < time
+        if not self._broken:
+            count = 0
         if self._skipped and self._step and self._before is not None:
             by_time = round((time - self._before) / self._step) - 1
             count = max(count, min(by_time, self._skipped))  # Each had a byte at least.
@@ -70,12 +78,12 @@ class Times:
         return count
 
     def rest(self) -> int:
-        """Return how many packets at the end can't be decoded."""
-        return len(self._broken)
+        """Return how many frames are missing at the end."""
+        return len(self._awaited) if self._broken else 0
 
     def is_damaged(self, frame: VideoFrame) -> bool:
         """Return whether a frame shows something else in part."""
-        return frame.is_corrupt or _time(frame) in self._suspicious
+        return frame.is_corrupt or _time(frame) in self._cut
 
 
 def _time(item: Packet[Any] | VideoFrame) -> int:

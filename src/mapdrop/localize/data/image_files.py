@@ -96,21 +96,28 @@ def pages(path: Path, where: str) -> int:
     Raises:
         DataError: like `read_size`.
     """
-    with opened_image(path, where) as image:
-        return int(getattr(image, "n_frames", 1)) if image.format in STACKS else 1
+    with opened_image(path, where) as image, _quiet():
+        if image.format not in STACKS:
+            return 1
+        try:
+            return int(getattr(image, "n_frames", 1))
+        except Exception:  # It is cut off in this page.
+            return image.tell() + 1
 
 
-def decode(image: Image.Image) -> Image.Image:
-    """Return the present page of an opened image, upright and in 8-bit colour.
+def decode(image: Image.Image, page: int = 0) -> Image.Image:
+    """Return a page of an opened image, upright and in 8-bit colour.
 
     Raises:
         UnsuitableError: when it has more than 8 bits.
         Exception: almost any, when it is damaged.
     """
-    _check_depth(image)
-    turn = TURNS.get(_orientation(image))
-    colour = image.convert("RGB")
-    return colour if turn is None else colour.transpose(turn)
+    with _quiet():
+        image.seek(page)
+        _check_depth(image)
+        turn = TURNS.get(_orientation(image))
+        colour = image.convert("RGB")
+        return colour if turn is None else colour.transpose(turn)
 
 
 def clip_box(
@@ -162,10 +169,10 @@ def opened_image(path: Path, where: str) -> Iterator[Image.Image]:
     if not exists(path):
         raise DataError(f"{where}: there is no image {path}; restore it, or delete the row")
     try:
-        # Pillow warns from half of its limit on; a large scan is nothing unusual here.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with opened(path) as file, Image.open(file, formats=KINDS) as image:
+        with opened(path) as file:
+            with _quiet():
+                image = Image.open(file, formats=KINDS)
+            with image:
                 _check_depth(image)
                 yield image
     except Image.DecompressionBombError as error:
@@ -181,6 +188,17 @@ def opened_image(path: Path, where: str) -> Iterator[Image.Image]:
         ) from error
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Pillow warns of from the user: damaged EXIF, and large scans, which are usual here.
+
+    Where Pillow can't go on it raises.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _check_depth(image: Image.Image) -> None:
     if image.mode.startswith(("I", "F")):
         raise UnsuitableError("has more than 8 bits; save it with 8 bits")
@@ -192,7 +210,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
     try:
         # PNG's own `getexif` would decode the whole image to look behind its pixels.
-        value = Image.Image.getexif(image).get(ORIENTATION)
+        with _quiet():
+            value = Image.Image.getexif(image).get(ORIENTATION)
     except Exception:  # Damaged EXIF raises almost anything; the image can still be good.
         return 1
     return value if value in TURNS else 1

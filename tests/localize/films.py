@@ -52,6 +52,12 @@ def decoded(path: Path) -> list[Pixels]:
     return frames
 
 
+def length(path: Path) -> int:
+    """Return how many frames a good video has."""
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
 def damage(path: Path, number: int, part: float = 1.0) -> None:
     """Overwrite the last part of a frame's bytes, as a bad sector does."""
     with av.open(str(path)) as container:

@@ -134,19 +134,24 @@ def test_a_picture_that_is_damaged_in_part_is_none(tmp_path: Path) -> None:
     assert "frame 9 can't be read: the file is damaged" in told
 
 
+@pytest.mark.parametrize("codec", ["h264", "mjpeg"])
 @pytest.mark.parametrize(
-    ("name", "flags"), [("a.mp4", "faststart"), ("a.mkv", "")], ids=["mp4", "mkv"]
+    ("name", "flags"),
+    [("a.mp4", "faststart"), ("a.mkv", ""), ("a.avi", "")],
+    ids=["mp4", "mkv", "avi"],
 )
 def test_the_beginning_of_a_video_that_is_cut_off_is_read(
-    tmp_path: Path, name: str, flags: str
+    tmp_path: Path, name: str, flags: str, codec: str
 ) -> None:
-    film = films.write(tmp_path / name, films.pictures(COUNT), movflags=flags)
+    """What is left of the last frame is no frame; some decoders make it grey, without a word."""
+    film = films.write(tmp_path / name, films.pictures(COUNT), codec, movflags=flags)
     expected, whole = films.decoded(film), film.read_bytes()
     film.write_bytes(whole[: len(whole) * 6 // 10])
     frames, told = read_damaged(film)
-    assert COUNT // 3 < len(frames) < COUNT
-    check_equal(frames, expected, range(len(frames)))
-    assert f"{COUNT - len(frames)} frames, {len(frames)}-{COUNT - 1}, can't be read" in told
+    readable = len(frames) - len(lost(frames))
+    assert COUNT // 3 < readable < COUNT
+    check_equal(frames, expected, range(readable))
+    assert f"{COUNT - readable} frames, {readable}-{COUNT - 1}, can't be read" in told
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])

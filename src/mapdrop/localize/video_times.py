@@ -71,9 +71,9 @@ class Times:
             count += heapq.heappop(self._awaited) < time
         if not self._broken:
             count = 0
-        if self._skipped and self._step and self._before is not None:
+        if self._step and self._before is not None:
             by_time = round((time - self._before) / self._step) - 1
-            count = max(count, min(by_time, self._skipped))  # Each had a byte at least.
+            count = max(count, min(by_time, self._skipped))  # Each had bytes.
         self._before = time
         return count
 

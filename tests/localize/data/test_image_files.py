@@ -59,11 +59,12 @@ def test_an_orientation_that_there_is_not_turns_nothing(tmp_path: Path, value: i
     assert image_files.read(path, "here").size == image_files.read_size(path, "here") == (64, 48)
 
 
-def test_damaged_exif_loses_no_image(tmp_path: Path) -> None:
-    path = photograph(tmp_path / "a.jpg", "JPEG", 6)
-    content = path.read_bytes()
-    at = content.index(b"Exif\0\0") + 6
-    path.write_bytes(content[:at] + b"XXXXXXXX" + content[at + 8 :])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_damaged_exif_loses_no_image(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a"
+    Image.new("RGB", (64, 48)).save(path, kind, exif=b"Exif\0\0XXXXXXXXXXXX")
+    with Image.open(path) as image, pytest.raises(SyntaxError):
+        Image.Image.getexif(image)
     assert image_files.read(path, "here").size == image_files.read_size(path, "here") == (64, 48)
 
 

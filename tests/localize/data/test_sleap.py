@@ -18,11 +18,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mapdrop.cli import app
-from mapdrop.localize import reader_process, video
+from mapdrop.localize import reader_process
 from mapdrop.localize.data import DataError, Dataset, ImagesError, check_images, hdf5, read
 from mapdrop.localize.data.image_files import clip_box
 from mapdrop.localize.data.video_frames import VideoFrame
-from tests.localize import spots
+from mapdrop.localize.video import Video
+from tests.localize import films, spots
 
 NODES = ["nose", "tail"]
 NAN = [np.nan, np.nan]
@@ -339,8 +340,9 @@ def rename(file: Path, name: str) -> None:
         found["videos_json"] = [json.dumps(about).encode()]
 
 
-def test_a_video_is_found_by_a_path_of_windows(tmp_path: Path) -> None:
-    rename(of_video(tmp_path), "videos\\clip.mp4")
+@pytest.mark.parametrize("folder", ["videos\\", "D:\\lab\\videos\\", "/home/u/lab/videos/"])
+def test_a_video_of_another_computer_is_found_in_the_folder(folder: str, tmp_path: Path) -> None:
+    rename(of_video(tmp_path), f"{folder}clip.mp4")
     (tmp_path / "videos").mkdir()
     (tmp_path / "clip.mp4").rename(tmp_path / "videos" / "clip.mp4")
     assert [image.shape for image in images(read(tmp_path))] == 3 * [(48, 64, 3)]
@@ -398,12 +400,23 @@ def test_single_frames_are_those_of_the_whole_video(tmp_path: Path) -> None:
             av.video.frame.PictureType(frame.pict_type).name for frame in container.decode(video=0)
         }
     assert kinds == {"I", "P", "B"}
-    expected = [np.asarray(frame) for frame in video.frames(path)]
+    expected = [np.asarray(frame) for frame in Video(path).frames()]
     for number in np.random.default_rng(0).permutation(numbers).tolist():
         found = np.asarray(VideoFrame(path, number).read("labels"))
         np.testing.assert_array_equal(found, expected[number])
     with pytest.raises(DataError, match="has only 40 frames"):
         VideoFrame(path, numbers).read("labels")
+
+
+def test_frames_of_a_turned_video_are_upright(tmp_path: Path) -> None:
+    path = spots.film(tmp_path / "clip.mp4", pictures(tmp_path / "frames"))
+    films.turn(path, (0, 1, -1, 0))
+    expected = [np.asarray(frame) for frame in Video(path).frames()]
+    assert {image.shape for image in expected} == {(64, 48, 3)}
+    for number, image in enumerate(expected):
+        frame = VideoFrame(path, number)
+        assert frame.read_size("labels") == (48, 64)
+        np.testing.assert_array_equal(np.asarray(frame.read("labels")), image)
 
 
 def test_nothing_else_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

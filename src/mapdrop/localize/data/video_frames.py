@@ -75,10 +75,10 @@ def _version(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=64)
 def _times(path: Path, *_version: int) -> list[int]:
     """Return when each frame is shown, in the stream's unit; nothing is decoded."""
-    from mapdrop.localize.video import _read
+    from mapdrop.localize.video import _opened
 
-    with _read(path) as container:
-        packets = container.demux(video=0)
+    with _opened(path) as (container, stream):
+        packets = container.demux(stream)
         times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
     known = [time for time in times if time is not None]
     if len(known) < len(times):
@@ -98,10 +98,9 @@ def _read_at(path: Path, time: int, what: str) -> Image.Image:
     """Return the frame that is shown at a time."""
     import av
 
-    from mapdrop.localize.video import _read
+    from mapdrop.localize.video import _opened
 
-    with _read(path) as container:
-        stream = container.streams.video[0]
+    with _opened(path) as (container, stream):
         try:
             container.seek(time, stream=stream)  # To the last key frame before.
             frame = next(frame for frame in container.decode(stream) if frame.pts == time)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mapdrop.localize.data import DataError
+from mapdrop.localize.data.base import DataError
 
 SHOWN = 10
 """Runs of numbers in a message."""

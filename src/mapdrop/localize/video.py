@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from mapdrop.localize.data import DataError
+from mapdrop.localize.data.base import DataError
 from mapdrop.localize.lost_frames import LostFrames
 from mapdrop.localize.video_times import Times
 

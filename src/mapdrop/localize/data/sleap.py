@@ -85,7 +85,7 @@ def _image(file: Path, film: Film, number: int, where: str) -> ImageSource:
     Raises:
         DataError: when it lies outside the labels' folder, or can't be read by this package.
     """
-    from mapdrop.localize import video  # It needs this package.
+    from mapdrop.localize import video  # It needs this package, too.
 
     if film.is_cut_out:
         raise DataError(f"{where}: it is cut out of a video; {PACKAGE}")

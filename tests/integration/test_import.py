@@ -84,7 +84,7 @@ def test_torch_s_layers_import_no_other_framework_nor_the_compiler() -> None:
 def test_labels_are_read_without_what_makes_scenes() -> None:
     framework("torch")
     used = _imported("import mapdrop.localize.data", warnings="default")
-    assert not used & {"sklearn", "scipy"}
+    assert not used & {"sklearn", "scipy", "h5py", "sleap_io", "pandas", "av"}
 
 
 def test_what_measures_on_a_borrowed_gpu_needs_little() -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mapdrop.localize.data import DataError, KeypointData, LoadOptions, load
+from mapdrop.localize.data import read as labels
 from tests.conftest import DATA, missing
 
 MOUSE = DATA / "mouse-openfield"
@@ -136,12 +137,17 @@ def test_a_broken_row_is_named_with_its_line(tmp_path: Path, rows: str, message:
 
 
 BROKEN_HEADERS = {
-    "empty": ("", "three header rows are missing"),
+    "empty": ("", "the 3 header rows are missing"),
     "no scorer": (HEADER.replace("scorer", "who") + ROWS, r"csv:1: expected a row 'scorer'"),
     "several animals": (
         HEADER.replace("bodyparts", "individuals,a,a,b,b\nbodyparts") + ROWS,
-        r"csv:2: .*found 'individuals'; only one animal is supported",
+        r"csv:5: several animals are labelled \(a, b\), and only one in an image",
     ),
+    "a part of two animals": (
+        HEADER.replace("bodyparts", "individuals,a,b,b,b\nbodyparts") + ROWS,
+        r"csv:3: each body part should head one x and one y",
+    ),
+    "individuals only": ("scorer,Ann\nindividuals,a\n", "the 4 header rows are missing"),
     "axes": (HEADER.replace("x,y,x,y", "x,y,y,x") + ROWS, r"csv:3: expected coords,x,y"),
     "no axes": (HEADER.replace("x,y,x,y", "a,b,c,d") + ROWS, r"csv:3: expected coords,x,y"),
     "odd names": (HEADER.replace("nose,nose", "nose,ear") + ROWS, r"csv:2: each body part"),
@@ -162,8 +168,11 @@ BROKEN_CONFIGS = {
     "a list": ("- nose", "should hold settings"),
     "empty": ("", "should hold settings"),
     "no parts": ("scorer: Ann", "should list the body parts"),
-    "several animals": (CONFIG + "multianimalproject: true", "only projects with one animal"),
-    "other scorer": (CONFIG.replace("Ann", "Bob"), r"no \*/CollectedData_Bob\.csv"),
+    "parts of several animals": (CONFIG + "multianimalproject: true", "'multianimalbodyparts:' sh"),
+    "other scorer": (
+        CONFIG.replace("Ann", "Bob"),
+        r"no \*/CollectedData_Bob\.csv .*labels of Ann; corr",
+    ),
     "code": ("!!python/object/apply:os.getcwd []", "should list|should hold settings"),
     "code for names": ("bodyparts: !!python/object/apply:os.getcwd []", "should list the body"),
     "code for a name": ("bodyparts: [!!python/name:os.getcwd x]", "should list the body parts"),
@@ -171,7 +180,10 @@ BROKEN_CONFIGS = {
     "no name": ("bodyparts: [nose, '']", "should list the body parts"),
     "deep": ("x: " + 5000 * "[", "is not valid YAML"),
     "any scorer": (CONFIG.replace("Ann", "'**'"), r"no \*/CollectedData_\*\*\.csv"),
-    "a scorer elsewhere": (CONFIG.replace("Ann", "/../v/CollectedData_Ann"), "no .*; label"),
+    "a scorer elsewhere": (
+        CONFIG.replace("Ann", "/../v/CollectedData_Ann"),
+        "no .*; correct 'scorer:'",
+    ),
     "a date for a name": ("bodyparts: [2024-13-45]", "no body part '2024-13-45'"),
     "nine to the eighth": (
         "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
@@ -201,13 +213,89 @@ def test_what_is_not_used_of_a_config_is_not_read(tmp_path: Path, more: str) -> 
     assert read(tmp_path).joints == ("nose", "tail")
 
 
-def test_names_are_the_text_that_stands_there(tmp_path: Path) -> None:
-    parts = ["1", "yes", "2024-01-02", "1e3"]
-    table = HEADER.replace("nose,nose,tail,tail", ",".join(p for p in parts[:2] for _ in "xy"))
-    project(tmp_path, table + ROWS, "scorer: Ann\nbodyparts: [1, yes]\n")
-    assert read(tmp_path).joints == ("1", "yes")
-    project(tmp_path / "other", table.replace("1,1", "1e3,1e3") + ROWS, "bodyparts: [1e3, yes]")
-    assert read(tmp_path / "other").joints == ("1e3", "yes")
+# Three versions of YAML's rules have been in use, and pandas writes what came out as text.
+SPELLINGS = {
+    "a true one": ("on", "True"),
+    "as it is": ("on", "on"),
+    "zeros": ("01", "1"),
+    "octal": ("010", "8"),
+    "decimal": ("010", "10"),
+    "underscores": ("1_1", "11"),
+    "an exponent": ("1e3", "1000.0"),
+    "nothing": ("~", "None"),
+    "a date": ("2024-01-02", "2024-01-02"),
+    "no date": ("2024-13-45", "2024-13-45"),
+    "quotes": ("'01'", "01"),
+    "brackets": ("ear[left]", "ear[left]"),
+    "Python's text": ("!!python/unicode 'ear'", "ear"),
+}
+
+
+@pytest.mark.parametrize(("config", "written"), SPELLINGS.values(), ids=SPELLINGS)
+def test_names_are_found_however_a_reader_of_yaml_spells_them(
+    config: str, written: str, tmp_path: Path
+) -> None:
+    header = HEADER.replace("nose", written).replace("Ann", written)
+    table = project(tmp_path, header + ROWS, f"scorer: {config}\nbodyparts:\n- {config}\n- tail\n")
+    table.rename(table.with_name(f"CollectedData_{written}.csv"))
+    assert read(tmp_path).joints == (written, "tail")
+
+
+def test_a_name_in_quotes_is_no_number(tmp_path: Path) -> None:
+    project(tmp_path, HEADER.replace("nose", "1") + ROWS, CONFIG.replace("nose", "'01'"))
+    with pytest.raises(DataError, match="no body part '01'"):
+        read(tmp_path)
+
+
+OLD_CONFIGS = {
+    "tuple of parts": "scorer: Ann\nbodyparts: !!python/tuple [nose, tail]\n",
+    "tuple as a key": CONFIG + "? !!python/tuple [a, b]\n: 1\n",
+    "objects": CONFIG + "video: !!python/object/apply:pathlib.WindowsPath [C, x]\n",
+    "videos on Windows": CONFIG + "video_sets:\n  C:\\Users\\u\\v.mp4:\n    crop: 0, 64, 0, 48\n",
+}
+
+
+@pytest.mark.parametrize("config", OLD_CONFIGS.values(), ids=OLD_CONFIGS)
+def test_old_configs_are_read(config: str, tmp_path: Path) -> None:
+    project(tmp_path, config=config)
+    assert read(tmp_path).joints == ("nose", "tail")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_config_may_have_any_encoding_where_names_need_none(
+    encoding: str, tmp_path: Path
+) -> None:
+    project(tmp_path)
+    config = (CONFIG + "project_path: C:\\Users\\Zoë\n").encode(encoding)
+    (tmp_path / "config.yaml").write_bytes(config)
+    assert read(tmp_path).joints == ("nose", "tail")
+
+
+@pytest.mark.parametrize("name", ["Ann", "nose"])
+def test_a_name_in_an_unknown_encoding_is_an_error_with_the_remedy(
+    name: str, tmp_path: Path
+) -> None:
+    project(tmp_path)
+    (tmp_path / "config.yaml").write_bytes(CONFIG.replace(name, "Zoë").encode("cp1252"))
+    with pytest.raises(DataError, match=r"config\.yaml is not in UTF-8, but .*; save it as UTF-8"):
+        read(tmp_path)
+
+
+PATHS = {
+    "beside the table": "",
+    "Windows": "labeled-data\\v\\",
+    "this computer": "{root}/labeled-data/v/",
+    "another computer": "C:\\Users\\u\\project\\labeled-data\\v\\",
+    "another project": "D:\\v\\",
+}
+
+
+@pytest.mark.parametrize("before", PATHS.values(), ids=PATHS)
+def test_images_are_found_by_any_path(before: str, tmp_path: Path) -> None:
+    project(tmp_path, HEADER + ROWS.replace("labeled-data/v/", before.format(root=tmp_path)))
+    beside = tmp_path.resolve() / "labeled-data" / "v"
+    found = [sample.image.path for sample in labels(tmp_path).samples]
+    assert found == [beside / f"{number}.png" for number in range(4)]
 
 
 def test_a_file_that_is_not_text_is_an_error(tmp_path: Path) -> None:
@@ -267,6 +355,60 @@ def test_one_frame_in_two_videos_tables_is_an_error(tmp_path: Path) -> None:
     second_video(tmp_path, "labeled-data/v/2.png,1,2,3,4\n")
     with pytest.raises(DataError, match=r"w/.*csv:4: 2\.png was labelled in .*/v/.*csv:6 already"):
         read(tmp_path)
+
+
+MANY = "scorer: Ann\nmultianimalproject: true\nbodyparts: MULTI!\n"
+ONE_ANIMAL = MANY + "multianimalbodyparts: [nose, tail]\nuniquebodyparts: []\n"
+ONE_PART = MANY + "multianimalbodyparts: [nose]\nuniquebodyparts: [tail]\n"
+
+
+def four(*columns: str) -> str:
+    """Write a header of columns such as 'mouse nose'."""
+    pairs = [tuple(column.split()) for column in columns for _ in "xy"]
+    rows = ["Ann" for _ in pairs], *zip(*pairs, strict=True), ["x", "y"] * len(columns)
+    titles = ("scorer", "individuals", "bodyparts", "coords")
+    return "".join(f"{','.join([t, *row])}\n" for t, row in zip(titles, rows, strict=True))
+
+
+INDIVIDUALS = {
+    "one": (("mouse nose", "mouse tail"), "{0}.png,{1},20,30,40", ONE_ANIMAL),
+    "one, and a part that exists once": (
+        ("mouse nose", "single tail"),
+        "{0}.png,{1},20,30,40",
+        ONE_PART,
+    ),
+    "one of two": (
+        ("a nose", "a tail", "b nose", "b tail"),
+        "{0}.png,,,,,{1},20,30,40",
+        CONFIG + "multianimalproject: false\n",
+    ),
+    "only parts that exist once": (
+        ("single nose", "single tail"),
+        "{0}.png,{1},20,30,40",
+        MANY + "multianimalbodyparts: []\nuniquebodyparts: [nose, tail]\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("columns", "row", "config"), INDIVIDUALS.values(), ids=INDIVIDUALS)
+def test_one_animal_of_a_project_of_several_is_read(
+    columns: tuple[str, ...], row: str, config: str, tmp_path: Path
+) -> None:
+    rows = "".join(f"{row.format(number, 10 + number)}\n" for number in range(4))
+    project(tmp_path, four(*columns) + rows, config)
+    data = labels(tmp_path, ("nose", "tail"))
+    for number, sample in enumerate(data.samples):
+        np.testing.assert_array_equal(sample.points, [[10 + number, 20], [30, 40]])
+    assert len(data) == 4
+    assert labels(tmp_path).joints == ("nose", "tail")
+
+
+def test_each_image_may_have_another_animal(tmp_path: Path) -> None:
+    rows = "0.png,1,2,,\n1.png,,,3,4\n2.png,,,,\n"
+    project(tmp_path, four("a nose", "b nose") + rows, CONFIG.replace("- tail\n", ""))
+    np.testing.assert_array_equal(
+        [sample.points[0] for sample in labels(tmp_path).samples], [[1, 2], [3, 4]]
+    )
 
 
 def test_a_video_without_one_of_the_joints_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ class Failures:
     """The failures of a command.
 
     Attributes:
-        told: a sentence for each image, video or result that can't be read or written.
+        told: a sentence for each image, clip or result that can't be read or written.
     """
 
     told: list[str] = field(default_factory=list)
@@ -31,4 +31,4 @@ class Failures:
     def check(self, sources: Sources) -> None:
         """Raise ImagesError if there are any."""
         if self.told:
-            raise ImagesError(self.told, len(sources.images) + len(sources.videos))
+            raise ImagesError(self.told, len(sources))

@@ -70,6 +70,20 @@ class Predictions:
             self.joints, self.names[at], self.points[at], self.likelihood[at], spread
         )
 
+    @classmethod
+    def unread(cls, joints: tuple[str, ...], names: Sequence[str], spread: bool) -> Predictions:
+        """Return NaN for images that can't be read; `fill` has the others."""
+        shape = len(names), len(joints)
+        points, likelihood = np.full((*shape, 2), np.nan), np.full(shape, np.nan)
+        return cls(joints, tuple(names), points, likelihood, likelihood.copy() if spread else None)
+
+    def fill(self, rows: Sequence[int], found: Predictions) -> None:
+        """Put what was found in some of the images into their rows."""
+        at = list(rows)
+        self.points[at], self.likelihood[at] = found.points, found.likelihood
+        if self.spread is not None:
+            self.spread[at] = found.spread
+
     @property
     def values(self) -> Array:
         """What a table has of each joint, (N, K, 3): x, y and likelihood."""
@@ -81,9 +95,9 @@ class Predictions:
 
 
 def lines(names: Sequence[str], values: Array) -> bytes:
-    """Return a line for each image; `values` is (N, K, C)."""
+    """Return a line for each image; `values` is (N, K, C), NaN an empty cell."""
     return _csv(
-        [name, *(f"{value:.4f}" for value in row)]
+        [name, *("" if np.isnan(value) else f"{value:.4f}" for value in row)]
         for name, row in zip(names, values.reshape(len(values), -1), strict=True)
     )
 

@@ -1,4 +1,4 @@
-"""Apply a trained network to images and videos, batch by batch."""
+"""Apply a trained network to images and clips, batch by batch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import numpy as np
 from PIL import Image
 from rich.progress import Progress
 
-from mapdrop.localize import overlay, video
+from mapdrop.localize import overlay
+from mapdrop.localize.clips import Clip
 from mapdrop.localize.data import DataError, image_files
 from mapdrop.localize.failures import Failures
 from mapdrop.localize.predictions import SPREAD, Predictions, TableWriter
+from mapdrop.localize.recorder import recorder
 from mapdrop.localize.results import ResultFolder
 from mapdrop.localize.run.trained import TrainedModel
 from mapdrop.localize.sources import SPREAD_TABLE, TABLE, Sources
@@ -31,9 +33,9 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Predictor:
-    """Finds joints in images and videos, and writes the results as it proceeds.
+    """Finds joints in images and clips, and writes the results as it proceeds.
 
-    It records images and videos that can't be read, and continues with the others.
+    It records images and frames that can't be read, and continues with the others.
 
     Attributes:
         trained: the network.
@@ -42,7 +44,7 @@ class Predictor:
         passes: of the network with dropout, for each joint's spread; 0 for none.
         progress: shows the progress.
         tables: the tables begun so far.
-        failures: the images, videos and overlays that can't be read or written.
+        failures: the images, frames and overlays that can't be read or written.
     """
 
     trained: TrainedModel
@@ -54,13 +56,13 @@ class Predictor:
     failures: Failures = field(default_factory=Failures)
 
     def __call__(self, sources: Sources) -> None:
-        """Find the joints in all images and videos."""
+        """Find the joints in all images and clips."""
         if sources.images:
             with self.failures.recorded():
                 self._write_images(sources)
-        for path in sources.videos:
+        for clip in sources.clips:
             with self.failures.recorded():
-                self._write_video(sources, path)
+                self._write_clip(sources, clip)
 
     def _write_images(self, sources: Sources) -> None:
         """Write one table for all images, and each image with its joints drawn on it."""
@@ -71,28 +73,37 @@ class Predictor:
                 if read:
                     found = self._locate(list(read.values()), [str(path) for path in read])
                     add(found)
-                    for path, drawn in zip(read, self._draw(read.values(), found), strict=False):
-                        with self.failures.recorded():
-                            self.results.write(sources.overlay(path), image_files.encode_png(drawn))
+                    self._write_overlays(sources, read, found)
                 self.progress.advance(task, len(batch))
 
-    def _write_video(self, sources: Sources, path: Path) -> None:
-        """Write a table with a row for each frame, and the video with joints drawn on it."""
-        total = video.count(path) or None
-        task = self.progress.add_task(printable(path.name), total=total)
+    def _write_overlays(
+        self, sources: Sources, images: dict[Path, Image.Image], found: Predictions
+    ) -> None:
+        if self.threshold is not None:
+            for number, (path, image) in enumerate(images.items()):
+                with self.failures.recorded():
+                    drawn = _draw(image, found.one(number), self.threshold)
+                    self.results.write(sources.overlay(path), image_files.encode_png(drawn))
+
+    def _write_clip(self, sources: Sources, clip: Clip) -> None:
+        """Write a table with a row for each frame, and a video with joints drawn on them."""
+        total = clip.count() or None
+        task = self.progress.add_task(printable(clip.path.name), total=total)
         rows = 0
         with (
-            self._tables(sources.table(path), sources.spread_table(path)) as add,
-            self._recorder(sources.video_overlay(path), path) as write,
+            self._tables(sources.table(clip), sources.spread_table(clip)) as add,
+            self._recorder(sources.clip_overlay(clip), clip) as write,
             self.failures.recorded(),
         ):
-            for batch in batches(video.frames(path)):
+            for batch in batches(clip.frames()):
                 names = [str(rows + number) for number in range(len(batch))]
-                found = self._locate(batch, names)
+                found = self._locate_frames(batch, names)
                 add(found)
                 rows += len(batch)
-                for drawn in self._draw(batch, found):
-                    write(drawn)
+                if self.threshold is not None:
+                    for number, image in enumerate(batch):
+                        drawn = _draw(image, found.one(number), self.threshold) if image else None
+                        write(drawn)
                 self.progress.advance(task, len(batch))
 
     def _read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image]]:
@@ -120,6 +131,17 @@ class Predictor:
 
             yield add
 
+    def _locate_frames(
+        self, frames: Sequence[Image.Image | None], names: Sequence[str]
+    ) -> Predictions:
+        """Find the joints in a clip's frames; NaN where one can't be read."""
+        found = Predictions.unread(self.trained.joints, names, self.passes > 0)
+        readable = {row: frame for row, frame in enumerate(frames) if frame is not None}
+        if readable:
+            images = list(readable.values())
+            found.fill(list(readable), self._locate(images, [names[row] for row in readable]))
+        return found
+
     def _locate(self, images: Sequence[Image.Image], names: Sequence[str]) -> Predictions:
         """Find the joints in images in memory."""
         arrays, scales = zip(
@@ -130,19 +152,19 @@ class Predictor:
         found = self.trained.locate(working)
         return Predictions.of(self.trained.joints, names, found, np.array(scales), spread)
 
-    def _draw(self, images: Iterable[Image.Image], found: Predictions) -> Iterator[Image.Image]:
-        if self.threshold is not None:
-            for number, image in enumerate(images):
-                points, scores = found.points[number], found.likelihood[number]
-                spread = None if found.spread is None else found.spread[number]
-                yield overlay.draw(image, points, scores, found.joints, self.threshold, spread)
-
     def _recorder(
-        self, name: str, path: Path
-    ) -> AbstractContextManager[Callable[[Image.Image], None]]:
+        self, name: str, clip: Clip
+    ) -> AbstractContextManager[Callable[[Image.Image | None], None]]:
         if self.threshold is None:
             return nullcontext(lambda image: None)
-        return video.recorder(self.results.folder / name, path)
+        return recorder(self.results.folder / name, clip.rate())
+
+
+def _draw(image: Image.Image, found: Predictions, threshold: float) -> Image.Image:
+    """Draw the joints on their image, the only one of `found`."""
+    spread = None if found.spread is None else found.spread[0]
+    points, likelihood = found.points[0], found.likelihood[0]
+    return overlay.draw(image, points, likelihood, found.joints, threshold, spread)
 
 
 def batches(items: Iterable[Item]) -> Iterator[list[Item]]:

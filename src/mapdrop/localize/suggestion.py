@@ -11,7 +11,6 @@ import numpy.typing as npt
 from PIL import Image
 from sklearn.cluster import KMeans
 
-from mapdrop.localize import video
 from mapdrop.localize.data import image_files
 from mapdrop.localize.failures import Failures
 from mapdrop.localize.predictions import Predictions
@@ -30,7 +29,7 @@ class Candidate:
 
     Attributes:
         source: the file.
-        frame: its number in a video, from 0; None for an image.
+        frame: its number in a video or stack, from 0; None for an image.
         found: the joints in it.
         look: the image, small and grey, as a vector.
     """
@@ -49,14 +48,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Search:
-    """Looks through images and videos, past what can't be read.
+    """Looks through images and clips, past what can't be read.
 
     Attributes:
         trained: the network.
         passes: with dropout, for each image.
-        most: so many frames of a video, at most, which are evenly spaced.
+        most: so many frames of a clip, at most, which are evenly spaced.
         on_image: called for each image or frame that was looked at.
-        failures: the images and videos that can't be read.
+        failures: the images and frames that can't be read.
     """
 
     trained: TrainedModel
@@ -72,19 +71,19 @@ class Search:
 
     def total(self, sources: Sources) -> int:
         """Return about how many images and frames there are to look at."""
-        frames = (video.count(path) for path in sources.videos)
+        frames = (clip.count() for clip in sources.clips)
         return len(sources.images) + sum(min(self.most, count) for count in frames)
 
     def _images(self, sources: Sources) -> Iterator[tuple[Path, int | None, Image.Image]]:
         for path in sources.images:
             with self.failures.recorded():
                 yield path, None, image_files.read(path, "suggest")
-        for path in sources.videos:
+        for clip in sources.clips:
             with self.failures.recorded():
-                step = max(1, -(-video.count(path) // self.most))
-                for number, image in enumerate(video.frames(path)):
-                    if number % step == 0:
-                        yield path, number, image
+                step = max(1, -(-clip.count() // self.most))
+                for number, image in enumerate(clip.frames()):
+                    if number % step == 0 and image is not None:
+                        yield clip.path, number, image
 
     def _candidates(
         self, batch: Sequence[tuple[Path, int | None, Image.Image]]

@@ -1,113 +1,188 @@
-"""Videos, through PyAV: frames in, and frames out again."""
+"""Read videos, through PyAV."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from mapdrop.localize.data import DataError
-from mapdrop.system.files import replacing
+from mapdrop.localize.data.base import DataError
+from mapdrop.localize.lost_frames import LostFrames
+from mapdrop.localize.video_times import Times
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
-KINDS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
-_ONLY = {"protocol_whitelist": "file", "format_whitelist": "avi,matroska,webm,mov,mpeg,mpegvideo"}
+KINDS = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"),
+    *(".ts", ".webm", ".wmv"),
+)
+_ONLY = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "asf,avi,flv,matroska,webm,mov,mpeg,mpegts,mpegvideo",
+}
 """A file of these endings may be a list of other files, or of addresses: it is not opened."""
+EARLY = 0.5
+"""Seconds by which a video may end before its time without being cut off."""
 
 
-def frames(path: Path) -> Iterator[Image.Image]:
-    """Yield every frame of a video in colour, one at a time.
+@dataclass(frozen=True)
+class Video:
+    """A video's frames, upright; a `Clip`.
 
-    Raises:
-        DataError: when one can't be read; frames before it have come.
+    Attributes:
+        path: the file.
     """
-    import av
 
-    number = 0
-    with _read(path) as container:
+    path: Path
+
+    def frames(self) -> Iterator[Image.Image | None]:
+        """Yield every frame; see `Clip`."""
+        lost, number = LostFrames(self.path), 0
+        with _opened(self.path) as (container, stream):
+            reader = _Reader(container, stream)
+            for frame in reader.frames():
+                missing = reader.times.lost_before(frame)
+                picture = reader.picture(frame)
+                lost.add(number, number + missing + (picture is None), reader.told())
+                yield from [None] * missing
+                yield picture
+                number += missing + 1
+            if lost.runs or reader.why or reader.is_cut_off():
+                end = max(_count(container, stream), number + reader.times.rest())
+                lost.add(number, end, reader.told("the file is cut off"))
+        lost.check()
+        if not number:
+            raise DataError(f"{self.path} has no frames; record it again, or leave it out")
+
+    def count(self) -> int:
+        """Return about how many frames there are; 0 where the video doesn't say."""
+        with _opened(self.path) as (container, stream):
+            return _count(container, stream)
+
+    def rate(self) -> Fraction | None:
+        """Return the frames per second."""
+        with _opened(self.path) as (_, stream):
+            return stream.average_rate
+
+
+class _Reader:
+    """Decodes a video past damage.
+
+    Attributes:
+        times: what is missing between the frames.
+        why: the reason for it; empty as long as nothing is.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._container, self._stream = container, stream
+        self.times = Times(stream)
+        self.why = ""
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Yield the frames that can be decoded, up to where the container can't be read on."""
+        import av
+
         try:
-            for frame in container.decode(video=0):
-                yield Image.fromarray(frame.to_ndarray(format="rgb24"))
-                number += 1
+            for packet in self._container.demux():
+                self.times.note(packet)
+                if packet.stream.index == self._stream.index:
+                    yield from self._decode(packet)
+        except av.FFmpegError as error:
+            self.why = _reason(error)
+
+    def _decode(self, packet: Packet[Any]) -> list[VideoFrame]:
+        import av
+
+        try:
+            return self._stream.decode(packet)
         except (av.FFmpegError, ValueError) as error:
-            raise DataError(
-                f"{path} can't be read after its first {number} frames: {error}; copy it again"
-            ) from error
+            self.why = _reason(error)
+            self.times.broken()
+            return []
+
+    def picture(self, frame: VideoFrame) -> Image.Image | None:
+        """Return a frame, turned as the video says; None if it is damaged."""
+        import av
+
+        if self.times.is_damaged(frame):
+            return None
+        try:
+            pixels = frame.to_ndarray(format="rgb24")
+        except (av.FFmpegError, ValueError) as error:
+            self.why = _reason(error)
+            return None
+        return Image.fromarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+    def told(self, otherwise: str = "the file is damaged") -> str:
+        """Return the reason and the remedy."""
+        return f"{self.why or otherwise}; copy it again"
+
+    def is_cut_off(self) -> bool:
+        """Return whether every track ended before the time that the container gives."""
+        import av
+
+        return (self._container.duration or 0) / av.time_base - self.times.last > EARLY
 
 
-def count(path: Path) -> int:
-    """Return about how many frames a video has; 0 where it doesn't say.
+def _count(container: InputContainer, stream: VideoStream) -> int:
+    import av
+
+    seconds = (container.duration or 0) / av.time_base
+    return stream.frames or int(seconds * float(stream.average_rate or 0))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video and the track that has its pictures.
 
     Raises:
         DataError: when it can't be read.
     """
     import av
+    from av.stream import Disposition
 
-    with _read(path) as container:
-        stream = container.streams.video[0]
-        rate, duration = stream.average_rate, container.duration
-        return stream.frames or int((duration or 0) / av.time_base * float(rate or 0))
-
-
-@contextmanager
-def recorder(path: Path, like: Path) -> Iterator[Callable[[Image.Image], None]]:
-    """Take frames for a new MP4 video, as fast as the one that it is `like`; whole or not at all.
-
-    Raises:
-        DataError: when it can't be written.
-    """
-    import av
-
-    with _read(like) as source:
-        given = source.streams.video[0]
-        rate = given.average_rate
-        # H.264 halves the colours' resolution, so sides have to be even.
-        width, height = given.width - given.width % 2, given.height - given.height % 2
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():  # FFmpeg would wait for a FIFO's writer.
+        raise DataError(f"{path}: there is no such video")
+    if not path.stat().st_size:
+        raise DataError(f"{path} is empty; copy it again")
     try:
-        with (
-            replacing(path) as file,
-            av.open(file, "w", format="mp4") as container,
-        ):
-            stream = container.add_stream("h264", rate=rate or 25)
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-
-            def take(picture: Image.Image) -> None:
-                pixels = np.asarray(picture.crop((0, 0, width, height)))
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-
-            yield take
-            container.mux(stream.encode())
-    except av.FFmpegError as error:
-        raise DataError(f"{path} can't be written: {error}") from error
-
-
-@contextmanager
-def _read(path: Path) -> Iterator[InputContainer]:
-    """Open a video that has pictures.
-
-    Raises:
-        DataError: when it can't be read.
-    """
-    import av
-
-    try:
-        if not path.is_file():  # FFmpeg would wait for a FIFO's writer.
-            raise DataError(f"{path}: there is no such video")
         container = av.open(_place(path), options=_ONLY)
     except (av.FFmpegError, ValueError) as error:
-        raise DataError(f"{path} can't be read as a video: {error}; copy it again") from error
+        raise DataError(
+            f"{path} can't be read as a video: {_reason(error)}; copy it again"
+        ) from error
     with container:
-        if not container.streams.video:
-            raise DataError(f"{path} can't be read as a video: it has no pictures")
-        yield container
+        tracks = [
+            stream
+            for stream in container.streams.video
+            if not stream.disposition & Disposition.attached_pic
+        ]
+        if not tracks:
+            raise DataError(f"{path} is not a video: it has {_rest(container)}; leave it out")
+        yield container, tracks[0]
+
+
+def _rest(container: InputContainer) -> str:
+    """Say what there is in a file without a track of pictures."""
+    if container.streams.video:
+        return "only a cover picture"
+    return "only sound" if container.streams.audio else "no pictures"
+
+
+def _reason(error: Exception) -> str:
+    """Return what FFmpeg says, without its number for it."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _place(path: Path) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from mapdrop.system.printable import printable_lines, stop
 
 Exceptions = tuple[type[Exception], ...]
-_EXTRAS = {"av": "video", "ray": "ray"}
+_EXTRAS = {"av": "video", "h5py": "deeplabcut", "ray": "ray", "sleap_io": "sleap"}
 """Which extra has a package, for those that are not in `study`."""
 
 

@@ -80,8 +80,15 @@ def test_crowds_the_unlabelled_and_other_categories_are_left_out(tmp_path: Path)
     content["annotations"][0]["iscrowd"] = 1
     content["annotations"][1]["keypoints"] = [0] * 12
     content["annotations"][2] |= {"category_id": 9, "keypoints": None}
-    samples = read(written(tmp_path, content)).samples
-    assert [sample.image.name for sample in samples] == truth().files[3:]
+    content["annotations"][3]["keypoints"] = []
+    data = read(written(tmp_path, content))
+    assert [sample.image.name for sample in data.samples] == truth().files[4:]
+    assert set(data.left_out) == {
+        "1 annotation of crowds",
+        "1 annotation of categories without key points",
+        "1 annotation without key points",
+        "1 annotation without a labelled key point",
+    }
 
 
 def test_a_training_and_a_validation_file_are_the_split(tmp_path: Path) -> None:
@@ -171,8 +178,14 @@ def category(**fields: Any) -> Callable[[Document], None]:
     return lambda content: content["categories"].append({"id": 2, **fields})
 
 
-def instances(content: Document) -> None:
+def unnamed(content: Document) -> None:
     del content["categories"][0]["keypoints"]
+
+
+def instances(content: Document) -> None:
+    unnamed(content)
+    for each in content["annotations"]:
+        del each["keypoints"]
 
 
 def unlabelled(content: Document) -> None:
@@ -183,13 +196,16 @@ POINTS = [1, 1, 2] * 3
 PARTS = {
     "instances": (instances, r"val\.json: no category has key points, .*instances\?"),
     "no annotation": (unlabelled, r"val\.json: no image has a label"),
-    "no key points": (annotation(keypoints=None), r"annotation 2: .* 12 numbers, found none"),
+    "names": (unnamed, r"val\.json: no category has key points, though .*; give the category a"),
+    "points": (annotation(keypoints="1 1 2"), r"annotation 2: .* 12 numbers, found none"),
     "too few": (annotation(keypoints=POINTS), r"annotation 2: .* 12 numbers, found 9 values"),
     "word": (annotation(keypoints=[*POINTS, "1", 1, 1]), r"annotation 2: keypoints should be 12"),
     "true": (annotation(keypoints=[*POINTS, True, 1, 1]), r"annotation 2: keypoints should be 12"),
     "NaN": (annotation(keypoints=[*POINTS, float("nan"), 1, 1]), r"annotation 2: .*isn't finite"),
     "huge": (annotation(keypoints=[*POINTS, 10**400, 1, 1]), r"annotation 2: .*isn't finite"),
-    "v": (annotation(keypoints=[*POINTS, 1, 1, 3]), r"annotation 2: v should be 0, 1 or 2, not"),
+    "null": (annotation(keypoints=[*POINTS, None, 1, 1]), r"annotation 2: .*isn't finite"),
+    "v": (annotation(keypoints=[*POINTS, 1, 1, -1]), r"annotation 2: v should be 0 .* not -1;"),
+    "null v": (annotation(keypoints=[*POINTS, 1, 1, None]), r"annotation 2: v should be 0"),
     "id twice": (annotation(id=1), r"annotation 1 occurs twice; keep one"),
     "odd id": (annotation(id=[1]), r"annotations\[2\]: id should be a number, not \[1\]"),
     "image": (annotation(image_id=7), r"annotation 2: image_id is 7, which the file doesn't def"),
@@ -201,7 +217,8 @@ PARTS = {
         r"annotation 2: the box's edges \(.*inf.*\) should be pixels",
     ),
     "huge bbox": (annotation(bbox=[-1e300, 0, 1e301, 9]), r"annotation 2: the box's edges"),
-    "flat bbox": (annotation(bbox=[1, 2, 0, 3]), r"annotation 2: bbox should have a positive"),
+    "negative bbox": (annotation(bbox=[1, 2, -1, 3]), r"annotation 2: bbox should have no neg"),
+    "NaN bbox": (annotation(bbox=[1, 2, float("nan"), 3]), r"annotation 2: bbox .* isn't finite"),
     "image twice": (image(id=101), r"image 101 occurs twice"),
     "no file name": (image(file_name=None), r"image 102: file_name should be text, not None"),
     "empty file name": (image(file_name=""), r"annotation 2: the image's name is empty"),
@@ -210,7 +227,7 @@ PARTS = {
     "zero byte": (image(file_name="a\0.png"), r"annotation 2: .* is not a path: .*; correct it"),
     "other joints": (
         category(keypoints=["a"]),
-        r"category 2 has other key points than the categories",
+        r"val\.json: categories have different key points \(left_ear, .* and a\); keep one kind",
     ),
     "odd joints": (category(keypoints=[1]), r"category 2: keypoints should be a list of names"),
 }

@@ -15,9 +15,11 @@ from tests.localize.data.writers import FORMATS, truth
 
 FILES = {
     "deeplabcut": "labeled-data/v/CollectedData_A.csv",
+    "deeplabcut-h5": "labeled-data/v/CollectedData_A.h5",
     "coco": "annotations/person_keypoints_val2017.json",
     "flic": "examples.mat",
     "mpii": "mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat",
+    "sleap": "labels.slp",
     "table": "points.csv",
 }
 
@@ -46,7 +48,7 @@ def test_a_damaged_file_is_data_or_a_message(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(damaged)
     (tmp_path / "config.yaml").unlink(missing_ok=True)
-    if name == "deeplabcut":
+    if name.startswith("deeplabcut"):
         (tmp_path / "config.yaml").write_text('bodyparts: ["left ear", "right ear", nose, tail]')
         path = tmp_path
     with suppress(DataError):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from mapdrop.localize import matlab_process
+from mapdrop.localize import matlab_process, reader_process
 from mapdrop.localize.data import DataError, read
 from tests.localize.data.writers import flic_rows, mpii_person, mpii_release, structs, truth
 
@@ -32,7 +32,7 @@ def mpii() -> dict[str, Any]:
 
 
 def child() -> int:
-    process = matlab_process._READER._process
+    process = reader_process._READER._process
     assert process is not None
     return process.pid
 
@@ -63,7 +63,7 @@ def test_a_crash_is_reported_and_the_next_file_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(matlab_process.load(path, "x"), [0, 1, 2])
     first = child()
     os.kill(first, signal.SIGSEGV)
-    with pytest.raises(matlab_process.UnreadableError, match="crashed the reader"):
+    with pytest.raises(reader_process.UnreadableError, match="crashed the reader"):
         matlab_process.load(path, "x")
     np.testing.assert_array_equal(matlab_process.load(path, "x"), [0, 1, 2])
     assert child() != first
@@ -76,8 +76,8 @@ def test_a_reader_that_does_not_answer_is_ended(
     savemat(path, {"x": 1.0})
     assert matlab_process.names(path) == ("x",)
     os.kill(child(), signal.SIGSTOP)
-    monkeypatch.setattr(matlab_process, "SECONDS", 0.1)
-    with pytest.raises(matlab_process.UnreadableError, match="took too long"):
+    monkeypatch.setattr(reader_process, "SECONDS", 0.1)
+    with pytest.raises(reader_process.UnreadableError, match="took too long"):
         matlab_process.names(path)
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_imported_from_the_working_folder(
     savemat(tmp_path / "a.mat", {"x": 1.0})
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend("")
-    matlab_process._READER.close()
+    reader_process._READER.close()
     assert matlab_process.names(Path("a.mat")) == ("x",)
 
 

@@ -68,6 +68,36 @@ def deeplabcut(root: Path, data: Truth, joints: Sequence[str]) -> None:
             write([f"labeled-data/v/{name}", *("" if np.isnan(c) else c for c in points.flat)])
 
 
+def deeplabcut_h5(root: Path, data: Truth, joints: Sequence[str]) -> None:
+    """Write the project as above, with its labels in HDF5 only."""
+    import pandas as pd
+
+    deeplabcut(root, data, joints)
+    folder = root / "labeled-data" / "v"
+    (folder / "CollectedData_A.csv").unlink()
+    columns = pd.MultiIndex.from_product(
+        [["A"], joints, ["x", "y"]], names=["scorer", "bodyparts", "coords"]
+    )
+    rows = pd.MultiIndex.from_tuples([("labeled-data", "v", name) for name in data.files])
+    values = data.points.reshape(len(data.files), -1)
+    labels = pd.DataFrame(values, rows, columns)
+    labels.to_hdf(folder / "CollectedData_A.h5", key="df_with_missing")
+
+
+def sleap(root: Path, data: Truth, joints: Sequence[str]) -> None:
+    import sleap_io
+
+    save_images(root / "frames", data)
+    film = sleap_io.Video.from_filename([str(root / "frames" / name) for name in data.files])
+    film.filename = film.backend.filename = [f"frames/{name}" for name in data.files]
+    skeleton = sleap_io.Skeleton(list(joints))
+    frames = [
+        sleap_io.LabeledFrame(film, number, [sleap_io.Instance.from_numpy(points, skeleton)])
+        for number, points in enumerate(data.points)
+    ]
+    sleap_io.Labels(frames).save(str(root / "labels.slp"))
+
+
 def table(root: Path, data: Truth, joints: Sequence[str]) -> None:
     save_images(root / "frames", data)
     with (root / "points.csv").open("w", newline="") as file:
@@ -177,6 +207,7 @@ Writer = Callable[[Path, Truth, Sequence[str]], None]
 
 FORMATS: dict[str, tuple[Writer, tuple[str, ...], str]] = {
     "deeplabcut": (deeplabcut, ("left ear", "right ear", "nose", "tail"), "config.yaml"),
+    "deeplabcut-h5": (deeplabcut_h5, ("left ear", "right ear", "nose", "tail"), "config.yaml"),
     "coco": (
         coco,
         ("left_ear", "right_ear", "nose", "tail"),
@@ -184,6 +215,7 @@ FORMATS: dict[str, tuple[Writer, tuple[str, ...], str]] = {
     ),
     "flic": (flic, ("lsho", "rsho", "nose", "mtorso"), "examples.mat"),
     "mpii": (mpii, ("l hip", "r hip", "pelvis", "head top"), ""),
+    "sleap": (sleap, ("left ear", "right ear", "nose", "tail"), "labels.slp"),
     "table": (table, ("left, ear", "right, ear", 'the "nose"', "queue é"), "points.csv"),
 }
 """Each format's writer, names of the four joints, and the file accepted for the folder."""

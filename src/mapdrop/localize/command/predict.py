@@ -25,7 +25,7 @@ def predict(
     run: o.Run,
     images: Annotated[
         list[Path],
-        typer.Argument(help="Images, folders of images, videos.", show_default=False),
+        typer.Argument(help="Images, stacks, videos, folders of them.", show_default=False),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results. Default: RUN/predictions.")
@@ -52,7 +52,8 @@ def predict(
     Results are named after the images; --overwrite allows replacing files.
     With --uncertainty also spread.csv: how far each joint lies from its mean over
     passes with dropout, and a circle of that radius on the images.
-    Files that cannot be read are skipped and listed at the end.
+    A video or a stack of pages (TIFF, GIF) has a table with a row for each frame.
+    Files and frames that cannot be read are skipped and listed at the end.
     Videos need: pip install "mapdrop\[video]"
     """
     with user_errors(others=(LocalizeError, OSError)):
@@ -80,10 +81,7 @@ def _predict(
     from mapdrop.localize.sources import Sources
 
     sources = Sources.of(images)
-    results.check_names(
-        sources.output_names(threshold is not None, passes > 0),
-        (*sources.images, *sources.videos),
-    )
+    results.check_names(sources.output_names(threshold is not None, passes > 0), sources.paths)
     console = Console()
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:

@@ -27,7 +27,7 @@ def suggest(
     run: o.Run,
     images: Annotated[
         list[Path],
-        typer.Argument(help="Images, folders of images, videos.", show_default=False),
+        typer.Argument(help="Images, stacks, videos, folders of them.", show_default=False),
     ],
     count: Annotated[int, typer.Option(help="Images to suggest.", min=1)] = 20,
     passes: Annotated[
@@ -47,7 +47,7 @@ def suggest(
     Writes them to labeled-data/VIDEO/img0123.png, as DeepLabCut names frames,
     with a list (suggestions.csv) and a contact sheet. Images that were used in
     training are recognised by their content and left out.
-    Files that cannot be read are skipped and listed at the end.
+    Files and frames that cannot be read are skipped and listed at the end.
     Videos need: pip install "mapdrop\[video]"
     """
     with user_errors(others=(LocalizeError, OSError)):
@@ -65,7 +65,7 @@ def suggest(
             results = ResultFolder.of(run, "suggestions", out, overwrite)
             sources, failures = Sources.of(images), Failures()
             chosen, seen = _choose(trained, sources, count, passes, candidates, failures, console)
-            _write(chosen, results, failures, console)
+            _write(chosen, sources, results, failures, console)
         if len(chosen) < count:
             say(console, f"there are no more than {len(chosen)} that are not labelled yet")
         if seen:
@@ -100,7 +100,12 @@ def _choose(
 
         search = Search(trained, passes, candidates, on_image, failures)
         progress.update(task, total=search.total(sources))
-        found = list(search(sources))
+        found: list[Candidate] = []
+        try:
+            for candidate in search(sources):
+                found.append(candidate)  # What is found stays after Ctrl-C.
+        except KeyboardInterrupt:
+            failures.told.append("stopped; the suggestions are from what was looked at until then")
     if not found:
         failures.check(sources)
         raise DataError("all images were used in training; give others")
@@ -108,12 +113,16 @@ def _choose(
 
 
 def _write(
-    chosen: list[Candidate], results: ResultFolder, failures: Failures, console: Console
+    chosen: list[Candidate],
+    sources: Sources,
+    results: ResultFolder,
+    failures: Failures,
+    console: Console,
 ) -> None:
-    from mapdrop.localize.suggestion_files import names, write
+    from mapdrop.localize.suggestion_files import write
+    from mapdrop.localize.suggestion_names import SuggestionNames
 
-    results.check_names(names(chosen), [candidate.source for candidate in chosen])
-    write(chosen, results, failures)
+    write(chosen, SuggestionNames.of(sources), results, failures)
     say(console, f"suggested: {printable(results.folder / 'suggestions.csv')}")
     say(console, f"contact sheet: {printable(results.folder / 'suggestions.png')}")
     say(console, f"images: {printable(results.folder / 'labeled-data')}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mapdrop.localize.data import coco, deeplabcut, flic, matlab, mpii, table
+from mapdrop.localize.data import coco, deeplabcut, flic, matlab, mpii, sleap, table
 from mapdrop.localize.data.base import DataError as DataError
 from mapdrop.localize.data.base import KeypointData as KeypointData
 from mapdrop.localize.data.base import LoadOptions as LoadOptions
@@ -23,7 +23,7 @@ from mapdrop.localize.data.dataset import Sample as Sample
 from mapdrop.localize.data.flips import swaps as swaps
 from mapdrop.localize.data.prepare import prepare as prepare
 
-FORMATS = (deeplabcut.FORMAT, coco.FORMAT, flic.FORMAT, mpii.FORMAT, table.FORMAT)
+FORMATS = (deeplabcut.FORMAT, coco.FORMAT, flic.FORMAT, mpii.FORMAT, sleap.FORMAT, table.FORMAT)
 """The formats on disk. To add one, write a module and list it here."""
 
 SHOWN = 12
@@ -96,7 +96,7 @@ def _describe(path: Path) -> str:
     if not path.exists():
         return "there is no such file or folder"
     if path.suffix.lower() != ".mat":
-        return "the file's name ends in none of .json, .mat, .csv"
+        return "the file's name ends in none of .json, .mat, .csv, .tsv, .txt, .slp"
     try:
         return f"the file's variables are {', '.join(matlab.variables(path)) or 'none'}"
     except DataError as error:

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from mapdrop.localize.data.base import DataError
+from mapdrop.localize.data.coco_categories import JsonObject, read_categories, record_id
 from mapdrop.localize.data.dataset import Joints
 from mapdrop.system.files import content
 
-JsonObject = dict[str, Any]
 T = TypeVar("T")
+
+
+class Annotation(NamedTuple):
+    """A checked annotation.
+
+    Attributes:
+        where: its position, for messages.
+        record: the annotation itself.
+        image: its image (id, file_name, size).
+        joints: the names of its key points.
+    """
+
+    where: str
+    record: JsonObject
+    image: JsonObject
+    joints: Joints
 
 
 @dataclass(frozen=True)
@@ -24,11 +41,16 @@ class Document:
 
     Attributes:
         joints: K names.
-        annotations: each one's position, the annotation, and its image (id, file_name, size).
+        annotations: those with key points that aren't crowds.
+        is_split: whether each category is one key point, so that all annotations of an image
+            together are one sample.
+        left_out: number of annotations left out for each reason.
     """
 
     joints: Joints
-    annotations: list[tuple[str, JsonObject, JsonObject]]
+    annotations: list[Annotation]
+    is_split: bool
+    left_out: Counter[str]
 
 
 def read_document(file: Path) -> Document:
@@ -38,39 +60,48 @@ def read_document(file: Path) -> Document:
         DataError: when it isn't a COCO key point file; it names the position and the remedy.
     """
     parsed = _parsed(file)
-    has_key_points, joints = _categories(parsed["categories"], file)
+    categories = read_categories(parsed["categories"], parsed["annotations"], file)
     images = {image["id"]: image for image in _images(parsed["images"], file)}
-    annotations, seen = [], set()
-    for number, annotation in enumerate(parsed["annotations"]):
-        where = f"{file}: annotation {_id(annotation, f'{file}: annotations[{number}]')}"
-        if annotation["id"] in seen:
+    annotations, seen, left_out = [], set(), Counter[str]()
+    for number, record in enumerate(parsed["annotations"]):
+        where = f"{file}: annotation {record_id(record, f'{file}: annotations[{number}]')}"
+        if record["id"] in seen:
             raise DataError(f"{where} occurs twice; keep one, or renumber them")
-        seen.add(annotation["id"])
-        is_used = _lookup(annotation, "category_id", has_key_points, where)
-        if is_used and not annotation.get("iscrowd"):
-            image = _lookup(annotation, "image_id", images, where)
-            annotations.append((where, annotation, image))
-    return Document(joints, annotations)
+        seen.add(record["id"])
+        joints = _lookup(record, "category_id", categories.key_points, where)
+        if not joints:
+            left_out["of categories without key points"] += 1
+        elif record.get("iscrowd"):
+            left_out["of crowds"] += 1
+        elif record.get("keypoints") in (None, []):
+            left_out["without key points"] += 1
+        else:
+            image = _lookup(record, "image_id", images, where)
+            annotations.append(Annotation(where, record, image, joints))
+    return Document(categories.joints, annotations, categories.is_split, left_out)
 
 
 def parse_numbers(record: JsonObject, name: str, count: int, where: str) -> npt.NDArray[np.float64]:
-    """Return a field that is a list of finite numbers, (count,).
+    """Return a field that is a list of numbers, (count,); null is NaN.
 
     Raises:
         DataError: when it is anything else.
     """
     values = record.get(name)
-    are_numbers = isinstance(values, list) and all(type(x) in (int, float) for x in values)
+    are_numbers = isinstance(values, list) and all(
+        value is None or type(value) in (int, float) for value in values
+    )
     if not are_numbers or len(values or []) != count:
         found = f"{len(values)} values" if isinstance(values, list) else "none"
         raise DataError(f"{where}: {name} should be {count} numbers, found {found}: {values!r:.60}")
+    return np.array([_to_float(value) for value in values or []])
+
+
+def _to_float(value: float | None) -> float:
     try:
-        numbers = np.array([float(value) for value in values or []])
+        return np.nan if value is None else float(value)
     except OverflowError:
-        numbers = np.array([np.inf])
-    if not np.isfinite(numbers).all():
-        raise DataError(f"{where}: {name} holds a number that isn't finite; correct it")
-    return numbers
+        return np.inf
 
 
 def _parsed(file: Path) -> dict[str, list[JsonObject]]:
@@ -97,37 +128,11 @@ def _parsed(file: Path) -> dict[str, list[JsonObject]]:
     return {name: parsed[name] for name in expected}
 
 
-def _categories(categories: list[JsonObject], file: Path) -> tuple[dict[int | str, bool], Joints]:
-    """Return which categories have key points, and the key points' names."""
-    has_key_points: dict[int | str, bool] = {}
-    joints: Joints | None = None
-    for number, category in enumerate(categories):
-        where = f"{file}: category {_id(category, f'{file}: categories[{number}]')}"
-        names = category.get("keypoints")
-        has_key_points[category["id"]] = bool(names)
-        if not names:
-            continue
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise DataError(f"{where}: keypoints should be a list of names, not {names!r:.60}")
-        if joints not in (None, tuple(names)):
-            raise DataError(
-                f"{where} has other key points than the categories before it; keep one kind in a "
-                "file"
-            )
-        joints = tuple(names)
-    if joints is None:
-        raise DataError(
-            f"{file}: no category has key points, so its annotations are of another kind "
-            "(instances?); pass a person_keypoints_*.json"
-        )
-    return has_key_points, joints
-
-
 def _images(images: list[JsonObject], file: Path) -> list[JsonObject]:
     seen: set[Any] = set()
     found = []
     for number, image in enumerate(images):
-        where = f"{file}: image {_id(image, f'{file}: images[{number}]')}"
+        where = f"{file}: image {record_id(image, f'{file}: images[{number}]')}"
         if image["id"] in seen:
             raise DataError(f"{where} occurs twice; keep one, or renumber them")
         seen.add(image["id"])
@@ -140,15 +145,11 @@ def _images(images: list[JsonObject], file: Path) -> list[JsonObject]:
 
 
 def _size(image: JsonObject) -> tuple[int, int] | None:
+    """Return (width, height); some tools write 0 or null for what they don't know."""
     width, height = image.get("width"), image.get("height")
-    return (width, height) if type(width) is int and type(height) is int else None
-
-
-def _id(record: JsonObject, where: str) -> int | str:
-    number = record.get("id")
-    if type(number) is not int and type(number) is not str:
-        raise DataError(f"{where}: id should be a number, not {number!r:.40}; export it again")
-    return number
+    if not (type(width) is int and type(height) is int and width > 0 and height > 0):
+        return None
+    return width, height
 
 
 def _lookup(record: JsonObject, name: str, known: dict[int | str, T], where: str) -> T:

@@ -1,10 +1,16 @@
-"""Read DeepLabCut projects (Mathis et al. 2018): config.yaml, labeled-data/*/CollectedData*.csv."""
+"""Read DeepLabCut projects (Mathis et al. 2018): config.yaml, labeled-data/*/CollectedData_*.
+
+DeepLabCut writes labels twice: as HDF5, from which it trains, and as CSV, for people to look at. So
+the HDF5 counts where both exist and differ.
+"""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
-import yaml
+import numpy as np
 
 from mapdrop.localize.data import paths
 from mapdrop.localize.data.base import DataError
@@ -16,95 +22,131 @@ from mapdrop.localize.data.dataset import (
     Sample,
     keep_labelled,
 )
-from mapdrop.localize.data.deeplabcut_csv import read_labels
-from mapdrop.system.files import content
+from mapdrop.localize.data.deeplabcut_config import Config, Spellings, read_config
+from mapdrop.localize.data.deeplabcut_table import Table, read_table
 
-MAX_CONFIG_BYTES = 1 << 22
-"""Largest config.yaml that is read."""
-YAML, PLAIN = "tag:yaml.org,2002:", ("bool", "float", "int", "str", "timestamp")
-"""Tags of the scalars that are read as plain text."""
+SUFFIXES = (".csv", ".h5")
+SECONDS = 60
+"""A label file is newer than another by more than this: copying takes some time, too."""
+
+TOLERANCE = 0.01
+"""Pixels by which points in two files of the same labels may differ: programs round."""
+
+INSTALL = 'pip install "mapdrop[deeplabcut]"'
 
 
 def read(path: Path, selected: Joints | None = None) -> Dataset:
     """Read the labelled frames of a project, given its folder or the config.yaml in it.
 
     Raises:
-        DataError: for anything missing or malformed; it names the file, the line and the remedy.
+        DataError: for anything missing or malformed; it names the file, the row and the remedy.
     """
     root = path.parent if path.is_file() else path
-    config = _config(root)
-    joints = selected or _bodyparts(root, config)
+    config = read_config(root)
+    files = _files(root, config)
+    tables = [read_table(_chosen(pair)) for pair in files]
+    joints = selected or tuple(_spelled(part, tables[0]) for part in config.parts)
+    labels = [table.samples(root, joints) for table in tables]
     samples: dict[ImageSource, Sample] = {}
-    for table in _tables(root, config):
-        for sample in read_labels(root, table, joints):
-            if sample.image in samples:
-                raise DataError(
-                    f"{sample.where}: {sample.image.name} was labelled in "
-                    f"{samples[sample.image].where} already; keep one of them"
-                )
-            samples[sample.image] = sample
+    for sample in chain(*labels):
+        if sample.image in samples:
+            raise DataError(
+                f"{sample.where}: {sample.image.name} was labelled in "
+                f"{samples[sample.image].where} already; keep one of them"
+            )
+        samples[sample.image] = sample
     return Dataset(
         name=root.resolve().name,
         joints=joints,
         samples=keep_labelled(list(samples.values()), root / "labeled-data"),
         limits="Frames are split at random, so test frames come from the training frames' videos.",
         unit="pixels of the original frame",
+        left_out=_left_out(root, files, labels, joints),
     )
 
 
-def _config(root: Path) -> dict[str, yaml.Node]:
-    """Return the settings' YAML nodes by name, without constructing values from them.
+def _files(root: Path, config: Config) -> list[dict[str, Path]]:
+    """Return the label files of the project's scorer, or of all; each video's, by suffix.
 
-    A few hundred bytes of YAML can expand to gigabytes of lists, and a name that looks like a date
-    or a number must stay text.
+    Raises:
+        DataError: when there are none.
     """
-    path = root / "config.yaml"
-    if not path.is_file():
-        raise DataError(f"{path} is missing; pass the folder that DeepLabCut made, which has it")
-    paths.resolve_inside(root, path, str(root))
-    try:
-        document = yaml.compose(content(path, MAX_CONFIG_BYTES).decode(), yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path} is not valid YAML: {error}; correct it") from error
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error}") from error
-    if not isinstance(document, yaml.MappingNode):
-        raise DataError(f"{path} should hold settings such as 'bodyparts:'; make a new project")
-    config = {key.value: value for key, value in document.value if isinstance(key, yaml.ScalarNode)}
-    multianimal = _text(config.get("multianimalproject")) or "false"
-    if multianimal.lower() not in ("false", "no", "off", "0"):
-        raise DataError(f"{path}: only projects with one animal are supported, not several")
-    return config
-
-
-def _text(node: yaml.Node | None) -> str | None:
-    """Return a scalar node's text; None if the node is missing, empty or not text."""
-    if isinstance(node, yaml.ScalarNode) and node.tag in [YAML + kind for kind in PLAIN]:
-        return str(node.value) or None
-    return None
-
-
-def _bodyparts(root: Path, config: dict[str, yaml.Node]) -> tuple[str, ...]:
-    node = config.get("bodyparts")
-    is_list = isinstance(node, yaml.SequenceNode) and node.tag == f"{YAML}seq"
-    parts = [_text(part) for part in node.value] if node and is_list else []
-    names = tuple(part for part in parts if part is not None)
-    if not names or len(names) != len(parts):
-        raise DataError(f"{root / 'config.yaml'}: 'bodyparts:' should list the body parts' names")
-    return names
-
-
-def _tables(root: Path, config: dict[str, yaml.Node]) -> list[Path]:
-    """Return the label files of the project's scorer, or all of them if it names no scorer."""
-    scorer = _text(config.get("scorer"))
     folder = root / "labeled-data"
-    tables = sorted(folder.glob("*/CollectedData_*.csv"))
-    if scorer is not None:
-        tables = [table for table in tables if table.name == f"CollectedData_{scorer}.csv"]
-    if not tables:
-        name = f"CollectedData_{scorer or '*'}.csv"
-        raise DataError(f"{folder} has no */{name}; label frames in DeepLabCut, or copy it here")
-    return [paths.resolve_inside(root, table, str(root)) for table in tables]
+    videos: dict[Path, dict[str, Path]] = {}
+    for suffix in SUFFIXES:
+        for file in folder.glob(f"*/CollectedData_*{suffix}"):
+            inside = paths.resolve_inside(root, file, str(root))
+            videos.setdefault(file.with_suffix(""), {})[suffix] = inside
+    scorers = sorted({stem.name.removeprefix("CollectedData_") for stem in videos})
+    wanted = (
+        scorers if config.scorer is None else [name for name in scorers if name in config.scorer]
+    )
+    if wanted:
+        stems = sorted(
+            stem for stem in videos if stem.name.removeprefix("CollectedData_") in wanted
+        )
+        return [videos[stem] for stem in stems]
+    name = f"CollectedData_{config.scorer[0] if config.scorer else '*'}"
+    if scorers:
+        raise DataError(
+            f"{folder} has no */{name}.csv or .h5, but labels of {', '.join(scorers)}; correct "
+            f"'scorer:' in {config.path}"
+        )
+    raise DataError(f"{folder} has no */{name}.csv or .h5; label frames in DeepLabCut, or copy it")
+
+
+def _chosen(files: dict[str, Path]) -> Path:
+    """Return the file that DeepLabCut trains from, or the CSV where it can't be read.
+
+    Raises:
+        DataError: when the CSV seems to be out of date.
+    """
+    table, h5 = map(files.get, SUFFIXES)
+    if table is None or (h5 is not None and _has_h5py()):
+        return h5 or files[".csv"]
+    if h5 is not None and h5.stat().st_mtime > table.stat().st_mtime + SECONDS:
+        raise DataError(
+            f"{h5} is newer than {table.name}, and DeepLabCut trains from it; {INSTALL} to read "
+            "it, or delete it if the .csv is right"
+        )
+    return table
+
+
+def _spelled(part: Spellings, table: Table) -> str:
+    """Return a body part's name as the labels have it."""
+    return next((name for name in part if name in table.parts), part[0])
+
+
+def _left_out(
+    root: Path, files: list[dict[str, Path]], labels: list[list[Sample]], joints: Joints
+) -> tuple[str, ...]:
+    """Say which CSV files have other labels than were read, or which HDF5 files may have."""
+    both = [(pair, read) for pair, read in zip(files, labels, strict=True) if len(pair) == 2]
+    count, what = len(both), f".h5 that nobody compared with the .csv (no h5py: {INSTALL})"
+    if _has_h5py():
+        count = sum(_differ(root, pair[".csv"], read, joints) for pair, read in both)
+        what = (
+            ".csv unlike the .h5 of the same labels, from which DeepLabCut trains "
+            "(deeplabcut.convertcsv2h5 makes it from the .csv)"
+        )
+    return (f"{count} {what}",) if count else ()
+
+
+def _differ(root: Path, file: Path, labels: list[Sample], joints: Joints) -> bool:
+    """Return whether a file has other labels than these, or none that can be read."""
+    try:
+        others = read_table(file).samples(root, joints)
+    except DataError:
+        return True
+    one, other = ({sample.image: sample.points for sample in some} for some in (labels, others))
+    return one.keys() != other.keys() or not all(
+        np.allclose(one[image], other[image], rtol=0, atol=TOLERANCE, equal_nan=True)
+        for image in one
+    )
+
+
+def _has_h5py() -> bool:
+    return find_spec("h5py") is not None
 
 
 def _recognises(path: Path) -> bool:

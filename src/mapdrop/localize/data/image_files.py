@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,24 @@ from mapdrop.system.files import opened
 
 KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """The formats that Pillow may open. Others, such as EPS, would start a program."""
+STACKS = ("GIF", "PNG", "TIFF", "WEBP")
+"""Formats whose pages are frames. Those of a telephone's JPEG are a preview, a map of depths."""
+ORIENTATION = 0x0112
+"""EXIF's tag for how an image is to be turned."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By orientation, what makes an image upright; from 5 on, it exchanges the sides."""
+
+
+class UnsuitableError(Exception):
+    """An image of a kind that isn't read. The text goes on after its name, with the remedy."""
 
 
 @dataclass(frozen=True)
@@ -50,24 +69,55 @@ class ImageFile:
 
 
 def read_size(path: Path, where: str) -> tuple[int, int]:
-    """Return the (width, height) of an image, reading only the file's beginning.
+    """Return the (width, height) of an image, upright, reading only the file's beginning.
 
     Raises:
         DataError: when the file is missing, isn't an image, or has more than 8 bits; `where` says
             where it was named.
     """
-    with _opened(path, where) as image:
-        return image.size
+    with opened_image(path, where) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
 def read(path: Path, where: str) -> Image.Image:
-    """Return the image in `path`, in 8-bit colour.
+    """Return the image in `path`, upright and in 8-bit colour; the first page of a stack.
 
     Raises:
         DataError: like `read_size`, and when the image can't be decoded.
     """
-    with _opened(path, where) as image:
-        return image.convert("RGB")
+    with opened_image(path, where) as image:
+        return decode(image)
+
+
+def pages(path: Path, where: str) -> int:
+    """Return how many pages a file has: 1, unless it is a stack or an animation.
+
+    Raises:
+        DataError: like `read_size`.
+    """
+    with opened_image(path, where) as image, _quiet():
+        if image.format not in STACKS:
+            return 1
+        try:
+            return int(getattr(image, "n_frames", 1))
+        except Exception:  # It is cut off in this page.
+            return image.tell() + 1
+
+
+def decode(image: Image.Image, page: int = 0) -> Image.Image:
+    """Return a page of an opened image, upright and in 8-bit colour.
+
+    Raises:
+        UnsuitableError: when it has more than 8 bits.
+        Exception: almost any, when it is damaged.
+    """
+    with _quiet():
+        image.seek(page)
+        _check_depth(image)
+        turn = TURNS.get(_orientation(image))
+        colour = image.convert("RGB")
+        return colour if turn is None else colour.transpose(turn)
 
 
 def clip_box(
@@ -114,17 +164,54 @@ def to_original(points: Array, scale: float | Array) -> Array:
 
 
 @contextmanager
-def _opened(path: Path, where: str) -> Iterator[Image.Image]:
+def opened_image(path: Path, where: str) -> Iterator[Image.Image]:
+    """Open an image; what Pillow raises in the block becomes a DataError about the file."""
     if not exists(path):
         raise DataError(f"{where}: there is no image {path}; restore it, or delete the row")
     try:
-        with opened(path) as file, Image.open(file, formats=KINDS) as image:
-            if image.mode.startswith(("I", "F")):
-                raise DataError(f"{where}: {path} has more than 8 bits; save it with 8 bits")
-            yield image
-    except DataError:
-        raise
+        with opened(path) as file:
+            with _quiet():
+                image = Image.open(file, formats=KINDS)
+            with image:
+                _check_depth(image)
+                yield image
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise DataError(
+            f"{where}: {path} has more than {most} million pixels; reduce it, or cut it into tiles"
+        ) from error
+    except UnsuitableError as error:
+        raise DataError(f"{where}: {path} {error}") from error
     except Exception as error:  # Pillow's decoders raise almost anything for damaged files.
         raise DataError(
             f"{where}: {path} can't be read as an image: {error}; restore it, or delete the row"
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Pillow warns of from the user: damaged EXIF, and large scans, which are usual here.
+
+    Where Pillow can't go on it raises.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _check_depth(image: Image.Image) -> None:
+    if image.mode.startswith(("I", "F")):
+        raise UnsuitableError("has more than 8 bits; save it with 8 bits")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation by which an image is still to be turned; 1 for none."""
+    if image.format == "TIFF":  # Pillow turns these itself.
+        return 1
+    try:
+        # PNG's own `getexif` would decode the whole image to look behind its pixels.
+        with _quiet():
+            value = Image.Image.getexif(image).get(ORIENTATION)
+    except Exception:  # Damaged EXIF raises almost anything; the image can still be good.
+        return 1
+    return value if value in TURNS else 1

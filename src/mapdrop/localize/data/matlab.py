@@ -14,6 +14,7 @@ from mapdrop.localize import matlab_process
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.matlab_checksums import verify_checksums
 from mapdrop.localize.data.paths import resolve_inside
+from mapdrop.localize.reader_process import UnreadableError
 
 Struct = dict[str, Any]
 
@@ -27,7 +28,7 @@ def variables(path: Path) -> tuple[str, ...]:
     try:
         about = path.stat()
         return _variables(path, about.st_mtime_ns, about.st_size)
-    except (matlab_process.UnreadableError, OSError, ValueError, zlib.error) as error:
+    except (UnreadableError, OSError, ValueError, zlib.error) as error:
         raise _unreadable(path, error) from error
 
 
@@ -77,7 +78,7 @@ def load(path: Path, variable: str) -> Any:
         raise DataError(f"{path}: expected the variable {variable!r}, found {', '.join(found)}")
     try:
         return matlab_process.load(path, variable)
-    except (matlab_process.UnreadableError, OSError) as error:
+    except (UnreadableError, OSError) as error:
         raise _unreadable(path, error) from error
 
 

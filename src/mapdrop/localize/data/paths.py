@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
+from unicodedata import normalize
+from urllib.parse import unquote
 
 from mapdrop.localize.data.base import DataError
+
+_OUTSIDE = re.compile(r"/|\.\.(/|$)|[a-zA-Z]:/")
+"""How a path begins that leads out of the folder it is in."""
 
 
 def resolve_inside(root: Path, path: Path, where: str) -> Path:
@@ -29,17 +37,77 @@ def resolve_inside(root: Path, path: Path, where: str) -> Path:
 def find(root: Path, name: str, folders: Sequence[str], where: str) -> Path:
     """Return the path of the image `name` in the first of the `folders` of `root` that has it.
 
-    If none has it, return its path in the first folder that exists, for the error message.
+    A file of exactly this name comes first. Otherwise the name may be a path of Windows or a URL,
+    and its Unicode may be composed or decomposed. Of a path that begins outside the data folder, as
+    another computer's does, the longest end that a folder has counts. If no folder has the image,
+    return its path in the first folder that exists, for the error message.
 
     Raises:
-        DataError: when the name leads out of `root`.
+        DataError: when the name leads out of `root`, and no folder has an end of it.
     """
-    name = name.replace("\\", "/")
     if not name.strip():
         raise DataError(f"{where}: the image's name is empty; fill it in, or delete the label")
+    readings = list(dict.fromkeys(_readings(name)))
+    ends = [end for reading in readings for end in _ends(reading)]
+    for end, look in product(ends, (_as_named, _in_other_unicode)):
+        below = (posixpath.normpath(posixpath.join(folder, end)) for folder in folders)
+        for inside in below:
+            path = None if _OUTSIDE.match(inside) else look(root, inside)
+            if path is not None:
+                return resolve_inside(root, path, where)
+    if _OUTSIDE.match(readings[-1]):
+        raise DataError(
+            f"{where}: {name} lies outside the data folder {root}, where no "
+            f"{posixpath.basename(readings[-1])} is found; copy it there"
+        )
+    name = name.replace("\\", "/")
     paths = [resolve_inside(root, root / folder / name, where) for folder in folders]
-    found = (path for has in (exists, _has_folder) for path in paths if has(path))
-    return next(found, paths[0])
+    return next(filter(_has_folder, paths), paths[0])
+
+
+def _readings(name: str) -> Iterator[str]:
+    """Yield the paths that a name may stand for, the likeliest first."""
+    yield name
+    yield name.replace("\\", "/")
+    yield unquote(_path_of_url(name)).replace("\\", "/")
+
+
+def _path_of_url(name: str) -> str:
+    """Return the path in a URL, such as /data/local-files/?d=a.png; other names stay."""
+    _, is_local, path = name.partition("/local-files/?d=")  # A file that Label Studio shows.
+    if is_local:
+        return f"/{path}"
+    _, is_url, address = name.partition("://")
+    return "/" + address.partition("/")[2].partition("?")[0] if is_url else name
+
+
+def _ends(path: str) -> list[str]:
+    """Return the path itself and, if it begins outside the data folder, its ends."""
+    path = posixpath.normpath(path)
+    if not _OUTSIDE.match(path):
+        return [path]
+    parts = path.split("/")
+    return [path] + ["/".join(parts[start:]) for start in range(1, len(parts))]
+
+
+def _as_named(root: Path, path: str) -> Path | None:
+    return root / path if exists(root / path) else None
+
+
+def _in_other_unicode(root: Path, path: str) -> Path | None:
+    """Return the file whose name has other bytes, as macOS writes names decomposed."""
+    if path.isascii():
+        return None
+    found = root
+    for part in path.split("/"):
+        there = (found / name for name in (part, normalize("NFC", part), normalize("NFD", part)))
+        found = next((each for each in there if _is(Path.exists, each)), found / part)
+    return found if exists(found) else None
+
+
+def is_hidden(path: Path) -> bool:
+    """Return whether a file is hidden, as macOS's ._ twins in archives are."""
+    return path.name.startswith(".")
 
 
 def exists(path: Path) -> bool:

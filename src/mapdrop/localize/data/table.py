@@ -4,24 +4,30 @@
     frames/0001.png,left ear,21.5,265.4
     frames/0001.png,right ear,,
 
-Image names are relative to the table's folder. Joints are in order of first occurrence. A joint is
-missing when its x and y are empty, or it has no row.
+The columns may be in any order. Image names are relative to the table's folder. Joints are in order
+of first occurrence. A joint is missing when its x and y are empty, or it has no row.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mapdrop.localize.data import paths
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.csv_rows import parse_point, read_rows
+from mapdrop.localize.data.csv_rows import CsvRow, parse_point, read_rows
 from mapdrop.localize.data.dataset import Dataset, Format, Joints, Sample, keep_labelled
 from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
+from mapdrop.localize.data.left_out import phrases
 
-HEADER = ["image", "joint", "x", "y"]
+HEADER = ("image", "joint", "x", "y")
+SUFFIXES = (".csv", ".tsv", ".txt")
+"""How a table's name may end; Excel saves Unicode text as .txt."""
+PEEK_BYTES = 1 << 16
+"""Enough of a file to find its first row."""
 
 
 def read(path: Path, selected: Joints | None = None) -> Dataset:
@@ -31,48 +37,87 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
         DataError: for anything missing or malformed; it names the file, the line and the remedy.
     """
     table = _table(path)
-    root = table.parent
-    points: dict[tuple[ImageFile, str], tuple[float, float]] = {}
-    first: dict[ImageFile, str] = {}
-    joints: dict[str, None] = {}
-    rows = read_rows(table)
-    _check_header(table, next(rows, None))
-    for where, cells in rows:
-        if len(cells) != 4:
-            raise DataError(f"{where}: {len(cells)} cells where the header has 4; complete the row")
-        name, joint, x, y = cells
-        image = ImageFile(paths.find(root, name, [""], where))
-        if not joint:
-            raise DataError(f"{where}: the joint's name is empty; fill it in, or delete the row")
-        if (image, joint) in points:
-            raise DataError(
-                f"{where}: {joint!r} of {name} is also in an earlier row; keep one of them"
-            )
-        points[image, joint] = parse_point(where, x, y)
-        first.setdefault(image, where)
-        joints.setdefault(joint)
-    names, _ = select_joints(tuple(joints), selected, str(table))
+    labels = _read_labels(table)
+    available = tuple(dict.fromkeys(joint for _, joint in labels.points))
+    joints, _ = select_joints(available, selected, str(table))
     missing = (np.nan, np.nan)
     samples = [
-        Sample(image, where, np.array([points.get((image, joint), missing) for joint in names]))
-        for image, where in first.items()
+        Sample(
+            image, where, np.array([labels.points.get((image, joint), missing) for joint in joints])
+        )
+        for image, where in labels.images.items()
     ]
+    kept = keep_labelled(samples if joints else [], table)
     return Dataset(
-        name=root.resolve().name if path.is_dir() else table.stem,
-        joints=names,
-        samples=keep_labelled(samples, table) if names else keep_labelled([], table),
+        name=table.parent.resolve().name if path.is_dir() else table.stem,
+        joints=joints,
+        samples=kept,
         limits="Images are split at random: if they are frames of one video, the test is easy.",
+        left_out=(
+            *phrases({"without a label": len(samples) - len(kept)}, "image"),
+            *phrases({f"({', '.join(labels.unused)})": len(labels.unused)}, "column"),
+        ),
     )
 
 
-def _check_header(table: Path, row: tuple[str, list[str]] | None) -> None:
+@dataclass
+class _Labels:
+    """What a table says.
+
+    Attributes:
+        points: (x, y) of each image and joint that has a row; NaN where missing.
+        images: where each image occurs first.
+        unused: names of the columns that hold something else.
+    """
+
+    points: dict[tuple[ImageFile, str], tuple[float, float]] = field(default_factory=dict)
+    images: dict[ImageFile, str] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+
+
+def _read_labels(table: Path) -> _Labels:
+    rows = read_rows(table)
+    header = _header(table, next(rows, None))
+    columns = [header.index(name) for name in HEADER]
+    labels, filled = _Labels(), set[int]()
+    for where, cells in rows:
+        _check_length(where, cells, header)
+        name, joint, x, y = (cells[column] for column in columns)
+        image = ImageFile(paths.find(table.parent, name, [""], where))
+        if not joint:
+            raise DataError(f"{where}: the joint's name is empty; fill it in, or delete the row")
+        if (image, joint) in labels.points:
+            raise DataError(
+                f"{where}: {joint!r} of {name} is also in an earlier row; keep one of them"
+            )
+        labels.points[image, joint] = parse_point(where, x, y, rows.decimal_comma)
+        labels.images.setdefault(image, where)
+        filled.update(column for column, cell in enumerate(cells) if cell)
+    others = sorted(filled.difference(columns))
+    labels.unused.extend(header[column] or f"number {column + 1}" for column in others)
+    return labels
+
+
+def _header(table: Path, row: CsvRow | None) -> list[str]:
+    """Return the names of the columns, in lower case."""
+    expected = ",".join(HEADER)
     if row is None:
-        raise DataError(f"{table} is empty; its first row should be {','.join(HEADER)}")
+        raise DataError(f"{table} is empty; its first row should be {expected}")
     where, cells = row
     if cells[0] == "scorer":
         raise DataError(f"{where}: this is DeepLabCut's table; pass the folder of its config.yaml")
-    if [cell.lower() for cell in cells] != HEADER:
-        raise DataError(f"{where}: expected {','.join(HEADER)}, found {','.join(cells):.80}")
+    names = [cell.lower() for cell in cells]
+    if any(names.count(name) != 1 for name in HEADER):
+        raise DataError(f"{where}: expected {expected}, found {','.join(cells):.80}")
+    return names
+
+
+def _check_length(where: str, cells: list[str], header: list[str]) -> None:
+    """Accept empty cells after the last column, and the lack of other columns at the end."""
+    too_few = len(cells) <= max(header.index(name) for name in HEADER)
+    if too_few or any(cells[len(header) :]):
+        remedy = "complete the row" if too_few else "write decimals with a point, or delete cells"
+        raise DataError(f"{where}: {len(cells)} cells where the header has {len(header)}; {remedy}")
 
 
 def _table(path: Path) -> Path:
@@ -85,21 +130,20 @@ def _table(path: Path) -> Path:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [table for table in sorted(folder.glob("*.csv")) if _begins_right(table)]
+    files = (file for file in sorted(folder.glob("*")) if file.suffix.lower() in SUFFIXES)
+    return [file for file in files if not paths.is_hidden(file) and _begins_right(file)]
 
 
 def _begins_right(table: Path) -> bool:
     try:
-        _check_header(table, next(read_rows(table), None))
+        _header(table, next(read_rows(table, PEEK_BYTES), None))
     except DataError:
         return False
     return True
 
 
 def _recognises(path: Path) -> bool:
-    if path.is_dir():
-        return bool(_tables(path))
-    return path.suffix.lower() == ".csv"
+    return bool(_tables(path)) if path.is_dir() else path.suffix.lower() in SUFFIXES
 
 
 FORMAT = Format("a table image,joint,x,y (*.csv), or a folder with one", _recognises, read)

@@ -25,9 +25,10 @@ def write(
     frames: Sequence[Pixels],
     codec: str = "h264",
     times: Sequence[int] | None = None,
+    seconds: float = 0,
     **options: str,
 ) -> Path:
-    """Write a video; its frames follow each other, or come at `times`."""
+    """Write a video, whose frames follow each other, or come at `times`, with seconds of noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=RATE)
@@ -35,6 +36,8 @@ def write(
         stream.gop_size = KEY
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.height, stream.width = frames[0].shape[:2]
+        if seconds:
+            sound(container, seconds)
         for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts = number if times is None else times[number]
@@ -88,10 +91,10 @@ def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
 
 
 def sound(container: av.container.OutputContainer, seconds: float) -> None:
-    """Add a track of silence to a new file."""
+    """Add a track of noise to a new file."""
     stream = container.add_stream("aac", rate=8000, layout="mono")
-    samples = np.zeros((1, round(seconds * 8000)), np.float32)
-    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+    samples = np.random.default_rng(0).uniform(-1, 1, (1, round(seconds * 8000)))
+    frame = av.AudioFrame.from_ndarray(samples.astype(np.float32), format="fltp", layout="mono")
     frame.rate = 8000
     container.mux(stream.encode(frame))
     container.mux(stream.encode())

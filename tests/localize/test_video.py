@@ -102,10 +102,9 @@ def test_frames_keep_their_numbers_past_a_damaged_one(
     assert f"frame {number} can't" in told or f" {number}-{after - 2}, can't" in told
 
 
-@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
-def test_frames_keep_their_numbers_past_a_hole_in_the_container(tmp_path: Path, name: str) -> None:
-    """FFmpeg skips to the next block, or packet, that it recognises, and says nothing."""
-    film = films.write(tmp_path / name, films.pictures(COUNT))
+def test_frames_keep_their_numbers_past_a_hole_in_matroska(tmp_path: Path) -> None:
+    """FFmpeg skips to the next cluster of frames that it recognises, and says nothing."""
+    film = films.write(tmp_path / "a.mkv", films.pictures(COUNT))
     expected = films.decoded(film)
     films.damage(film, 9)
     with av.open(str(film)) as container:
@@ -154,11 +153,14 @@ def test_the_beginning_of_a_video_that_is_cut_off_is_read(
     assert f"{COUNT - readable} frames, {readable}-{COUNT - 1}, can't be read" in told
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_frames_that_a_camera_left_out_are_not_missing(tmp_path: Path, name: str) -> None:
-    """Other programs count the frames that there are."""
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.mov"])
+@pytest.mark.parametrize("sound", [0, 2], ids=["silent", "sound"])
+def test_frames_that_a_camera_left_out_are_not_missing(
+    tmp_path: Path, name: str, sound: float
+) -> None:
+    """Other programs count the frames that there are. Sound lies between them in the file."""
     times = [number + (number > 5) + (number > 9) * 7 for number in range(COUNT)]
-    film = films.write(tmp_path / name, films.pictures(COUNT), times=times)
+    film = films.write(tmp_path / name, films.pictures(COUNT), times=times, seconds=sound)
     expected = films.decoded(film)
     frames = list(Video(film).frames())
     assert len(frames) == COUNT

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 OVERHEAD = 1024
-"""Bytes, and with them an eighth of a packet, that a container may add to it."""
+"""Bytes, and with them an eighth of a packet, that Matroska may add to it."""
 
 
 class Times:
     """Follows a video's packets and frames, and counts what is missing between frames.
 
     Nothing is missing before the first sign of damage. Then every packet without a frame is one
-    that is missing. Where the container's reader has skipped bytes, packets are missing too, and
+    that is missing. Where FFmpeg has skipped bytes of a Matroska file, packets are missing too, and
     only the time between two frames tells how many. In a good video neither would be right:
     cameras leave out frames, some packets show nothing, and other programs count what is there.
 
@@ -28,8 +28,11 @@ class Times:
 
     def __init__(self, stream: VideoStream) -> None:
         self._track = stream.index
+        container = stream.container.format.name
+        # In others packets need not follow each other, or something else lies between them.
+        self._is_dense = container == "matroska,webm"
         # A transport stream marks packets beside any gap, as where two good files were joined.
-        self._marks_cuts = stream.container.format.name != "mpegts"
+        self._marks_cuts = container != "mpegts"
         rate, base = stream.average_rate, stream.time_base
         self._step = float(1 / (rate * base)) if rate and base else 0.0
         self._awaited: list[int] = []  # A heap of times.
@@ -49,7 +52,7 @@ class Times:
             self.last = max(self.last, float(end * packet.time_base))
         if packet.stream.index == self._track:
             self._note_pictures(packet)
-        if packet.pos is not None:
+        if packet.pos is not None and self._is_dense:
             if self._end and packet.pos - self._end > self._slack:
                 self._skipped += packet.pos - self._end
             self._end, self._slack = packet.pos + packet.size, OVERHEAD + packet.size // 8

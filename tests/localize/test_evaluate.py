@@ -168,6 +168,7 @@ def images(truth: Points, joints: Sequence[str], scale: float = 1.0) -> Labelled
         images=np.zeros((count, 48, 64, 3), np.uint8),
         points=(points + 0.5) / scale - 0.5,
         scale=np.full(count, scale),
+        sizes=np.full((count, 2), 0),
         image_names=tuple(f"session/{number:03}.png" for number in range(count)),
         radii=(10.0, 20.0),
         unit="pixels",

@@ -54,7 +54,7 @@ def _text(evaluation: Evaluation, image: int, joint: int) -> str:
     at = "" if nearest == joint else f"found at {printable(evaluation.joints[nearest])}"
     path = PurePath(evaluation.labelled.image_names[image])
     name = printable("/".join(path.parts[-2:]))
-    return f"{error:.1f} px, likelihood {likelihood:.2f}\n{at}\n{name}"
+    return f"{error:.1f} px, likelihood {likelihood:.2f}\n{name}\n{at}"
 
 
 def _picture(evaluation: Evaluation, image: int, joint: int) -> Image.Image:

@@ -282,7 +282,7 @@ def test_marks_are_where_the_image_has_the_joint(place: tuple[int, int], scale: 
     of.images[0, max(0, y - 4) : y + 5, max(0, x - 4) : x + 5] = 255
     predictions = Predictions(("a",), of.image_names, point[None], np.ones((1, 1)))
     sheet = worst_sheet.draw(Evaluation(of, predictions, point[None], None, None))
-    top = 2 * (contact_sheet.LINE + contact_sheet.MARGIN) + contact_sheet.MARGIN
+    top = 3 * (contact_sheet.LINE + contact_sheet.MARGIN) + 2 * contact_sheet.MARGIN
     left = contact_sheet.MARGIN
     picture = np.asarray(sheet)[top : top + 195, left : left + contact_sheet.WIDTH]
     bright = np.argwhere((picture > 128).any(axis=-1))[:, ::-1]

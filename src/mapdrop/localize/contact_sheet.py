@@ -14,20 +14,16 @@ LINE, SHEET = TEXT + 4, COLUMNS * (WIDTH + MARGIN) + MARGIN
 
 Picture = tuple[Image.Image, str]
 """An image, and what is written below it."""
+Colour = tuple[int, int, int]
+Legend = Sequence[tuple[Colour, str]]
+"""What colours mean."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """Pictures below a title.
-
-    Attributes:
-        title: one line.
-        colour: of the square before the title.
-        pictures: in rows.
-    """
+    """Pictures below a title of one line."""
 
     title: str
-    colour: tuple[int, int, int]
     pictures: Sequence[Picture]
 
 
@@ -45,18 +41,17 @@ def contact_sheet(pictures: Iterable[Picture]) -> Image.Image:
         top = MARGIN + number // COLUMNS * cell[1]
         sheet.paste(picture, (left, top))
         for line, words in enumerate(text):
-            place = left, top + picture.height + 2 + line * LINE
-            pen.text(place, shortened(words, WIDTH), "black", font_size=TEXT)
+            _write(pen, (left, top + picture.height + 2 + line * LINE), words, WIDTH)
     return sheet
 
 
-def sheet_of(heading: str, sections: Iterable[Section]) -> Image.Image:
-    """Return one image of several sections, one below the other, under a line of text."""
-    parts = [_titled(section) for section in sections]
-    top, height = LINE + MARGIN, sum(part.height for part in parts)
-    sheet = Image.new("RGB", (SHEET, top + height), "white")
-    text = shortened(heading, SHEET - 2 * MARGIN)
-    ImageDraw.Draw(sheet).text((MARGIN, MARGIN), text, "black", font_size=TEXT)
+def sheet_of(heading: str, legend: Legend, sections: Iterable[Section]) -> Image.Image:
+    """Return one image of several sections, below a line of text and what the colours mean."""
+    parts = [_heading(heading), _explained(legend)]
+    for section in sections:
+        parts += [_heading(section.title, bold=True), contact_sheet(section.pictures)]
+    sheet = Image.new("RGB", (SHEET, sum(part.height for part in parts)), "white")
+    top = 0
     for part in parts:
         sheet.paste(part, (0, top))
         top += part.height
@@ -65,24 +60,46 @@ def sheet_of(heading: str, sections: Iterable[Section]) -> Image.Image:
 
 def shortened(text: str, width: float) -> str:
     """Return text of at most so many pixels, with an ellipsis in its middle if need be."""
-    font = ImageFont.load_default(TEXT)
     kept, short = len(text), text
-    while kept and font.getlength(short) > width:
+    while kept and _length(short) > width:
         kept -= 1
         short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
     return short
 
 
-def _titled(section: Section) -> Image.Image:
-    below = contact_sheet(section.pictures)
-    sheet = Image.new("RGB", (SHEET, below.height + LINE + MARGIN), "white")
-    sheet.paste(below, (0, LINE + MARGIN))
-    pen, side = ImageDraw.Draw(sheet), TEXT
-    pen.rectangle((MARGIN, MARGIN, MARGIN + side, MARGIN + side), section.colour, "black")
-    start = 2 * MARGIN + side
-    title = shortened(section.title, SHEET - start - MARGIN)
-    pen.text((start, MARGIN - 1), title, "black", font_size=TEXT, stroke_width=0.4)
-    return sheet
+def _heading(text: str, bold: bool = False) -> Image.Image:
+    line = Image.new("RGB", (SHEET, MARGIN + LINE), "white")
+    _write(ImageDraw.Draw(line), (MARGIN, MARGIN), text, SHEET - 2 * MARGIN, bold)
+    return line
+
+
+def _explained(legend: Legend) -> Image.Image:
+    """Return squares with names, in as many lines as they need."""
+    places, left, top = [], MARGIN, MARGIN
+    names = [shortened(name, WIDTH) for _, name in legend]
+    for name in names:
+        wide = TEXT + 4 + round(_length(name)) + 2 * MARGIN
+        if left + wide > SHEET:
+            left, top = MARGIN, top + LINE
+        places.append((left, top))
+        left += wide
+    shown = Image.new("RGB", (SHEET, top + LINE + MARGIN), "white")
+    pen = ImageDraw.Draw(shown)
+    for (x, y), name, (colour, _) in zip(places, names, legend, strict=True):
+        pen.rectangle((x, y, x + TEXT, y + TEXT), colour, "black")
+        _write(pen, (x + TEXT + 4, y), name, WIDTH)
+    return shown
+
+
+def _write(
+    pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, bold: bool = False
+) -> None:
+    edge = 0.4 if bold else 0
+    pen.text(place, shortened(text, width), "black", font_size=TEXT, stroke_width=edge)
+
+
+def _length(text: str) -> float:
+    return ImageFont.load_default(TEXT).getlength(text)
 
 
 def _reduced(picture: Image.Image) -> Image.Image:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mapdrop.localize import overlay
 from mapdrop.localize.difficulty import hardest_first
 from mapdrop.localize.evaluation import CURVE_POINTS, Evaluation
-from mapdrop.system.printable import drawable
+from mapdrop.system.printable import count, drawable
 
 MOST = 40
 """Number of joints whose errors are shown, the hardest ones."""
@@ -23,7 +23,8 @@ def png(evaluation: Evaluation) -> bytes:
     figure = Figure(figsize=(12, max(4.5, 1.5 + 0.25 * shown)), layout="constrained")
     curves, errors = figure.subplots(1, 2)
     labelled = evaluation.labelled
-    figure.suptitle(f"{drawable(labelled.name)}: {len(labelled)} images never trained on")
+    images = count(len(labelled), "image")
+    figure.suptitle(f"{drawable(labelled.name)}: {images} never trained on")
     plot_curves(curves, evaluation)
     plot_errors(errors, evaluation)
     content = BytesIO()
@@ -67,8 +68,10 @@ def plot_errors(axis: Any, evaluation: Evaluation) -> None:
     )
     for box, joint in zip(boxes["boxes"], joints, strict=True):
         box.set(facecolor=colours[joint])
-    axis.set_xscale("symlog", linthresh=1)
+    # Linear where errors should be, so that the few that are far off don't squeeze the others.
+    axis.set_xscale("symlog", linthresh=evaluation.labelled.radii[1], subs=(2, 5))
     axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}")
     axis.invert_yaxis()
     axis.grid(alpha=0.25, axis="x")
     axis.set(xlabel="error in px; box: half, line: median, whiskers: 10 to 90 %", xlim=(0, None))

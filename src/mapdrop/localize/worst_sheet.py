@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from mapdrop.localize import overlay
-from mapdrop.localize.contact_sheet import COLUMNS, WIDTH, Section, sheet_of
+from mapdrop.localize.contact_sheet import COLUMNS, Section, sheet_of
 from mapdrop.localize.difficulty import hardest_first, worst_images
+from mapdrop.localize.evaluation import Evaluation
+from mapdrop.localize.marked_picture import marked
 from mapdrop.system.printable import printable
-
-if TYPE_CHECKING:
-    from mapdrop.localize.evaluation import Evaluation
 
 JOINTS = 12
 """Number of joints shown, the hardest ones; each has a row of its worst images."""
-HEADING = "crosses: labels; dots: what was found; large: the row's joint, its largest errors first"
-MARGIN, SMALLEST = 1.5, 0.25
-"""The shown part of an image, in extents of its points, and at least in widths of the image."""
-
-Points = npt.NDArray[np.float64]
-Colour = tuple[int, int, int]
-Box = tuple[float, float, float, float]
+HEADING = "Crosses: labels. Dots: what was found. Large: the row's joint, its largest errors first."
 
 
 def draw(evaluation: Evaluation) -> Image.Image:
     """Return a row of pictures for each joint, the hardest joint and the worst image first."""
-    errors = evaluation.errors
-    joints = [joint for joint in hardest_first(errors) if errors.labels[joint]]
-    sections = [_section(evaluation, joint) for joint in joints[:JOINTS]]
-    return sheet_of(HEADING, sections)
+    errors, shades = evaluation.errors, overlay.colours(len(evaluation.joints))
+    joints = [joint for joint in hardest_first(errors) if errors.labels[joint]][:JOINTS]
+    legend = [(shades[joint], printable(evaluation.joints[joint])) for joint in joints]
+    return sheet_of(HEADING, legend, [_section(evaluation, joint) for joint in joints])
 
 
 def _section(evaluation: Evaluation, joint: int) -> Section:
@@ -43,8 +34,9 @@ def _section(evaluation: Evaluation, joint: int) -> Section:
         f"{errors.percentile(90)[name]:.1f} px, {errors.labels[joint]} labels"
     )
     images = worst_images(errors, joint)[:COLUMNS]
-    pictures = [(_picture(evaluation, i, joint), _text(evaluation, i, joint)) for i in images]
-    return Section(title, overlay.colours(len(evaluation.joints))[joint], pictures)
+    return Section(
+        title, [(_picture(evaluation, i, joint), _text(evaluation, i, joint)) for i in images]
+    )
 
 
 def _text(evaluation: Evaluation, image: int, joint: int) -> str:
@@ -58,44 +50,13 @@ def _text(evaluation: Evaluation, image: int, joint: int) -> str:
 
 
 def _picture(evaluation: Evaluation, image: int, joint: int) -> Image.Image:
-    """Return the part of an image that holds its joints; a line joins this joint and its label."""
     labelled = evaluation.labelled
-    truth = labelled.points[image]
+    labels, shades = labelled.points[image], overlay.colours(len(evaluation.joints))
     found = (evaluation.predictions.points[image] + 0.5) / labelled.scale[image] - 0.5
-    box = _box(np.vstack([truth, found[joint]]), labelled.size)
-    factor = WIDTH / (box[2] - box[0])
-    size = WIDTH, max(1, round((box[3] - box[1]) * factor))
-    shown = Image.fromarray(labelled.images[image]).resize(size, Image.Resampling.BICUBIC, box)
-    pen, shades = ImageDraw.Draw(shown), overlay.colours(len(truth))
-    truth, found = ((points + 0.5 - box[:2]) * factor - 0.5 for points in (truth, found))
-    for other, colour in enumerate(shades):
-        if other != joint and not np.isnan(truth[other]).any():
-            _dot(pen, found[other], colour, 3)
-            _cross(pen, truth[other], colour, 4)
-    pen.line((*truth[joint], *found[joint]), "white", 2)
-    _cross(pen, truth[joint], shades[joint], 7)
-    _dot(pen, found[joint], shades[joint], 5)
-    return shown
-
-
-def _dot(pen: ImageDraw.ImageDraw, point: Points, colour: Colour, radius: int) -> None:
-    x, y = point
-    pen.ellipse((x - radius, y - radius, x + radius, y + radius), colour, "black")
-
-
-def _cross(pen: ImageDraw.ImageDraw, point: Points, colour: Colour, arm: int) -> None:
-    x, y = point
-    for wide, shade in ((4, (0, 0, 0)), (2, colour)):
-        pen.line((x - arm, y - arm, x + arm, y + arm), shade, wide)
-        pen.line((x - arm, y + arm, x + arm, y - arm), shade, wide)
-
-
-def _box(points: Points, size: tuple[int, int]) -> Box:
-    """Return (left, top, right, bottom) around points: of the image's shape, and inside it."""
-    shape = np.array(size, np.float64)
-    low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
-    share = np.clip((MARGIN * (high - low) / shape).max(), SMALLEST, 1)
-    start = np.clip((low + high + 1 - share * shape) / 2, 0, (1 - share) * shape)
-    left, top = start.tolist()
-    right, bottom = (start + share * shape).tolist()
-    return left, top, min(right, size[0]), min(bottom, size[1])
+    others = [
+        (found[other], shades[other])
+        for other in np.flatnonzero(~np.isnan(labels).any(axis=-1))
+        if other != joint
+    ]
+    dot = found[joint], shades[joint]
+    return marked(labelled.images[image], labels, joint, shades, [dot], others)

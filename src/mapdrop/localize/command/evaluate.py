@@ -12,7 +12,7 @@ from mapdrop.localize.command import options as o
 from mapdrop.localize.command.output import say, show
 from mapdrop.localize.command.parsing import parse_names
 from mapdrop.localize.errors import LocalizeError
-from mapdrop.system.printable import plain, printable
+from mapdrop.system.printable import count, plain, printable
 from mapdrop.tools.errors import user_errors
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ def evaluate(
             evaluation = Evaluation.of(trained, labelled, pair)
             write(evaluation, results)
         show(console, _table(evaluation))
-        left_out = len(every) - len(labelled)
+        images, left_out = count(len(labelled), "image"), len(every) - len(labelled)
         say(
             console,
             "\n".join(
                 [
-                    f"{len(labelled)} images never trained on; {left_out} left out that were",
+                    f"{images} never trained on; {left_out} left out that were",
                     *map(printable, evaluation.remarks()),
                     f"metrics: {results.folder / METRICS}",
                     f"plot: {results.folder / PLOT}",
@@ -103,7 +103,7 @@ def _table(evaluation: Evaluation) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
-        title=plain(f"{labelled.name}, {len(labelled)} images"),
+        title=plain(f"{labelled.name}, {count(len(labelled), 'image')}"),
         caption=plain(
             f"pck, auc: percent; px: {labelled.unit}; p90: 90 % are within; hardest joints first"
         ),

@@ -307,15 +307,17 @@ def test_a_table_is_complete_on_a_narrow_terminal(run: Path, data: Path, tmp_pat
     done = mapdrop("evaluate", renamed, tmp_path / "data", "--normalise", f"{joint},right")
     assert done.exit_code == 0, done.output
     assert f"0.2 {joint}-right" in done.output
-    figures = json.loads((renamed / "evaluation" / "metrics.json").read_text())["figures"]
+    found = json.loads((renamed / "evaluation" / "metrics.json").read_text())
+    figures, (row,) = found["figures"], [r for r in found["ranking"] if r["joint"] == joint]
     lines = [line.strip() for line in done.output.splitlines()]
     (line,) = [line for line in lines if line.startswith(joint)]
     expected = [
         f"{value[joint]:.1f}" if "error" in name else f"{100 * value[joint]:.1f}"
         for name, value in figures.items()
     ]
-    assert line.removeprefix(joint).split() == expected
-    assert len(expected) == 6
+    worst = Path(row["worst image"]).name
+    assert line.removeprefix(joint).split() == [str(row["labels"]), *expected, worst]
+    assert len(expected) == 8
 
 
 def test_a_folder_without_a_run_is_reported(data: Path, tmp_path: Path) -> None:

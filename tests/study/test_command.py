@@ -48,7 +48,8 @@ def test_a_study_leaves_rows_a_report_and_a_image(tmp_path: Path) -> None:
         assert picture.width > 800
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 1000
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 6
+    assert "hardest for every dropout" in page
     names = {"report.txt", "report.html", "rows.jsonl", "study.png", "examples", ".lock"}
     assert {path.name for path in out.iterdir()} == names
 

@@ -224,7 +224,7 @@ def test_the_page_is_complete_and_self_contained() -> None:
     html = page(rows, some_images(), [an_example(Condition(*SPATIAL))])
     read = Reader(html)
     assert read.open == []
-    assert len(read.addresses) == 5
+    assert len(read.addresses) == 6
     assert all(address.startswith("data:image/png;base64,") for address in read.addresses)
     text = " ".join(read.text.split())
     for part in (
@@ -358,10 +358,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     some_images().save(folder)
     for of in (Condition(*NONE), Condition(*SPATIAL)):
-        heat_maps = np.zeros((3, 3, 24, 24), np.float32)
-        save_example(
-            folder, Cell(of, 32, 0), RunResult({}, heat_maps, np.full((3, 3, 2), 40, np.float32))
-        )
+        heat_maps, points = np.zeros((3, 3, 24, 24), np.float32), np.full((3, 3, 2), 40, np.float32)
+        save_example(folder, Cell(of, 32, 0), RunResult({}, heat_maps, points, points))
     out = io.StringIO()
     write_report(folder, study({NONE: (0.5, 0.4), SPATIAL: (0.6, 0.5)}), Console(file=out))
     assert "without test images" not in out.getvalue()

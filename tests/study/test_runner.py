@@ -15,6 +15,7 @@ from mapdrop.localize.network import CoarseNet
 from mapdrop.localize.train import Recipe
 from mapdrop.study.conditions import Condition
 from mapdrop.study.grid import Cell
+from mapdrop.study.row_schema import check_row
 from mapdrop.study.runner import Inputs, Settings, baseline, build, example_indices, run
 from mapdrop.study.timing import WARM_UP, step_times, steps_timed
 from mapdrop.torch.compact import Costs, schedule
@@ -164,6 +165,21 @@ def test_a_missing_joint_has_no_error(data: KeypointData) -> None:
     row = run(Cell(CONDITIONS[0], 4, 0), partly, Inputs.of(partly), SETTINGS).row
     missing = [[far is None for far in image] for image in row["errors"]["test"]]
     assert np.argwhere(missing).tolist() == [[1, 2]]
+
+
+def test_a_joint_that_no_test_image_has_is_trained_and_has_no_error(data: KeypointData) -> None:
+    points = data.points.copy()
+    points[np.concatenate([data.test, data.validation]), 2] = np.nan
+    partly = KeypointData(**{**vars(data), "points": points})
+    row = run(Cell(CONDITIONS[0], 4, 0), partly, Inputs.of(partly), SETTINGS).row
+    check_row({**row, "written": ""})
+    assert all(image[2] is None and None not in image[:2] for image in row["errors"]["test"])
+    points[data.test] = np.nan
+    with pytest.raises(DataError, match="none of the 5 test images has a label"):
+        KeypointData(**{**vars(data), "points": points})
+    points[data.train, 1] = np.nan
+    with pytest.raises(DataError, match="none of the 4 training images has '1' labelled"):
+        KeypointData(**{**vars(data), "points": points})
 
 
 def test_step_times_are_relative_to_none_even_if_none_is_not_compared(data: KeypointData) -> None:

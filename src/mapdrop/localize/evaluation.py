@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from mapdrop.localize import metrics, overlay
+from mapdrop.localize import metrics
 from mapdrop.localize.data import image_files
+from mapdrop.localize.difficulty import hardest_first, nearest_joints, worst_images
 from mapdrop.localize.predictions import Array, Predictions
-from mapdrop.localize.results import ResultFolder
 from mapdrop.localize.run.folder import RunError
-from mapdrop.localize.run.images import LabelledImages
+from mapdrop.localize.run.images import Indices, LabelledImages
 from mapdrop.localize.run.trained import TrainedModel
-from mapdrop.system.printable import drawable
 
 CURVE_POINTS = 61
-WORST = 6
-"""Number of images shown, those with the largest errors."""
-
-NAMES = ("metrics.json", "predictions.csv", "evaluation.png")
-"""The files that an evaluation writes: metrics, predictions, and plots of both."""
+CONFUSIONS = 5
+"""Number of confusions that are told, the most frequent ones."""
 
 
 @dataclass(frozen=True)
@@ -53,112 +46,129 @@ class Evaluation:
         labelled: LabelledImages,
         normaliser: tuple[str, str] | None = None,
     ) -> Evaluation:
-        """Evaluate a network on labelled images.
+        """Evaluate a network on labelled images. What can be refused is, before the network runs.
 
         Args:
             trained: the network.
             labelled: the images.
             normaliser: two joints, by whose distance PCK is also normalised.
+
+        Raises:
+            RunError: when no image has a label, or none has a distance to normalise by.
         """
+        truth = image_files.to_original(labelled.points, labelled.scale[:, None, None])
+        if np.isnan(truth).any(axis=-1).all():
+            raise RunError(
+                f"none of the {len(labelled)} images of {labelled.name} to evaluate on has one of "
+                f"the run's joints labelled ({', '.join(trained.joints)}); label some of them"
+            )
+        lengths = normaliser and _lengths(truth, trained.joints, normaliser)
         predictions = Predictions.of(
             trained.joints, labelled.image_names, trained.locate(labelled.images), labelled.scale
         )
-        truth = image_files.to_original(labelled.points, labelled.scale[:, None, None])
-        lengths = normaliser and metrics.length(truth, trained.joints, *normaliser)
         return cls(labelled, predictions, truth, lengths, normaliser)
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """Return the joints' names."""
+        return self.predictions.joints
 
     @property
     def errors(self) -> metrics.PixelErrors:
         """Return the errors in original pixels."""
-        return metrics.pixel_errors(self.predictions.points, self.truth, self.predictions.joints)
+        return metrics.pixel_errors(self.predictions.points, self.truth, self.joints)
+
+    @property
+    def nearest(self) -> Indices:
+        """Return the joint whose label each point is nearest to, (N, K); see `nearest_joints`."""
+        return nearest_joints(self.predictions.points, self.truth)
 
     def pck(self, thresholds: Any) -> metrics.Scores:
         """Return the PCK within radii in original pixels."""
-        return metrics.pck(self.predictions.points, self.truth, self.predictions.joints, thresholds)
+        return metrics.pck(self.predictions.points, self.truth, self.joints, thresholds)
 
     def metric_table(self) -> dict[str, dict[str, float]]:
-        """Return all metrics, of each joint and of all: fractions from 0 to 1, errors in pixels."""
+        """Return all metrics, of each joint and of all: fractions from 0 to 1, errors in pixels.
+
+        A joint without labels has NaN.
+        """
         small, large = self.labelled.radii
-        scores = self.pck([small, large])
+        scores, errors = self.pck([small, large]), self.errors
         values = {
             f"pck {small:g} px": scores.at(small),
             f"pck {large:g} px": scores.at(large),
             f"auc {large:g} px": self.pck(np.linspace(0, large, CURVE_POINTS)).auc(),
-            "median error px": self.errors.median(),
-            "mean error px": self.errors.mean(),
+            "median error px": errors.median(),
+            "mean error px": errors.mean(),
+            "p90 error px": errors.percentile(90),
+            "max error px": errors.percentile(100),
         }
-        if self.lengths is not None and self.normaliser is not None:
-            points = self.predictions.points, self.truth, self.predictions.joints
-            pair = "-".join(self.normaliser)
-            values[f"pck 0.2 {pair}"] = metrics.pck(*points, 0.2, self.lengths).at(0.2)
+        if self.lengths is not None:
+            points = self.predictions.points, self.truth, self.joints
+            values[self._normalised] = metrics.pck(*points, 0.2, self.lengths).at(0.2)
         return values
 
-    def write(self, results: ResultFolder) -> None:
-        """Write the files called `NAMES`, each atomically."""
-        summary = {
-            "data": self.labelled.name,
-            "images": len(self.labelled),
-            "joints": int((~np.isnan(self.truth).any(axis=-1)).sum()),
-            "unit": self.labelled.unit,
-            "figures": self.metric_table(),
-        }
-        contents = (
-            json.dumps(summary, indent=1, allow_nan=False).encode(),
-            self.predictions.table(),
-            self._plot(),
+    def ranking(self) -> list[dict[str, Any]]:
+        """Return a row for each joint, the hardest first: labels, metrics and the worst image."""
+        errors, table, names = self.errors, self.metric_table(), self.labelled.image_names
+        rows = []
+        for joint in hardest_first(errors):
+            name, worst = self.joints[joint], worst_images(errors, joint)
+            rows.append(
+                {
+                    "joint": name,
+                    "labels": int(errors.labels[joint]),
+                    **{metric: values[name] for metric, values in table.items()},
+                    "worst image": names[worst[0]] if worst else None,
+                }
+            )
+        return rows
+
+    def remarks(self) -> list[str]:
+        """Say what the metrics leave out, and which joints were found at others' labels."""
+        remarks, total = [], len(self.labelled)
+        counts = zip(self.joints, self.errors.labels, strict=True)
+        if unlabelled := [joint for joint, count in counts if not count]:
+            remarks.append(f"no labels, so no metrics: {', '.join(unlabelled)}")
+        if empty := int(np.isnan(self.errors.distances).all(axis=1).sum()):
+            remarks.append(f"without any label: {empty} of {total} images")
+        if self.lengths is not None and (without := int((~(self.lengths > 0)).sum())):
+            remarks.append(
+                f"left out of {self._normalised}: {without} of {total} images, in which these two "
+                "are not both labelled, or in one place"
+            )
+        if confusions := self.confusions():
+            most = (f"{a} at {b} ({n})" for (a, b), n in confusions.most_common(CONFUSIONS))
+            remarks.append(
+                f"nearer to another joint's label than to their own: {confusions.total()} of "
+                f"{self.errors.labels.sum()} points; most often {', '.join(most)}"
+            )
+        return remarks
+
+    def confusions(self) -> Counter[tuple[str, str]]:
+        """Count the points of a joint that are nearer to another joint's label, by both names."""
+        nearest = self.nearest
+        images, joints = np.nonzero(nearest != np.arange(len(self.joints)))
+        others = nearest[images, joints]
+        return Counter(
+            (self.joints[joint], self.joints[other])
+            for joint, other in zip(joints, others, strict=True)
         )
-        for name, content in zip(NAMES, contents, strict=True):
-            results.write(name, content)
 
-    def _plot(self) -> bytes:
-        """Plot the curves of PCK, and the images with the largest errors."""
-        worst = np.argsort(-np.nanmax(self.errors.distances, axis=1))[:WORST]
-        rows = -(-len(worst) // 3)
-        figure = Figure(figsize=(10, 4 + 2.9 * rows), layout="constrained")
-        upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[4, 2.9 * rows]))
-        self._plot_curves(upper)
-        axes = lower.subplots(rows, 3, squeeze=False)
-        lower.suptitle("The largest errors: found (dots), truth (crosses)", size=10)
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for axis, index in zip(axes.flat, worst, strict=False):
-            self._show_errors(axis, index)
-        content = BytesIO()
-        figure.savefig(content, format="png", dpi=110)
-        return content.getvalue()
+    @property
+    def _normalised(self) -> str:
+        return f"pck 0.2 {'-'.join(self.normaliser or ())}"
 
-    def _plot_curves(self, figure: Any) -> None:
-        axis = figure.subplots()
-        radii = np.linspace(0, 2 * self.labelled.radii[1], CURVE_POINTS)
-        scores = self.pck(radii)
-        for joint, curve, (r, g, b) in zip(
-            scores.joints, scores.per_joint.T, overlay.colours(len(scores.joints)), strict=True
-        ):
-            axis.plot(radii, 100 * curve, color=(r / 255, g / 255, b / 255), label=drawable(joint))
-        axis.plot(radii, 100 * scores.total, color="black", lw=2.5, label="all")
-        unit = drawable(self.labelled.unit)
-        axis.set(xlabel=f"radius in px ({unit})", ylabel="% of joints within")
-        axis.set(xlim=(0, radii[-1]), ylim=(0, 101))
-        name = drawable(self.labelled.name)
-        axis.set_title(f"{name}: {len(self.labelled)} images never trained on")
-        axis.grid(alpha=0.25)
-        axis.legend(loc="lower right", ncols=1 + len(scores.joints) // 10, fontsize=8)
 
-    def _show_errors(self, axis: Any, index: int) -> None:
-        labelled = self.labelled
-        axis.imshow(labelled.images[index])
-        points = (self.predictions.points[index] + 0.5) / labelled.scale[index] - 0.5
-        for colour, point, truth in zip(
-            overlay.colours(len(points)), points, labelled.points[index], strict=True
-        ):
-            shade = [tuple(part / 255 for part in colour)]
-            axis.scatter(*point, s=28, c=shade, edgecolors="black", linewidths=0.8)
-            axis.scatter(*truth, s=46, c=shade, marker="x", linewidths=1.6)
-        error = np.nanmax(self.errors.distances[index])
-        axis.set_title(
-            f"{drawable(Path(labelled.image_names[index]).name)}, {error:.0f} px", size=8
+def _lengths(truth: Array, joints: tuple[str, ...], pair: tuple[str, str]) -> Array:
+    """Return the distance of two joints in each image. Raise RunError if no image has one."""
+    lengths = metrics.length(truth, joints, *pair)
+    if not (lengths > 0).any():
+        raise RunError(
+            f"{' and '.join(pair)} can't normalise: in none of the {len(truth)} images to evaluate "
+            "on are both labelled, in two places; choose other joints for --normalise"
         )
-        axis.set(xlim=(-0.5, labelled.size[0] - 0.5), ylim=(labelled.size[1] - 0.5, -0.5))
+    return lengths
 
 
 def unseen(trained: TrainedModel, labelled: LabelledImages) -> LabelledImages:

@@ -157,6 +157,18 @@ class PixelErrors:
         """
         return self._reduce(np.median)
 
+    def percentile(self, percent: float) -> dict[str, float]:
+        """Return the error in pixels that so many percent of each joint, and of all, don't exceed.
+
+        It is one of the errors, the smallest that suffices. NaN for a joint never annotated.
+        """
+        return self._reduce(lambda values: np.percentile(values, percent, method="inverted_cdf"))
+
+    @property
+    def labels(self) -> npt.NDArray[np.intp]:
+        """Return (K,), the number of annotations of each joint."""
+        return np.asarray((~np.isnan(self.distances)).sum(axis=0))
+
     def _reduce(self, reduce: Callable[[Array], np.floating]) -> dict[str, float]:
         columns = [*self.distances.T, self.distances.ravel()]
         annotated = [column[~np.isnan(column)] for column in columns]

@@ -21,7 +21,7 @@ from mapdrop.system.files import opened, write
 from mapdrop.system.npz import Npz
 
 _IMAGES_FILE = Path("examples", "pictures.npz")
-_MAX_BYTES = 1 << 28  # Largest array in bytes: a few images or their heat maps.
+MAX_BYTES = 1 << 28  # Largest array in bytes: a few images or their heat maps.
 SEED = 0
 """The seed whose detections are stored."""
 
@@ -52,8 +52,8 @@ class ExampleImages:
             OSError, ValueError: when they are missing or damaged.
         """
         width, height = data["working_size"]
-        with _arrays(folder / _IMAGES_FILE) as arrays:
-            images = arrays.read("images", "|u1", (None, height, width, 3), most=_MAX_BYTES)
+        with arrays_of(folder / _IMAGES_FILE) as arrays:
+            images = arrays.read("images", "|u1", (None, height, width, 3), most=MAX_BYTES)
             points = arrays.read("points", "<f8", (len(images), len(data["joints"]), 2))
             if np.isinf(points).any():
                 raise ValueError("a point is infinite")
@@ -91,7 +91,12 @@ def save_example(folder: Path, cell: Cell, result: RunResult) -> None:
     """Save a result's detections if its cell has the seed that reports show."""
     if cell.seed == SEED:
         content = BytesIO()
-        np.savez_compressed(content, heats=result.heat_maps.astype(np.float16), found=result.points)
+        np.savez_compressed(
+            content,
+            heats=result.heat_maps.astype(np.float16),
+            found=result.points,
+            tested=result.test_points,
+        )
         write(_path(folder, cell), content.getvalue())
 
 
@@ -106,16 +111,37 @@ def load_example(
     number, joints, _ = shown.points.shape
     height, width = shown.images.shape[1:3]
     sizes = [(number, joints, -(-height // side), -(-width // side)) for side in POOLINGS]
-    with _arrays(_path(folder, Cell(condition, train_size, SEED))) as arrays:
-        heat_maps = arrays.read("heats", "<f2", *sizes, most=_MAX_BYTES)
+    with arrays_of(_path(folder, Cell(condition, train_size, SEED))) as arrays:
+        heat_maps = arrays.read("heats", "<f2", *sizes, most=MAX_BYTES)
         points = arrays.read("found", "<f4", (number, joints, 2))
         if not (np.isfinite(heat_maps).all() and np.isfinite(points).all()):
             raise ValueError("a value is not finite")
         return Example(condition, heat_maps.astype(np.float32), points)
 
 
+def load_detections(
+    folder: Path, condition: Condition, train_size: int, data: Row
+) -> npt.NDArray[np.float32] | None:
+    """Load what this condition's network found in all test images, (N, K, 2) in working pixels.
+
+    Returns:
+        None for a study of an earlier version, which did not store it.
+
+    Raises:
+        OSError, ValueError: when it is missing or damaged.
+    """
+    with arrays_of(_path(folder, Cell(condition, train_size, SEED))) as arrays:
+        if "tested" not in arrays.names:
+            return None
+        shape = data["test"], len(data["joints"]), 2
+        points = arrays.read("tested", "<f4", shape, most=MAX_BYTES)
+        if not np.isfinite(points).all():
+            raise ValueError("a point is not finite")
+        return points
+
+
 @contextmanager
-def _arrays(path: Path) -> Iterator[Npz]:
+def arrays_of(path: Path) -> Iterator[Npz]:
     """Open the arrays of a file. Raise OSError, or ValueError when the file is damaged."""
     with opened(path) as file:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib.resources import files
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -12,11 +11,16 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
+from PIL import Image
 from rich.console import Console
 
 import mapdrop
+from mapdrop.localize.data.image_files import encode_png
+from mapdrop.localize.difficulty import hardest_first
 from mapdrop.study import plots
 from mapdrop.study.examples import Example, ExampleImages, load_example
+from mapdrop.study.hard_images import load_sheet
+from mapdrop.study.joint_errors import medians, typical
 from mapdrop.study.rows import Row
 from mapdrop.study.summary import failures
 from mapdrop.study.text_report import caption, cells, headers, label, print_report
@@ -44,12 +48,19 @@ def write_report(folder: Path, rows: Sequence[Row], console: Console) -> None:
     print_report(Console(file=text, width=100), rows)
     write(folder / "report.txt", text.getvalue().encode())
     found = findings(rows)
-    show = partial(console.print, highlight=False, soft_wrap=True)
-    images, examples = load_examples(folder, rows, found, lambda line: show(plain(line)))
+
+    def show(line: str) -> None:
+        console.print(plain(line), highlight=False, soft_wrap=True)
+
+    images, examples = load_examples(folder, rows, found, show)
     if found:
         write(folder / "study.png", _overview(rows, found[-1], images, examples))
-    write(folder / "report.html", page(rows, images, examples).encode())
-    show(plain(f"page: {folder / 'report.html'}"))
+    hard = None
+    if found:
+        shown = [example.condition for example in examples]
+        hard = load_sheet(folder, rows, found[-1], shown, show)
+    write(folder / "report.html", page(rows, images, examples, hard).encode())
+    show(f"page: {folder / 'report.html'}")
 
 
 def load_examples(
@@ -83,13 +94,19 @@ def _printable(value: Any) -> Any:
     return value
 
 
-def page(rows: Sequence[Row], shown: ExampleImages, examples: Sequence[Example]) -> str:
+def page(
+    rows: Sequence[Row],
+    shown: ExampleImages,
+    examples: Sequence[Example],
+    hard: Image.Image | None = None,
+) -> str:
     """Return the report as one self-contained HTML page.
 
     Args:
         rows: of a study, the first of kind "study".
         shown: test images to show.
         examples: the networks' detections on them.
+        hard: a sheet of the hardest images, if they are stored.
     """
     found = findings(rows)
     template = files("mapdrop.study").joinpath("templates/report.html").read_text("utf-8")
@@ -100,6 +117,7 @@ def page(rows: Sequence[Row], shown: ExampleImages, examples: Sequence[Example])
         verdict=verdict(rows),
         limits=limits(rows),
         tables=[_table(rows, of) for of in found],
+        joints=_joints(rows, found[-1], hard) if found else None,
         plots=_plots(rows, found, shown, examples),
         failures=[(cell.condition.label, cell, error) for cell, error in failures(rows).items()],
         runs=count(sum(row["kind"] == "run" for row in rows), "run"),
@@ -132,6 +150,29 @@ def _table(rows: Sequence[Row], found: Findings) -> dict[str, Any]:
             for condition, interval in found.differences.items()
         ],
         "radius": f"{rows[0]['data']['radii'][0]:g}",
+    }
+
+
+def _joints(rows: Sequence[Row], found: Findings, hard: Image.Image | None) -> dict[str, Any]:
+    """Return each joint's median test error by dropout, the hardest joint first, and pictures."""
+    names, errors = rows[0]["data"]["joints"], typical(found)
+    errors_of = {condition.label: medians(found.runs[condition]) for condition in found.best}
+    joints = hardest_first(errors)
+    height = 1.2 + 0.25 * max(4, min(plots.MOST_JOINTS, len(joints)) * (1 + len(found.best) / 4))
+    return {
+        "title": count(found.train_size, "training image"),
+        "seeds": count(found.seeds, "seed"),
+        "drops": list(errors_of),
+        "rows": [
+            (
+                names[joint],
+                errors.labels[joint],
+                [f"{of[joint]:.1f}" if errors.labels[joint] else "-" for of in errors_of.values()],
+            )
+            for joint in joints
+        ],
+        "plot": _address(_png((8, height), lambda figure: plots.joint_errors(figure, rows, found))),
+        "sheet": hard and _address(encode_png(hard)),
     }
 
 

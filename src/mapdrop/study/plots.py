@@ -12,13 +12,15 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import ScalarFormatter
 
+from mapdrop.localize.difficulty import hardest_first
 from mapdrop.localize.network import POOLINGS
 from mapdrop.study.bootstrap import pck
 from mapdrop.study.conditions import Condition
 from mapdrop.study.examples import Example, ExampleImages
+from mapdrop.study.joint_errors import medians, tails, typical
 from mapdrop.study.rows import Row
 from mapdrop.study.verdict import Findings
-from mapdrop.system.printable import count
+from mapdrop.system.printable import count, drawable
 
 # Okabe and Ito's palette, which colour-blind readers can distinguish.
 LINES = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -26,6 +28,9 @@ DASHES = ("-", "--", ":", "-.")
 JOINTS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
 STYLES = list(product(DASHES, LINES)) * 8
 """All colours with solid lines, then with each kind of dashes."""
+
+MOST_JOINTS = 40
+"""Number of joints whose errors are shown, the hardest ones."""
 
 MAPS, SAMPLES, SIDE = 8, 2, 12
 """Numbers of feature maps and samples whose masks are shown, and the maps' side in pixels."""
@@ -102,6 +107,27 @@ def differences(figure: Any, rows: Sequence[Row], found: Sequence[Findings]) -> 
     figure.supxlabel(
         f"points of test joints within {radius:g} px, less {found[-1].base.label}", fontsize=10
     )
+
+
+def joint_errors(figure: Any, rows: Sequence[Row], found: Findings) -> None:
+    """Plot each joint's test error by dropout, the hardest on top: median, and to the 90 %."""
+    axis, errors = figure.subplots(), typical(found)
+    joints = [joint for joint in hardest_first(errors) if errors.labels[joint]][:MOST_JOINTS]
+    places = np.arange(len(joints))
+    for number, condition in enumerate(found.best):
+        dashes, colour = STYLES[number]
+        of = found.runs[condition]
+        middle, end = medians(of)[joints], tails(of)[joints]
+        # Shifted a little, so that the lines don't overlap.
+        at = places + 0.6 * ((number + 0.5) / len(found.best) - 0.5)
+        axis.hlines(at, middle, end, color=colour, ls=dashes, lw=1.5)
+        axis.plot(middle, at, "o", color=colour, ms=5, label=condition.label)
+    names = [drawable(rows[0]["data"]["joints"][joint]) for joint in joints]
+    axis.set(yticks=places, yticklabels=names, xlabel="error in px")
+    axis.set_xlim(0, None)
+    axis.invert_yaxis()
+    axis.grid(alpha=0.25, axis="x")
+    figure.legend(loc="outside right upper", frameon=False)
 
 
 def masks(figure: Any, conditions: Sequence[Condition]) -> None:

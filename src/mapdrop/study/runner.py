@@ -80,11 +80,13 @@ class RunResult:
         row: the metrics to save.
         heat_maps: (n, K, rows, columns), of the test images of `example_indices`.
         points: (n, K, 2), read from the heat maps, in working pixels.
+        test_points: (N, K, 2), those of all test images.
     """
 
     row: Row
     heat_maps: npt.NDArray[np.float32]
     points: npt.NDArray[np.float32]
+    test_points: npt.NDArray[np.float32]
 
 
 def build(condition: Condition, joints: int, seed: int, settings: Settings) -> CoarseNet:
@@ -136,7 +138,8 @@ def run(
         "seconds": time.perf_counter() - started,
     }
     shown, test = example_indices(data), detections["test"]
-    return RunResult(row, test.heat_maps[shown].numpy(), test.points[shown].numpy())
+    points_found = test.points.numpy()
+    return RunResult(row, test.heat_maps[shown].numpy(), points_found[shown], points_found)
 
 
 def example_indices(data: KeypointData) -> npt.NDArray[np.intp]:

@@ -20,6 +20,7 @@ from mapdrop.localize.machine import machine, versions
 from mapdrop.study.conditions import Condition
 from mapdrop.study.examples import ExampleImages, save_example
 from mapdrop.study.grid import Cell
+from mapdrop.study.hard_images import save_hard_images
 from mapdrop.study.rows import OutputExistsError, Row, RowFile
 from mapdrop.study.runner import Inputs, Settings, baseline
 from mapdrop.study.summary import costs, failures, pck_at, timings
@@ -75,6 +76,7 @@ class Study:
             self._begin(file)
             with _progress(console) as progress:
                 self._run(file, self._with_costs(file), console, progress)
+            save_hard_images(self.folder, self.data, file.rows)
             return file.rows
 
     def _begin(self, file: RowFile) -> None:

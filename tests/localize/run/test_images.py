@@ -128,3 +128,17 @@ def test_a_joint_that_no_training_image_has_is_an_error(tmp_path: Path) -> None:
     (folder / "points.csv").write_text("\n".join([*kept, "000.png,right,,"]) + "\n")
     with pytest.raises(DataError, match="none of the 3 training images has 'right' labelled"):
         load_training(settings(folder))
+
+
+def test_validation_images_without_a_label_are_an_error(tmp_path: Path) -> None:
+    """A joint labelled just outside its image is missing."""
+    folder = spots.write(tmp_path, 4)
+    _, validation = load_training(settings(folder))
+    (name,) = {Path(image).name for image in validation.image_names}
+    lines = (folder / "points.csv").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith(name):
+            lines[number] = ",".join([*line.split(",")[:2], "10", "49.5"])
+    (folder / "points.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="none of the 1 validation images has a label inside"):
+        load_training(settings(folder))

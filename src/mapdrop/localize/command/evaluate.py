@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from mapdrop.localize.command import options as o
 from mapdrop.localize.command.output import say, show
 from mapdrop.localize.command.parsing import parse_names
 from mapdrop.localize.errors import LocalizeError
-from mapdrop.system.printable import plain
+from mapdrop.system.printable import count, plain, printable
 from mapdrop.tools.errors import user_errors
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def evaluate(
     with user_errors(others=(LocalizeError, OSError)):
         from rich.console import Console
 
-        from mapdrop.localize.evaluation import NAMES, Evaluation, unseen
+        from mapdrop.localize.evaluation import Evaluation, unseen
+        from mapdrop.localize.evaluation_files import METRICS, NAMES, PLOT, SHEET, write
         from mapdrop.localize.results import ResultFolder
         from mapdrop.localize.run.images import load_test
         from mapdrop.localize.run.process_group import process_group
@@ -65,14 +67,20 @@ def evaluate(
             results.check_names(NAMES, map(Path, (data, *labelled.image_names)))
             status.update(f"finding joints in {len(labelled)} images")
             evaluation = Evaluation.of(trained, labelled, pair)
-            evaluation.write(results)
+            write(evaluation, results)
         show(console, _table(evaluation))
-        left_out = len(every) - len(labelled)
+        images, left_out = count(len(labelled), "image"), len(every) - len(labelled)
         say(
             console,
-            f"{len(labelled)} images never trained on; {left_out} left out that were\n"
-            f"metrics: {results.folder / 'metrics.json'}\n"
-            f"plot: {results.folder / 'evaluation.png'}",
+            "\n".join(
+                [
+                    f"{images} never trained on; {left_out} left out that were",
+                    *map(printable, evaluation.remarks()),
+                    f"metrics: {results.folder / METRICS}",
+                    f"plot: {results.folder / PLOT}",
+                    f"worst predictions: {results.folder / SHEET}",
+                ]
+            ),
         )
 
 
@@ -95,18 +103,27 @@ def _table(evaluation: Evaluation) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
-        title=plain(f"{labelled.name}, {len(labelled)} images"),
-        caption=plain(f"pck, auc: percent; px: {labelled.unit}"),
+        title=plain(f"{labelled.name}, {count(len(labelled), 'image')}"),
+        caption=plain(
+            f"pck, auc: percent; px: {labelled.unit}; p90: 90 % are within; hardest joints first"
+        ),
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("joint")
-    for name in metrics:
+    for name in ("labels", *metrics):
         table.add_column(plain(name.replace(" ", "\n", 1)), justify="right", no_wrap=True)
-    for joint in (*evaluation.predictions.joints, "total"):
-        cells = (
-            f"{value[joint]:.1f}" if "error" in name else f"{100 * value[joint]:.1f}"
-            for name, value in metrics.items()
-        )
-        table.add_row(plain(joint), *cells)
+    table.add_column("worst image", no_wrap=True)
+    for row in evaluation.ranking():
+        cells = (_cell(name, row[name]) for name in metrics)
+        worst = plain(Path(row["worst image"] or "-").name)
+        table.add_row(plain(row["joint"]), str(row["labels"]), *cells, worst)
+    total = (_cell(name, values["total"]) for name, values in metrics.items())
+    table.add_row("total", str(evaluation.errors.labels.sum()), *total)
     return table
+
+
+def _cell(metric: str, value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.1f}" if "error" in metric else f"{100 * value:.1f}"

@@ -53,17 +53,24 @@ class KeypointData:
             unique_names(self.joints)
         except ValueError as problem:
             raise DataError(f"{self.name}: {problem}; choose others with --bodyparts") from problem
-        parts = {"training": self.train, "validation": self.validation, "test": self.test}
-        for part, indices in parts.items():
-            if part == "validation" and not len(indices):
-                continue
-            unlabelled = np.isnan(self.points[indices]).any(axis=-1).all(axis=0)
-            if unlabelled.any():
-                joint = self.joints[int(np.argmax(unlabelled))]
+        unlabelled = self._unlabelled(self.train)
+        if unlabelled.any():
+            joint = self.joints[int(np.argmax(unlabelled))]
+            raise DataError(
+                f"{self.name}: none of the {len(self.train)} training images has {joint!r} "
+                "labelled; label more images, or leave it out with --bodyparts"
+            )
+        # A joint that others lack is trained, and has no metric there.
+        for part, indices in (("validation", self.validation), ("test", self.test)):
+            if len(indices) and self._unlabelled(indices).all():
                 raise DataError(
-                    f"{self.name}: none of the {len(indices)} {part} images has {joint!r} "
-                    "labelled; label more images, or leave it out with --bodyparts"
+                    f"{self.name}: none of the {len(indices)} {part} images has a label; label "
+                    f"more images, or use a larger --{part}-size"
                 )
+
+    def _unlabelled(self, indices: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """Return (K,), whether none of the images has the joint."""
+        return np.asarray(np.isnan(self.points[indices]).any(axis=-1).all(axis=0))
 
     def training_subset(self, size: int) -> npt.NDArray[np.intp]:
         """Return the indices of the first `size` training images; smaller subsets are nested.

@@ -120,6 +120,11 @@ def load_training(
             f"{found.name}: none of the {len(train)} training images has {joint!r} labelled; label "
             "more images, or leave it out with --bodyparts"
         )
+    if np.isnan(validation.points).any(axis=-1).all():
+        raise DataError(
+            f"{found.name}: none of the {len(validation)} validation images has a label inside "
+            "it; correct their labels, or use a larger --validation"
+        )
     return train, validation
 
 

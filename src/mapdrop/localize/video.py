@@ -49,7 +49,7 @@ class Video:
     def frames(self) -> Iterator[Image.Image | None]:
         """Yield every frame; see `Clip`."""
         lost, number = LostFrames(self.path), 0
-        with _opened(self.path) as (container, stream):
+        with opened(self.path) as (container, stream):
             reader = _Reader(container, stream)
             for frame in reader.frames():
                 missing = reader.times.lost_before(frame)
@@ -67,12 +67,12 @@ class Video:
 
     def count(self) -> int:
         """Return about how many frames there are; 0 where the video doesn't say."""
-        with _opened(self.path) as (container, stream):
+        with opened(self.path) as (container, stream):
             return _count(container, stream)
 
     def rate(self) -> Fraction | None:
         """Return the frames per second."""
-        with _opened(self.path) as (_, stream):
+        with opened(self.path) as (_, stream):
             return stream.average_rate
 
 
@@ -143,7 +143,7 @@ def _count(container: InputContainer, stream: VideoStream) -> int:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video and the track that has its pictures.
 
     Raises:

@@ -103,3 +103,13 @@ def test_images_that_are_gone_are_left_out_on_request(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     with pytest.raises(DataError, match=r"none of its 4 images exists, the first is .*000\.png"):
         read(tmp_path, skip_missing=True)
+
+
+def test_of_a_stack_only_the_first_page_is_labelled_and_that_is_said(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", SIZE, (shade, 0, 0)) for shade in (10, 20, 30)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "b.png")
+    (tmp_path / "points.csv").write_text("image,joint,x,y\na.tif,nose,3,4\nb.png,nose,3,4\n")
+    found = load_images(read(tmp_path), SIZE)
+    assert found.images[..., 0].max() == 10
+    assert found.left_out == ("2 pages of images after their first",)

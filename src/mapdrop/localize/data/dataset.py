@@ -57,6 +57,13 @@ class ImageSource(Protocol):
             DataError: like `read_size`, and when the image can't be decoded.
         """
 
+    def pages(self, where: str) -> int:
+        """Return the number of pages, of which only the first is read.
+
+        Raises:
+            DataError: like `read_size`.
+        """
+
     def __hash__(self) -> int: ...
 
 
@@ -137,7 +144,9 @@ class Dataset:
         sample = self.samples[index]
         image = sample.image.read(sample.where)
         box, points = self.resolve_labels(sample, image.size)
-        return image.crop(box), points - box[:2]
+        # Pillow would take a copy, and warn of one that is large.
+        part = image if box == (0, 0, *image.size) else image.crop(box)
+        return part, points - box[:2]
 
     def resolve_labels(
         self, sample: Sample, size: tuple[int, int]

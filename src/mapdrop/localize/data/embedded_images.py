@@ -59,6 +59,10 @@ class EmbeddedImage:
         """
         return self._open(where)[0].size
 
+    def pages(self, where: str) -> int:
+        """Return 1."""
+        return 1
+
     def read(self, where: str) -> Image.Image:
         """Return the image in 8-bit colour.
 

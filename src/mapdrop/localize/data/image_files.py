@@ -67,6 +67,10 @@ class ImageFile:
         """Return the image in 8-bit colour; see `read`."""
         return read(self.path, where)
 
+    def pages(self, where: str) -> int:
+        """Return the number of pages; see `pages`."""
+        return pages(self.path, where)
+
 
 def read_size(path: Path, where: str) -> tuple[int, int]:
     """Return the (width, height) of an image, upright, reading only the file's beginning.

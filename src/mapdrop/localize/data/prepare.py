@@ -101,9 +101,17 @@ def load_images(
     left_out = dataset.left_out
     if outside:
         left_out = (*left_out, f"{count(outside, 'joint')} labelled outside the image")
+    if pages := _other_pages(dataset):
+        left_out = (*left_out, f"{count(pages, 'page')} of images after their first")
     return LoadedImages(
         np.stack(images), np.stack(points), np.array(scales), np.array(sizes), left_out
     )
+
+
+def _other_pages(dataset: Dataset) -> int:
+    """Return the number of pages of all images that are not read."""
+    images = {sample.image: sample.where for sample in dataset.samples}
+    return sum(image.pages(where) - 1 for image, where in images.items())
 
 
 def _labelled(points: Points) -> int:

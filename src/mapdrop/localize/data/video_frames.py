@@ -44,6 +44,10 @@ class VideoFrame:
         self._time(where)
         return _size(self.path, *_version(self.path))
 
+    def pages(self, where: str) -> int:
+        """Return 1."""
+        return 1
+
     def read(self, where: str) -> Image.Image:
         """Return the frame in 8-bit colour.
 
@@ -75,9 +79,9 @@ def _version(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=64)
 def _times(path: Path, *_version: int) -> list[int]:
     """Return when each frame is shown, in the stream's unit; nothing is decoded."""
-    from mapdrop.localize.video import _opened
+    from mapdrop.localize.video import opened
 
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         packets = container.demux(stream)
         times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
     known = [time for time in times if time is not None]
@@ -98,9 +102,9 @@ def _read_at(path: Path, time: int, what: str) -> Image.Image:
     """Return the frame that is shown at a time."""
     import av
 
-    from mapdrop.localize.video import _opened
+    from mapdrop.localize.video import opened
 
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         try:
             container.seek(time, stream=stream)  # To the last key frame before.
             frame = next(frame for frame in container.decode(stream) if frame.pts == time)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from mapdrop.cli import app
 from mapdrop.localize import predictor
 from mapdrop.localize.suggestion import Search
-from mapdrop.localize.suggestion_names import distinct
+from mapdrop.localize.suggestion.names import distinct
 from tests.localize import films, spots
 
 COUNT = 8

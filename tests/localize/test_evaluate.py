@@ -17,11 +17,11 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from mapdrop.cli import app
-from mapdrop.localize import contact_sheet, evaluation_plot, overlay, worst_sheet
+from mapdrop.localize import contact_sheet, overlay
 from mapdrop.localize.contact_sheet import shortened
-from mapdrop.localize.difficulty import hardest_first, worst_images
-from mapdrop.localize.evaluation import Evaluation
-from mapdrop.localize.evaluation_files import NAMES, write
+from mapdrop.localize.evaluation import Evaluation, plot, worst_sheet
+from mapdrop.localize.evaluation.difficulty import hardest_first, worst_images
+from mapdrop.localize.evaluation.files import NAMES, write
 from mapdrop.localize.metrics import pixel_errors
 from mapdrop.localize.predictions import Predictions
 from mapdrop.localize.results import ResultFolder
@@ -95,7 +95,7 @@ def test_a_joint_without_labels_has_no_metrics(run: Path, tmp_path: Path) -> Non
 def test_the_legend_says_which_joint_has_no_labels() -> None:
     evaluation = evaluated([[[5, 5], [9, 9]]], [[[5, 5], [np.nan, np.nan]]])
     axis = Figure().subplots()
-    evaluation_plot.plot_curves(axis, evaluation)
+    plot.plot_curves(axis, evaluation)
     legend = axis.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b (no labels)", "all"]

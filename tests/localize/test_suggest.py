@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from mapdrop.cli import app
 from mapdrop.localize import predictor
+from mapdrop.localize.clips.video import Video
 from mapdrop.localize.contact_sheet import contact_sheet
 from mapdrop.localize.data.image_files import letterbox
 from mapdrop.localize.failures import Failures
@@ -24,9 +25,8 @@ from mapdrop.localize.run.images import digest
 from mapdrop.localize.run.trained import TrainedModel
 from mapdrop.localize.sources import Sources
 from mapdrop.localize.suggestion import Candidate, choose
-from mapdrop.localize.suggestion_files import write
-from mapdrop.localize.suggestion_names import SuggestionNames
-from mapdrop.localize.video import Video
+from mapdrop.localize.suggestion.files import write
+from mapdrop.localize.suggestion.names import SuggestionNames
 from tests.localize import spots
 
 COUNT = 12

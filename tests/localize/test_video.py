@@ -12,9 +12,9 @@ import pytest
 from av.stream import Disposition
 from PIL import Image
 
+from mapdrop.localize.clips.recorder import recorder
+from mapdrop.localize.clips.video import Video
 from mapdrop.localize.data import DataError
-from mapdrop.localize.recorder import recorder
-from mapdrop.localize.video import Video
 from tests.localize import films
 
 COUNT = 24

@@ -14,10 +14,10 @@ from rich.progress import Progress
 
 from mapdrop.localize import overlay
 from mapdrop.localize.clips import Clip
+from mapdrop.localize.clips.recorder import recorder
 from mapdrop.localize.data import DataError, image_files
 from mapdrop.localize.failures import Failures
 from mapdrop.localize.predictions import SPREAD, Predictions, TableWriter
-from mapdrop.localize.recorder import recorder
 from mapdrop.localize.results import ResultFolder
 from mapdrop.localize.run.trained import TrainedModel
 from mapdrop.localize.sources import SPREAD_TABLE, TABLE, Sources

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapdrop.localize import video
-from mapdrop.localize.clips import Clip, clip_of
+from mapdrop.localize.clips import Clip, clip_of, video
 from mapdrop.localize.data import DataError, ImagesError
 from mapdrop.localize.predictions import partial_name
 

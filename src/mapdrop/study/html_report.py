@@ -16,7 +16,7 @@ from rich.console import Console
 
 import mapdrop
 from mapdrop.localize.data.image_files import encode_png
-from mapdrop.localize.difficulty import hardest_first
+from mapdrop.localize.evaluation.difficulty import hardest_first
 from mapdrop.study import plots
 from mapdrop.study.examples import Example, ExampleImages, load_example
 from mapdrop.study.hard_images import load_sheet

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mapdrop.localize.difficulty import hardest_first, worst_images
+from mapdrop.localize.evaluation.difficulty import hardest_first, worst_images
 from mapdrop.localize.scores import Array, PixelErrors
 from mapdrop.study.rows import Row
 from mapdrop.study.verdict import Findings

@@ -12,7 +12,7 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import ScalarFormatter
 
-from mapdrop.localize.difficulty import hardest_first
+from mapdrop.localize.evaluation.difficulty import hardest_first
 from mapdrop.localize.network import POOLINGS
 from mapdrop.study.bootstrap import pck
 from mapdrop.study.conditions import Condition

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mapdrop.localize.data import DataError, LoadOptions, load, read
-from mapdrop.localize.data.coco_files import find
+from mapdrop.localize.data.coco.files import find
 from tests.localize.data.writers import coco_document, save_images, truth
 
 JOINTS = ("left_ear", "right_ear", "nose", "tail")

@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 
 from mapdrop.cli import app
 from mapdrop.localize import reader_process
+from mapdrop.localize.clips.video import Video
 from mapdrop.localize.data import DataError, Dataset, ImagesError, check_images, hdf5, read
 from mapdrop.localize.data.image_files import clip_box
-from mapdrop.localize.data.video_frames import VideoFrame
-from mapdrop.localize.video import Video
+from mapdrop.localize.data.sleap.video_frames import VideoFrame
 from tests.localize import films, spots
 
 NODES = ["nose", "tail"]

@@ -122,3 +122,16 @@ def found(data: Dataset) -> dict[tuple[int, str], tuple[float, float]]:
         return {(number, j): (x, y) for j, (x, y) in points.items() if not math.isnan(x)}
 
     return {key: point for sample in data.samples for key, point in of(sample).items()}
+
+
+def test_a_joint_without_a_row_is_missing_and_a_misspelled_one_an_error(tmp_path: Path) -> None:
+    rows = "a.png,ear_l,1,2\na.png,nose,3,4\n"
+    (tmp_path / "t.csv").write_text(HEADER + rows)
+    found = read(tmp_path, ("ear_r", "nose", "ear_l"))
+    np.testing.assert_array_equal(found.samples[0].points, [[np.nan] * 2, [3, 4], [1, 2]])
+    for joints, message in (
+        (("nos", "ear_l"), "no body part 'nos'; did you mean 'nose'"),
+        (("tail",), "no body part 'tail'; it has ear_l, nose"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read(tmp_path, joints)

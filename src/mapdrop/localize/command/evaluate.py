@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mapdrop.localize.command import options as o
-from mapdrop.localize.command.output import say, show
+from mapdrop.localize.command.output import say, say_left_out, show
 from mapdrop.localize.command.parsing import parse_names
 from mapdrop.localize.errors import LocalizeError
 from mapdrop.system.printable import count, plain, printable
@@ -45,7 +45,7 @@ def evaluate(
         from rich.console import Console
 
         from mapdrop.localize.evaluation import Evaluation, unseen
-        from mapdrop.localize.evaluation_files import METRICS, NAMES, PLOT, SHEET, write
+        from mapdrop.localize.evaluation.files import METRICS, NAMES, PLOT, SHEET, write
         from mapdrop.localize.results import ResultFolder
         from mapdrop.localize.run.images import load_test
         from mapdrop.localize.run.process_group import process_group
@@ -69,12 +69,13 @@ def evaluate(
             evaluation = Evaluation.of(trained, labelled, pair)
             write(evaluation, results)
         show(console, _table(evaluation))
-        images, left_out = count(len(labelled), "image"), len(every) - len(labelled)
+        say_left_out(console, every.left_out)
+        images, seen = count(len(labelled), "image"), len(every) - len(labelled)
         say(
             console,
             "\n".join(
                 [
-                    f"{images} never trained on; {left_out} left out that were",
+                    f"{images} never trained on; {seen} left out that were",
                     *map(printable, evaluation.remarks()),
                     f"metrics: {results.folder / METRICS}",
                     f"plot: {results.folder / PLOT}",

@@ -119,8 +119,8 @@ def _write(
     failures: Failures,
     console: Console,
 ) -> None:
-    from mapdrop.localize.suggestion_files import write
-    from mapdrop.localize.suggestion_names import SuggestionNames
+    from mapdrop.localize.suggestion.files import write
+    from mapdrop.localize.suggestion.names import SuggestionNames
 
     write(chosen, SuggestionNames.of(sources), results, failures)
     say(console, f"suggested: {printable(results.folder / 'suggestions.csv')}")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mapdrop.localize.data.coco_boxes import MARGIN
+from mapdrop.localize.data.coco.boxes import MARGIN
 from mapdrop.localize.data.dataset import Sample
 
 LEAST = 32

@@ -11,6 +11,7 @@ of first occurrence. A joint is missing when its x and y are empty, or it has no
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
     table = _table(path)
     labels = _read_labels(table)
     available = tuple(dict.fromkeys(joint for _, joint in labels.points))
-    joints, _ = select_joints(available, selected, str(table))
+    joints = _select(available, selected, str(table))
     missing = (np.nan, np.nan)
     samples = [
         Sample(
@@ -96,6 +97,20 @@ def _read_labels(table: Path) -> _Labels:
     others = sorted(filled.difference(columns))
     labels.unused.extend(header[column] or f"number {column + 1}" for column in others)
     return labels
+
+
+def _select(available: Joints, selected: Joints | None, where: str) -> Joints:
+    """Return the joints to use. One without a row is missing everywhere, if it is no slip of a key.
+
+    Raises:
+        DataError: when no joint of the selected ones has a row, or a similar name has.
+    """
+    absent = [joint for joint in selected or () if joint not in available]
+    others = [joint for joint in available if joint not in (selected or ())]
+    is_slip = any(get_close_matches(joint, others, n=1) for joint in absent)
+    if selected is None or not absent or len(absent) == len(selected) or is_slip:
+        return select_joints(available, selected, where)[0]
+    return selected
 
 
 def _header(table: Path, row: CsvRow | None) -> list[str]:

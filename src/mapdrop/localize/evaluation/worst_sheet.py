@@ -9,8 +9,8 @@ from PIL import Image
 
 from mapdrop.localize import overlay
 from mapdrop.localize.contact_sheet import COLUMNS, Section, sheet_of
-from mapdrop.localize.difficulty import hardest_first, worst_images
 from mapdrop.localize.evaluation import Evaluation
+from mapdrop.localize.evaluation.difficulty import hardest_first, worst_images
 from mapdrop.localize.marked_picture import marked
 from mapdrop.system.printable import printable
 

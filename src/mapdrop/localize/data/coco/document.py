@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.coco_categories import JsonObject, read_categories, record_id
+from mapdrop.localize.data.coco.categories import JsonObject, read_categories, record_id
 from mapdrop.localize.data.dataset import Joints
 from mapdrop.system.files import content
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.coco_json import Annotation, parse_numbers
+from mapdrop.localize.data.coco.document import Annotation, parse_numbers
 from mapdrop.localize.data.dataset import Points
 
 MARGIN = 1.25

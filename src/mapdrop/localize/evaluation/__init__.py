@@ -10,7 +10,7 @@ import numpy as np
 
 from mapdrop.localize import metrics
 from mapdrop.localize.data import image_files
-from mapdrop.localize.difficulty import hardest_first, nearest_joints, worst_images
+from mapdrop.localize.evaluation.difficulty import hardest_first, nearest_joints, worst_images
 from mapdrop.localize.predictions import Array, Predictions
 from mapdrop.localize.run.folder import RunError
 from mapdrop.localize.run.images import Indices, LabelledImages

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mapdrop.localize import overlay
-from mapdrop.localize.difficulty import hardest_first
 from mapdrop.localize.evaluation import CURVE_POINTS, Evaluation
+from mapdrop.localize.evaluation.difficulty import hardest_first
 from mapdrop.system.printable import count, drawable
 
 MOST = 40

@@ -22,8 +22,8 @@ from mapdrop.localize.data.dataset import (
     Sample,
     keep_labelled,
 )
-from mapdrop.localize.data.deeplabcut_config import Config, Spellings, read_config
-from mapdrop.localize.data.deeplabcut_table import Table, read_table
+from mapdrop.localize.data.deeplabcut.config import Config, Spellings, read_config
+from mapdrop.localize.data.deeplabcut.table import Table, read_table
 
 SUFFIXES = (".csv", ".h5")
 SECONDS = 60

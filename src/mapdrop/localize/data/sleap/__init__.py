@@ -24,13 +24,13 @@ from mapdrop.localize.data.dataset import (
     Sample,
     keep_labelled,
 )
-from mapdrop.localize.data.embedded_images import EmbeddedImage
 from mapdrop.localize.data.hdf5 import read_hdf5
 from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
 from mapdrop.localize.data.left_out import phrases
-from mapdrop.localize.data.sleap_labels import Film, Labels, read_labels
-from mapdrop.localize.data.video_frames import VideoFrame
+from mapdrop.localize.data.sleap.embedded_images import EmbeddedImage
+from mapdrop.localize.data.sleap.labels import Film, Labels, read_labels
+from mapdrop.localize.data.sleap.video_frames import VideoFrame
 
 PACKAGE = "export a package with the images in SLEAP (File, Export Labels Package)"
 SEVERAL = "Animals are cut out around their labels, which a user has not got; errors are in pixels."
@@ -85,7 +85,7 @@ def _image(file: Path, film: Film, number: int, where: str) -> ImageSource:
     Raises:
         DataError: when it lies outside the labels' folder, or can't be read by this package.
     """
-    from mapdrop.localize import video  # It needs this package, too.
+    from mapdrop.localize.clips import video  # It needs this package, too.
 
     if film.is_cut_out:
         raise DataError(f"{where}: it is cut out of a video; {PACKAGE}")

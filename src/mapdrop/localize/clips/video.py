@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from mapdrop.localize.clips.lost_frames import LostFrames
+from mapdrop.localize.clips.times import Times
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.lost_frames import LostFrames
-from mapdrop.localize.video_times import Times
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mapdrop.localize import evaluation_plot, worst_sheet
 from mapdrop.localize.data import image_files
-from mapdrop.localize.evaluation import Evaluation
+from mapdrop.localize.evaluation import Evaluation, plot, worst_sheet
 from mapdrop.localize.results import ResultFolder
 
 METRICS, PREDICTIONS, ERRORS = "metrics.json", "predictions.csv", "errors.csv"
@@ -30,7 +29,7 @@ def write(evaluation: Evaluation, results: ResultFolder) -> None:
     results.write(METRICS, _metrics(evaluation))
     results.write(PREDICTIONS, evaluation.predictions.table())
     results.write(ERRORS, _errors(evaluation))
-    results.write(PLOT, evaluation_plot.png(evaluation))
+    results.write(PLOT, plot.png(evaluation))
     results.write(SHEET, image_files.encode_png(worst_sheet.draw(evaluation)))
 
 

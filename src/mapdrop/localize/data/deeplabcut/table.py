@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mapdrop.localize.data import csv_rows, deeplabcut_h5, paths
+from mapdrop.localize.data import csv_rows, paths
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.csv_rows import CsvRow, parse_point
 from mapdrop.localize.data.dataset import Joints, Points, Sample
+from mapdrop.localize.data.deeplabcut import h5 as deeplabcut_h5
 from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
 

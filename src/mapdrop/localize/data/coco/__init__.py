@@ -14,10 +14,11 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
-from mapdrop.localize.data import coco_files, paths
+from mapdrop.localize.data import paths
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.coco_boxes import Label, find_boxes
-from mapdrop.localize.data.coco_json import (
+from mapdrop.localize.data.coco import files as coco_files
+from mapdrop.localize.data.coco.boxes import Label, find_boxes
+from mapdrop.localize.data.coco.document import (
     Annotation,
     Document,
     parse_numbers,

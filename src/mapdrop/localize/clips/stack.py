@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from mapdrop.localize.clips.lost_frames import LostFrames
 from mapdrop.localize.data import image_files
-from mapdrop.localize.lost_frames import LostFrames
 
 
 @dataclass(frozen=True)

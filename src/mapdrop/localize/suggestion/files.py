@@ -17,7 +17,7 @@ from mapdrop.localize.data import image_files
 from mapdrop.localize.failures import Failures
 from mapdrop.localize.results import ResultFolder
 from mapdrop.localize.suggestion import Candidate
-from mapdrop.localize.suggestion_names import SuggestionNames
+from mapdrop.localize.suggestion.names import SuggestionNames
 from mapdrop.system.printable import printable
 
 LIST, SHEET = "suggestions.csv", "suggestions.png"

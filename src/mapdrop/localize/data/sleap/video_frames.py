@@ -79,7 +79,7 @@ def _version(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=64)
 def _times(path: Path, *_version: int) -> list[int]:
     """Return when each frame is shown, in the stream's unit; nothing is decoded."""
-    from mapdrop.localize.video import opened
+    from mapdrop.localize.clips.video import opened
 
     with opened(path) as (container, stream):
         packets = container.demux(stream)
@@ -102,7 +102,7 @@ def _read_at(path: Path, time: int, what: str) -> Image.Image:
     """Return the frame that is shown at a time."""
     import av
 
-    from mapdrop.localize.video import opened
+    from mapdrop.localize.clips.video import opened
 
     with opened(path) as (container, stream):
         try:

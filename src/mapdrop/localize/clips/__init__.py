@@ -9,9 +9,9 @@ from typing import Protocol
 
 from PIL import Image
 
+from mapdrop.localize.clips.stack import Stack
+from mapdrop.localize.clips.video import KINDS, Video
 from mapdrop.localize.data import image_files
-from mapdrop.localize.stack import Stack
-from mapdrop.localize.video import KINDS, Video
 
 
 class Clip(Protocol):

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from mapdrop.localize.data.coco.boxes import MARGIN
 from mapdrop.localize.data.dataset import Sample
+
+MARGIN = 1.25
+"""Boxes are enlarged by a quarter, as is usual for people, so that they hold the surroundings."""
 
 LEAST = 32
 """Side of a square, in pixels, where every animal has a single point."""

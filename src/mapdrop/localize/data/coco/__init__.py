@@ -1,7 +1,7 @@
 """Read COCO key points: person_keypoints_*.json, and the images in a folder beside it.
 
 Each annotation with labelled key points is a sample: the image cropped to the annotation's box; see
-`coco_boxes`. Crowds (`iscrowd`) are left out. A key point with v = 0 is missing, whatever its x and
+`boxes`. Crowds (`iscrowd`) are left out. A key point with v = 0 is missing, whatever its x and
 y are. Every other v, be it 1, labelled but hidden, or a confidence, counts like v = 2, as in COCO's
 own metric.
 """

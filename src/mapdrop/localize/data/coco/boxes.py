@@ -14,12 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mapdrop.localize.data.base import DataError
+from mapdrop.localize.data.boxes import MARGIN
 from mapdrop.localize.data.coco.document import Annotation, parse_numbers
-from mapdrop.localize.data.dataset import Points
-
-MARGIN = 1.25
-
-Box = tuple[float, float, float, float]
+from mapdrop.localize.data.dataset import Box, Points
 
 
 class Label(NamedTuple):

@@ -411,7 +411,7 @@ def test_what_was_left_out_is_told_and_stays_in_the_report(tmp_path: Path) -> No
     assert "there is no image" in call(str(data), *SMALL, *options).output
     result = call(str(data), *SMALL, *options, "--skip-missing")
     assert result.exit_code == 0, result.output
-    told = "the labels of 1 image whose file is missing"
+    told = "1 image whose file is missing"
     assert f"left out: {told}" in result.output
     assert f"Left out: {told}." in read_rows(out / "rows.jsonl")[0]["data"]["limits"]
     assert f"Left out: {told}." in " ".join((out / "report.txt").read_text().split())

@@ -46,10 +46,18 @@ def test_fractions_are_of_the_whole_image(tmp_path: Path) -> None:
     np.testing.assert_allclose(sorted(load(str(tmp_path), options).points[:, 0, 0]), [-0.5, 0, 9.5])
 
 
-def test_one_coordinate_above_one_means_pixels(tmp_path: Path) -> None:
-    write(tmp_path, [(0.25, 0.5), (1.5, 0.5)])
-    np.testing.assert_allclose(load_images(read(tmp_path), SIZE).points[1, 0], (1.5, 0.5))
-    with pytest.raises(DataError, match=r"1\.5.*lies outside|59\.5.*lies outside"):
+def test_fractions_that_a_program_guessed_outside_are_asked_about(tmp_path: Path) -> None:
+    write(tmp_path, [(0.25, 0.5), (0.5, 0.25), (-0.02, 0.5), (0.4, 1.01)])
+    with pytest.raises(DataError, match=r"between 0 and 1\. Are they fractions"):
+        read(tmp_path)
+    found = load_images(read(tmp_path, coordinates="fractions"), SIZE)
+    np.testing.assert_array_equal(np.isnan(found.points[:, 0, 0]), [False, False, True, False])
+
+
+def test_one_coordinate_far_above_one_means_pixels(tmp_path: Path) -> None:
+    write(tmp_path, [(0.25, 0.5), (1.75, 0.5)])
+    np.testing.assert_allclose(load_images(read(tmp_path), SIZE).points[1, 0], (1.75, 0.5))
+    with pytest.raises(DataError, match=r"\(1\.75, 0\.5\) lies outside"):
         load_images(read(tmp_path, coordinates="fractions"), SIZE)
 
 
@@ -94,9 +102,7 @@ def test_images_that_are_gone_are_left_out_on_request(tmp_path: Path) -> None:
         load_images(read(tmp_path), spots.SIZE)
     kept = read(tmp_path, skip_missing=True)
     assert [sample.image.name for sample in kept.samples] == ["000.png", "002.png"]
-    assert load_images(kept, spots.SIZE).left_out == (
-        "the labels of 2 images whose file is missing",
-    )
+    assert load_images(kept, spots.SIZE).left_out == ("2 images whose file is missing",)
     options = LoadOptions(train_size=1, test_size=1, skip_missing=True)
     assert load(str(tmp_path), options).left_out == kept.left_out
     for name in ("000.png", "002.png"):

@@ -49,6 +49,16 @@ def test_names_with_two_possible_opposites_are_unclear() -> None:
     assert unclear(joints) == joints
 
 
+TWINS = [("paw1", "paw2"), ("paw a", "paw b"), ("oreille_g", "oreille_d"), ("T1a", "T1b")]
+
+
+@pytest.mark.parametrize(("one", "other"), TWINS)
+def test_twins_are_unclear_and_a_row_of_three_is_not(one: str, other: str) -> None:
+    assert unclear(["earL", one, "earR", other]) == [one, other]
+    row = ["spine1", "spine2", "spine3", "tail_a", "tail_b", "tail_c"]
+    assert unclear(["earL", "earR", *row]) == []
+
+
 @pytest.mark.parametrize("joints", [FLIC, MPII], ids=["FLIC", "MPII"])
 def test_nothing_is_unclear_in_published_names(joints: tuple[str, ...]) -> None:
     assert unclear(joints) == []

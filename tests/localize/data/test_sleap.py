@@ -25,6 +25,11 @@ from mapdrop.localize.data.image_files import clip_box
 from mapdrop.localize.data.sleap.video_frames import VideoFrame
 from tests.localize import films, spots
 
+pytestmark = pytest.mark.filterwarnings(
+    # The peer starts FFmpeg by a fork, of which JAX warns where another test has imported it.
+    "ignore:os.fork\\(\\) was called:RuntimeWarning"
+)
+
 NODES = ["nose", "tail"]
 NAN = [np.nan, np.nan]
 Points = Sequence[Sequence[float]]

@@ -56,7 +56,7 @@ def test_a_plan_counts_every_joint_and_step(tmp_path: Path) -> None:
     assert [joint.name for joint in plan.joints] == ["left", "right"]
     assert [joint.train + joint.validation for joint in plan.joints] == [7, 6]
     assert [joint.missing for joint in plan.joints] == [1 / 8, 2 / 8]
-    assert {len(run.train), len(run.validation)} == {6, 2}
+    assert (len(run.train), len(run.validation)) == (6, 2)
     assert plan.sizes == (
         "images of 64 to 96 pixels wide and 48 to 96 high are scaled to fit into 64x48"
     )

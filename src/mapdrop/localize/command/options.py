@@ -19,8 +19,9 @@ DATA, NETWORK, TRAINING, TRANSFORMS = "Data", "Network", "Training", "Image tran
 Data = Annotated[
     str,
     typer.Argument(
-        help="Labelled images: the folder of a DeepLabCut project, FLIC or MPII, a file of SLEAP, a "
-        "COCO key point file, a CSV file with the columns image,joint,x,y; or 'scenes', generated examples."
+        help="Labelled images: the folder of a DeepLabCut project, FLIC or MPII, a file of SLEAP, "
+        "a COCO key point file, a CSV file with the columns image,joint,x,y; or 'scenes', "
+        "generated examples."
     ),
 ]
 Run = Annotated[

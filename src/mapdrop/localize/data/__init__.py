@@ -15,7 +15,7 @@ from mapdrop.localize.data.base import LoadOptions as LoadOptions
 from mapdrop.localize.data.check import ImagesError as ImagesError
 from mapdrop.localize.data.check import ProgressCallback as ProgressCallback
 from mapdrop.localize.data.check import check_images as check_images
-from mapdrop.localize.data.check import only_existing
+from mapdrop.localize.data.check import only_existing, only_labelled
 from mapdrop.localize.data.coordinates import in_units
 from mapdrop.localize.data.dataset import Dataset as Dataset
 from mapdrop.localize.data.dataset import Format as Format
@@ -65,7 +65,8 @@ def read(
     Raises:
         DataError: when no format recognises `data`, or the format can't read it.
     """
-    dataset = in_units(recognise(data).read(Path(data), joints), coordinates)
+    dataset = only_labelled(recognise(data).read(Path(data), joints), Path(data))
+    dataset = in_units(dataset, coordinates)
     return only_existing(dataset) if skip_missing else dataset
 
 

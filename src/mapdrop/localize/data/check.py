@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 
 from mapdrop.localize.data import paths
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Dataset, Sample
-from mapdrop.system.printable import count, printable
+from mapdrop.localize.data.left_out import phrases
+from mapdrop.system.printable import printable
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called with a task's name, the number of items done and the total."""
@@ -60,6 +64,20 @@ def check_images(dataset: Dataset, progress: ProgressCallback | None = None) -> 
         raise ImagesError(problems, len(groups))
 
 
+def only_labelled(dataset: Dataset, source: Path) -> Dataset:
+    """Return a data set, read from `source`, without the samples that have no labelled joint.
+
+    Raises:
+        DataError: when none has one.
+    """
+    labelled = [not np.isnan(sample.points).all() for sample in dataset.samples]
+    if not any(labelled):
+        raise DataError(f"{source}: no image has a label; label some images first")
+    kept = dataset.select(np.flatnonzero(labelled).tolist())
+    without = phrases({"without a label": labelled.count(False)}, "sample")
+    return replace(kept, left_out=(*dataset.left_out, *without))
+
+
 def only_existing(dataset: Dataset) -> Dataset:
     """Return a data set without the labels whose image does not exist, as of deleted frames.
 
@@ -68,16 +86,15 @@ def only_existing(dataset: Dataset) -> Dataset:
     """
     images = {sample.image: paths.exists(sample.image.path) for sample in dataset.samples}
     kept = [index for index, sample in enumerate(dataset.samples) if images[sample.image]]
-    missing = len(images) - sum(images.values())
+    missing = list(images.values()).count(False)
     if not kept:
         first = dataset.samples[0]
         raise DataError(
             f"{dataset.name}: none of its {missing} images exists, the first is {first.image}; "
             "restore them"
         )
-    phrase = f"the labels of {count(missing, 'image')} whose file is missing"
-    selected = dataset.select(kept)
-    return replace(selected, left_out=(*dataset.left_out, phrase)) if missing else dataset
+    gone = phrases({"whose file is missing": missing}, "image")
+    return replace(dataset.select(kept), left_out=(*dataset.left_out, *gone))
 
 
 def group_by_image(dataset: Dataset) -> list[list[Sample]]:

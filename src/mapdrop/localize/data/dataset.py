@@ -211,15 +211,3 @@ class Format:
     looks_like: str
     recognises: Callable[[Path], bool]
     read: Callable[[Path, Joints | None], Dataset]
-
-
-def keep_labelled(samples: Sequence[Sample], source: Path) -> tuple[Sample, ...]:
-    """Return the samples that have at least one labelled joint.
-
-    Raises:
-        DataError: when no sample of `source` has one.
-    """
-    kept = tuple(sample for sample in samples if not np.isnan(sample.points).all())
-    if not kept:
-        raise DataError(f"{source}: no image has a label; label some images first")
-    return kept

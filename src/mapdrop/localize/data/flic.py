@@ -15,9 +15,10 @@ import numpy as np
 
 from mapdrop.localize.data import matlab, paths
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, keep_labelled
+from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample
 from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
+from mapdrop.localize.data.left_out import phrases
 
 VARIABLE = "examples"
 JOINTS = (
@@ -36,32 +37,34 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
     """
     file, root, folders = matlab.find(path, VARIABLE)
     examples = matlab.struct_array(matlab.load(file, VARIABLE), f"{file}: {VARIABLE}")
-    every = []
+    every, find, neither = [], paths.Finder(root), 0
     for index, example in enumerate(examples, start=1):
         where = f"{file}: examples({index})"
         part = _part(example, where)
-        if part is not None:
+        if part is None:
+            neither += 1
+        else:
             name = matlab.text(example, "filepath", where)
             every.append(
                 Sample(
-                    ImageFile(paths.find(root, name, folders, where)),
+                    ImageFile(find(name, folders, where)),
                     where,
                     _points(example, where),
                     size=_size(example, where),
                     part=part,
                 )
             )
-    samples = keep_labelled(every, file)
-    ever = np.any([np.isfinite(sample.points[:, 0]) for sample in samples], axis=0)
+    ever = np.any([np.isfinite(sample.points[:, 0]) for sample in every], axis=0)
     default = tuple(JOINTS[column] for column in np.flatnonzero(ever))
     joints, columns = select_joints(JOINTS, selected or default, str(file))
-    cut = [replace(sample, points=sample.points[columns]) for sample in samples]
+    cut = [replace(sample, points=sample.points[columns]) for sample in every]
     return Dataset(
         name=root.resolve().name,
         joints=joints,
-        samples=keep_labelled(cut, file),
+        samples=tuple(cut),
         limits="Some frames show several people, and nothing says which of them is labelled.",
         outside_is_missing=True,
+        left_out=phrases({"of neither training nor testing": neither}, "example"),
     )
 
 

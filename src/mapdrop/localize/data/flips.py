@@ -23,6 +23,8 @@ _STEMS = (
 )
 """Parts of names that also occur by chance (upright, lip): they count if the opposite exists."""
 _PARTS = re.compile("[A-Z]?[a-z]+|[A-Z]+")
+_NUMBERS = re.compile(r"\d+|(?<![a-z])[a-z](?![a-z])", re.IGNORECASE)
+"""What tells the names of a row of things apart."""
 _SHORT = re.compile(r"(?=.*[lr])(.{1,2}|[^aeiouy]{3})", re.IGNORECASE)
 """Parts that may stand for a side: FL, rt, L1, mlf, but not ear."""
 
@@ -77,8 +79,25 @@ def unclear(joints: Sequence[str]) -> list[str]:
         joint
         for joint in joints
         if joint not in pairs
-        and (len(_opposites(joint, joints)) > 1 or any(map(_may_be_side, _PARTS.findall(joint))))
+        and (
+            len(_opposites(joint, joints)) > 1
+            or any(map(_may_be_side, _PARTS.findall(joint)))
+            or _is_twin(joint, joints)
+        )
     ]
+
+
+def _is_twin(joint: str, joints: Sequence[str]) -> bool:
+    """Return whether it is one of just two that differ in a number or a letter: paw1, paw a.
+
+    Three or more are a row, such as spine1, spine2 and spine3.
+    """
+    for found in _NUMBERS.finditer(joint):
+        start, end = map(re.escape, (joint[: found.start()], joint[found.end() :]))
+        others = re.compile(f"{start}(?:{_NUMBERS.pattern}){end}", re.IGNORECASE)
+        if sum(others.fullmatch(name) is not None for name in joints) == 2:
+            return True
+    return False
 
 
 def _may_be_side(part: str) -> bool:

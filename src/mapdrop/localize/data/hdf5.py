@@ -73,7 +73,7 @@ def opened_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 @lru_cache(maxsize=64)
-def _verify(path: Path, *_version: int) -> None:
+def _verify(path: Path, *_unused: int) -> None:
     """Verify a file; the result is kept, because a package is opened for each of its images."""
     import h5py
 

@@ -9,6 +9,9 @@ from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.dataset import Joints
 from mapdrop.localize.scores import TOTAL
 
+LONGEST = 1000
+"""Letters of a joint's name; no table or picture could show more."""
+
 
 def select_joints(
     available: Sequence[str], selected: Joints | None, where: str
@@ -25,6 +28,10 @@ def select_joints(
             raise DataError(
                 f"{where}: a joint is called {name!r}, which is empty or reserved for the total; "
                 "rename it, or choose others with --bodyparts"
+            )
+        if len(name) > LONGEST:
+            raise DataError(
+                f"{where}: the joint {name[:20]!r}... has a name of {len(name)} letters; shorten it"
             )
         if name not in available:
             close = get_close_matches(name, available, n=1)

@@ -20,9 +20,10 @@ import numpy as np
 
 from mapdrop.localize.data import matlab, paths
 from mapdrop.localize.data.base import DataError
-from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, keep_labelled
+from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample
 from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
+from mapdrop.localize.data.left_out import phrases
 
 VARIABLE = "RELEASE"
 JOINTS = (
@@ -47,28 +48,27 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
     release = matlab.struct(matlab.load(file, VARIABLE), f"{file}: {VARIABLE}")
     where = f"{file}: annolist"
     images = matlab.struct_array(matlab.field(release, "annolist", f"{file}: {VARIABLE}"), where)
-    samples: list[Sample] = []
+    find, samples = paths.Finder(root), list[Sample]()
     incomplete = 0
     for index, image in enumerate(images, start=1):
         people = _people(image, f"{where}({index})")
         if people:
-            image_file = _image_file(image, f"{where}({index})", root, folders)
+            image_file = _image_file(image, find, folders, f"{where}({index})")
         for position, person in people:
             if any(matlab.absent(person, name) for name in ("scale", "objpos")):
                 incomplete += 1
                 continue
             points = _points(person, position)[ids]
             samples.append(Sample(image_file, position, points, box=_box(person, position)))
-    without = f"{incomplete} people without a scale or a centre"
     return Dataset(
         name=root.resolve().name,
         joints=joints,
-        samples=keep_labelled(samples, file),
+        samples=tuple(samples),
         limits="People are cut out by their labelled scale and centre, which a user has not got; "
         "errors are in pixels, whatever the person's size.",
         size=(128, 128),
         outside_is_missing=True,
-        left_out=(without,) if incomplete else (),
+        left_out=phrases({"without a scale or a centre": incomplete}, "annotation"),
     )
 
 
@@ -85,10 +85,12 @@ def _people(image: matlab.Struct, where: str) -> list[tuple[str, matlab.Struct]]
     ]
 
 
-def _image_file(image: matlab.Struct, where: str, root: Path, folders: list[str]) -> ImageFile:
+def _image_file(
+    image: matlab.Struct, find: paths.Finder, folders: list[str], where: str
+) -> ImageFile:
     named = matlab.struct(matlab.field(image, "image", where), f"{where}.image")
     name = matlab.text(named, "name", f"{where}.image")
-    return ImageFile(paths.find(root, name, folders, where))
+    return ImageFile(find(name, folders, where))
 
 
 def _points(person: matlab.Struct, where: str) -> Points:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from unicodedata import normalize
@@ -14,6 +15,10 @@ from mapdrop.localize.data.base import DataError
 
 _OUTSIDE = re.compile(r"/|\.\.(/|$)|[a-zA-Z]:/")
 """How a path begins that leads out of the folder it is in."""
+LONGEST = 4096
+"""Letters of a path; systems allow no more."""
+LONGEST = 4096
+"""Letters of a path; systems allow no more."""
 
 
 def resolve_inside(root: Path, path: Path, where: str) -> Path:
@@ -34,35 +39,77 @@ def resolve_inside(root: Path, path: Path, where: str) -> Path:
     return real
 
 
+@dataclass(frozen=True)
+class Finder:
+    """Finds images by the names that the labels of one data set have for them.
+
+    Attributes:
+        root: the data folder.
+        names: the name of each image found, and whether only an end of it was found.
+    """
+
+    root: Path
+    names: dict[Path, tuple[str, bool]] = field(default_factory=dict)
+
+    def __call__(self, name: str, folders: Sequence[str], where: str) -> Path:
+        """Return the path of the image `name`, as `find` does.
+
+        Raises:
+            DataError: as `find`, and when another name was taken for the same image: two videos
+                `day1/cam0.mp4` and `day2/cam0.mp4` of another computer, of which one is here.
+        """
+        path, is_end = _found(self.root, name, folders, where)
+        full = normalize("NFC", list(_readings(name))[-1])
+        other, was_end = self.names.setdefault(path, (full, is_end))
+        if other != full and (is_end or was_end):
+            raise DataError(
+                f"{where}: {name} and {other} are both taken for {path}; copy the other one, or "
+                "keep the labels of one"
+            )
+        return path
+
+
 def find(root: Path, name: str, folders: Sequence[str], where: str) -> Path:
     """Return the path of the image `name` in the first of the `folders` of `root` that has it.
 
     A file of exactly this name comes first. Otherwise the name may be a path of Windows or a URL,
     and its Unicode may be composed or decomposed. Of a path that begins outside the data folder, as
     another computer's does, the longest end that a folder has counts. If no folder has the image,
-    return its path in the first folder that exists, for the error message.
+    return where it should be, for the error message.
 
     Raises:
-        DataError: when the name leads out of `root`, and no folder has an end of it.
+        DataError: when the name leads out of `root` to a file that is there, and no folder has an
+            end of it.
     """
+    return _found(root, name, folders, where)[0]
+
+
+def _found(root: Path, name: str, folders: Sequence[str], where: str) -> tuple[Path, bool]:
+    """Return what `find` does, and whether only an end of the name was found."""
     if not name.strip():
         raise DataError(f"{where}: the image's name is empty; fill it in, or delete the label")
+    if len(name) > LONGEST:
+        raise DataError(
+            f"{where}: the image's name has {len(name)} letters, which no file can have"
+        )
     readings = list(dict.fromkeys(_readings(name)))
-    ends = [end for reading in readings for end in _ends(reading)]
-    for end, look in product(ends, (_as_named, _in_other_unicode)):
+    ends = [(end, number > 0) for path in readings for number, end in enumerate(_ends(path))]
+    for (end, is_end), look in product(ends, (_as_named, _in_other_unicode)):
         below = (posixpath.normpath(posixpath.join(folder, end)) for folder in folders)
         for inside in below:
             path = None if _OUTSIDE.match(inside) else look(root, inside)
             if path is not None:
-                return resolve_inside(root, path, where)
-    if _OUTSIDE.match(readings[-1]):
-        raise DataError(
-            f"{where}: {name} lies outside the data folder {root}, where no "
-            f"{posixpath.basename(readings[-1])} is found; copy it there"
-        )
+                return resolve_inside(root, path, where), is_end
+    if _is_foreign(root, readings[-1]):
+        name = posixpath.normpath(readings[-1]).replace(":", "").lstrip("/")
     name = name.replace("\\", "/")
     paths = [resolve_inside(root, root / folder / name, where) for folder in folders]
-    return next(filter(_has_folder, paths), paths[0])
+    return next(filter(_has_folder, paths), paths[0]), False
+
+
+def _is_foreign(root: Path, path: str) -> bool:
+    """Return whether a path is absolute, and of another computer or lost."""
+    return path[:1] != "." and _OUTSIDE.match(path) is not None and not exists(root / path)
 
 
 def _readings(name: str) -> Iterator[str]:

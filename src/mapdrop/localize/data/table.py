@@ -19,7 +19,7 @@ import numpy as np
 from mapdrop.localize.data import paths
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.csv_rows import CsvRow, parse_point, read_rows
-from mapdrop.localize.data.dataset import Dataset, Format, Joints, Sample, keep_labelled
+from mapdrop.localize.data.dataset import Dataset, Format, Joints, Sample
 from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
 from mapdrop.localize.data.left_out import phrases
@@ -48,16 +48,12 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
         )
         for image, where in labels.images.items()
     ]
-    kept = keep_labelled(samples if joints else [], table)
     return Dataset(
         name=table.parent.resolve().name if path.is_dir() else table.stem,
         joints=joints,
-        samples=kept,
+        samples=tuple(samples),
         limits="Images are split at random: if they are frames of one video, the test is easy.",
-        left_out=(
-            *phrases({"without a label": len(samples) - len(kept)}, "image"),
-            *phrases({f"({', '.join(labels.unused)})": len(labels.unused)}, "column"),
-        ),
+        left_out=phrases({f"({', '.join(labels.unused)})": len(labels.unused)}, "column"),
     )
 
 
@@ -80,11 +76,11 @@ def _read_labels(table: Path) -> _Labels:
     rows = read_rows(table)
     header = _header(table, next(rows, None))
     columns = [header.index(name) for name in HEADER]
-    labels, filled = _Labels(), set[int]()
+    labels, filled, find = _Labels(), set[int](), paths.Finder(table.parent)
     for where, cells in rows:
         _check_length(where, cells, header)
         name, joint, x, y = (cells[column] for column in columns)
-        image = ImageFile(paths.find(table.parent, name, [""], where))
+        image = ImageFile(find(name, [""], where))
         if not joint:
             raise DataError(f"{where}: the joint's name is empty; fill it in, or delete the row")
         if (image, joint) in labels.points:
@@ -100,10 +96,10 @@ def _read_labels(table: Path) -> _Labels:
 
 
 def _select(available: Joints, selected: Joints | None, where: str) -> Joints:
-    """Return the joints to use. One without a row is missing everywhere, if it is no slip of a key.
+    """Return the joints to use. One without a row is missing everywhere.
 
     Raises:
-        DataError: when no joint of the selected ones has a row, or a similar name has.
+        DataError: when no selected joint has a row, or one without looks like a typing mistake.
     """
     absent = [joint for joint in selected or () if joint not in available]
     others = [joint for joint in available if joint not in (selected or ())]

@@ -60,9 +60,7 @@ class Plan:
     @classmethod
     def of(cls, run: Run) -> Plan:
         """Describe a run; some steps are timed, on a copy of its network."""
-        train, validation = (
-            ~np.isnan(part.points).any(axis=-1) for part in (run.train, run.validation)
-        )
+        train, validation = _labelled(run.train), _labelled(run.validation)
         every = np.concatenate([train, validation])
         return cls(
             run.description,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from mapdrop.localize.data.coco.document import (
     parse_numbers,
     read_document,
 )
-from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample, keep_labelled
+from mapdrop.localize.data.dataset import Dataset, Format, Joints, Points, Sample
 from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
 from mapdrop.localize.data.left_out import phrases
@@ -51,7 +51,7 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
         )
     joints, _ = select_joints(names, selected, str(files[0][0]))
     samples: list[Sample] = []
-    left_out = Counter[str]()
+    find, left_out = paths.Finder(root), Counter[str]()
     for (file, part), found in zip(files, documents, strict=True):
         every = _labels(found)
         columns = [found.joints.index(joint) for joint in joints]
@@ -60,13 +60,13 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
             for label in every
             if not np.isnan(label.points[columns]).all()
         ]
-        samples.extend(_samples(root, file, part, labelled))
+        samples.extend(_samples(find, file, part, labelled))
         left_out.update(found.left_out)
         left_out["without a labelled key point"] += len(every) - len(labelled)
     return Dataset(
         name=root.resolve().name if path.is_dir() else path.stem,
         joints=joints,
-        samples=keep_labelled(samples, path),
+        samples=tuple(samples),
         limits=BOXED if any(sample.box for sample in samples) else UNBOXED,
         size=(128, 128),
         left_out=phrases(left_out, "annotation"),
@@ -114,11 +114,10 @@ def _joined(labels: Iterable[Label], joints: Joints) -> Iterator[Label]:
 
 
 def _samples(
-    root: Path, file: Path, part: coco_files.Part | None, labels: list[Label]
+    find: paths.Finder, file: Path, part: coco_files.Part | None, labels: list[Label]
 ) -> Iterator[Sample]:
-    folders = coco_files.image_folders(root, file)
+    folders = coco_files.image_folders(find.root, file)
     boxless: dict[int | str, str] = {}
-    named: dict[Path, str] = {}
     for (annotation, points), box in zip(labels, find_boxes(labels), strict=True):
         where, _, image, _ = annotation
         if box is None and boxless.setdefault(image["id"], where) != where:
@@ -127,11 +126,7 @@ def _samples(
                 "without a bbox that has a size; add one to each"
             )
         name = image["file_name"]
-        path = paths.find(root, name, folders, where)
-        other = named.setdefault(path, name)
-        if other != name and PureWindowsPath(other).name == PureWindowsPath(name).name:
-            raise DataError(f"{where}: {name} and {other} are both taken for {path}; keep one")
-        yield Sample(ImageFile(path), where, points, box, image["size"], part)
+        yield Sample(ImageFile(find(name, folders, where)), where, points, box, image["size"], part)
 
 
 def _recognises(path: Path) -> bool:

@@ -7,6 +7,7 @@ result.json, images/                                            Label Studio
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +17,8 @@ from mapdrop.system.files import opened
 
 Part = Literal["train", "test"]
 
-KINDS = ("train", "val", "test")
-"""What the name of a file or folder has in it that is for training, validation or testing."""
+KINDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""The words in a file's or folder's name that say what it is for."""
 FOLDERS = ("annotations", "train", "val", "valid", "validation", "test")
 """Where the files are, if not in the data folder itself."""
 PEEK_BYTES = 1 << 18
@@ -68,8 +69,8 @@ def _kind(root: Path, file: Path) -> str | None:
     """Return what the file is for, according to its folder or to its own name."""
     is_part = file.parent != root and file.parent.name.lower() in FOLDERS[1:]
     name = (file.parent.name if is_part else file.stem).lower()
-    kinds = [kind for kind in KINDS if kind in name]
-    return kinds[0] if len(kinds) == 1 else None
+    kinds = {KINDS[word] for word in re.findall("[a-z]+", name) if word in KINDS}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def _candidates(folder: Path) -> list[Path]:

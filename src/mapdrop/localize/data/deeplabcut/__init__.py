@@ -20,10 +20,10 @@ from mapdrop.localize.data.dataset import (
     ImageSource,
     Joints,
     Sample,
-    keep_labelled,
 )
 from mapdrop.localize.data.deeplabcut.config import Config, Spellings, read_config
 from mapdrop.localize.data.deeplabcut.table import Table, read_table
+from mapdrop.localize.data.left_out import phrases
 
 SUFFIXES = (".csv", ".h5")
 SECONDS = 60
@@ -46,19 +46,20 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
     files = _files(root, config)
     tables = [read_table(_chosen(pair)) for pair in files]
     joints = selected or tuple(_spelled(part, tables[0]) for part in config.parts)
-    labels = [table.samples(root, joints) for table in tables]
+    find = paths.Finder(root)
+    labels = [table.samples(find, joints) for table in tables]
     samples: dict[ImageSource, Sample] = {}
     for sample in chain(*labels):
-        if sample.image in samples:
+        other = samples.setdefault(sample.image, sample)
+        if other is not sample:
             raise DataError(
-                f"{sample.where}: {sample.image.name} was labelled in "
-                f"{samples[sample.image].where} already; keep one of them"
+                f"{sample.where}: {sample.image.name} was labelled in {other.where} already; keep "
+                "one of them"
             )
-        samples[sample.image] = sample
     return Dataset(
         name=root.resolve().name,
         joints=joints,
-        samples=keep_labelled(list(samples.values()), root / "labeled-data"),
+        samples=tuple(samples.values()),
         limits="Frames are split at random, so test frames come from the training frames' videos.",
         unit="pixels of the original frame",
         left_out=_left_out(root, files, labels, joints),
@@ -122,23 +123,26 @@ def _left_out(
 ) -> tuple[str, ...]:
     """Say which CSV files have other labels than were read, or which HDF5 files may have."""
     both = [(pair, read) for pair, read in zip(files, labels, strict=True) if len(pair) == 2]
-    count, what = len(both), f".h5 that nobody compared with the .csv (no h5py: {INSTALL})"
-    if _has_h5py():
-        count = sum(_differ(root, pair[".csv"], read, joints) for pair, read in both)
-        what = (
-            ".csv unlike the .h5 of the same labels, from which DeepLabCut trains "
-            "(deeplabcut.convertcsv2h5 makes it from the .csv)"
-        )
-    return (f"{count} {what}",) if count else ()
+    if not _has_h5py():
+        return phrases({f"not compared with its .csv: {INSTALL}": len(both)}, ".h5 file")
+    differing = sum(_differ(root, pair[".csv"], read, joints) for pair, read in both)
+    why = (
+        "with other labels than the .h5, from which DeepLabCut trains (deeplabcut.convertcsv2h5 "
+        "makes it from the .csv)"
+    )
+    return phrases({why: differing}, ".csv file")
 
 
 def _differ(root: Path, file: Path, labels: list[Sample], joints: Joints) -> bool:
     """Return whether a file has other labels than these, or none that can be read."""
     try:
-        others = read_table(file).samples(root, joints)
+        others = read_table(file).samples(paths.Finder(root), joints)
     except DataError:
         return True
-    one, other = ({sample.image: sample.points for sample in some} for some in (labels, others))
+    one, other = (
+        {sample.image: sample.points for sample in some if not np.isnan(sample.points).all()}
+        for some in (labels, others)
+    )
     return one.keys() != other.keys() or not all(
         np.allclose(one[image], other[image], rtol=0, atol=TOLERANCE, equal_nan=True)
         for image in one

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mapdrop.localize.data import csv_rows, paths
+from mapdrop.localize.data import csv_rows
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.csv_rows import CsvRow, parse_point
 from mapdrop.localize.data.dataset import Joints, Points, Sample
-from mapdrop.localize.data.deeplabcut import h5 as deeplabcut_h5
+from mapdrop.localize.data.deeplabcut import h5
 from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
+from mapdrop.localize.data.paths import Finder
 
 Columns = dict[str, tuple[int, int]]
 """The x and y column of each body part."""
@@ -64,30 +65,23 @@ class Table:
         own = (part for columns in self.animals.values() for part in columns)
         return tuple(dict.fromkeys([*own, *self.shared]))
 
-    def samples(self, root: Path, joints: Joints) -> list[Sample]:
-        """Return the labels of `joints`, in that order; `root` is the project's folder.
-
-        Frames without a labelled joint are left out.
+    def samples(self, find: Finder, joints: Joints) -> list[Sample]:
+        """Return the labels of `joints`, in that order; `find` finds the project's frames.
 
         Raises:
             DataError: for an unknown joint, a malformed row, or a frame outside the project.
         """
         select_joints(self.parts, joints, self.where)
-        labels: dict[ImageFile, Sample] = {}
+        samples = []
         for row in self.rows:
-            if len(row.cells) != self.width:
+            if len(row.cells) < self.width or any(row.cells[self.width :]):
                 raise DataError(
                     f"{row.where}: {len(row.cells)} cells where the header has {self.width}; "
                     "complete the row, or delete it"
                 )
-            image = _image(root, self.path, row.where, row.cells[: self.start])
-            if image in labels:
-                raise DataError(
-                    f"{row.where}: {image.name} was labelled in {labels[image].where} already; "
-                    "keep one"
-                )
-            labels[image] = Sample(image, row.where, self._points(row, joints))
-        return [label for label in labels.values() if not np.isnan(label.points).all()]
+            image = _image(find, self.path, row.where, row.cells[: self.start])
+            samples.append(Sample(image, row.where, self._points(row, joints)))
+        return samples
 
     def _points(self, row: CsvRow, joints: Joints) -> Points:
         """Return the points of the only animal in an image."""
@@ -119,7 +113,7 @@ def read_table(path: Path) -> Table:
     """
     rows: Iterator[CsvRow]
     if path.suffix == ".h5":
-        rows, decimal_comma = deeplabcut_h5.read_rows(path), False
+        rows, decimal_comma = h5.read_rows(path), False
     else:
         rows = table = csv_rows.read_rows(path)
         decimal_comma = table.decimal_comma
@@ -128,6 +122,9 @@ def read_table(path: Path) -> Table:
     header += islice(rows, levels - 2)
     if len(header) < levels:
         raise DataError(f"{path}: the {levels} header rows are missing; export it again")
+    # Spreadsheets add empty columns at the end.
+    width = max(number for row in header for number, cell in enumerate(row.cells, 1) if cell)
+    header = [row._replace(cells=row.cells[:width]) for row in header]
     start, animals = _columns(header)
     shared = animals.pop(SHARED, {}) if levels == 4 else {}
     return Table(
@@ -144,7 +141,7 @@ def read_table(path: Path) -> Table:
 
 def _columns(header: list[CsvRow]) -> tuple[int, dict[str, Columns]]:
     """Return the first column of coordinates, and each individual's columns."""
-    for expected, (where, cells) in zip(deeplabcut_h5.LEVELS[len(header)], header, strict=True):
+    for expected, (where, cells) in zip(h5.LEVELS[len(header)], header, strict=True):
         if cells[0] != expected:
             raise DataError(f"{where}: expected a row {expected!r}, found {cells[0]!r}")
     (where, names), (_, axes) = header[-2:]
@@ -165,8 +162,8 @@ def _columns(header: list[CsvRow]) -> tuple[int, dict[str, Columns]]:
     return start, animals
 
 
-def _image(root: Path, table: Path, where: str, cells: list[str]) -> ImageFile:
+def _image(find: Finder, table: Path, where: str, cells: list[str]) -> ImageFile:
     name = "/".join(cells).replace("\\", "/")
-    beside = table.parent.relative_to(root.resolve()).as_posix()
+    beside = table.parent.relative_to(find.root.resolve()).as_posix()
     folders = ["", beside] if "/" in name else [beside]
-    return ImageFile(paths.find(root, name, folders, where))
+    return ImageFile(find(name, folders, where))

@@ -22,7 +22,6 @@ from mapdrop.localize.data.dataset import (
     ImageSource,
     Joints,
     Sample,
-    keep_labelled,
 )
 from mapdrop.localize.data.hdf5 import read_hdf5
 from mapdrop.localize.data.image_files import ImageFile
@@ -54,6 +53,7 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
     nodes = next(iter(labels.skeletons), ())
     joints, columns = select_joints(nodes, selected if nodes else (), str(file))
     samples = list(_samples(file, labels, columns))
+    labelled = sum(len(animals) for *_, animals in labels.frames)
     images = {sample.image for sample in samples}
     several = len(images) < len(samples)
     if several:
@@ -61,25 +61,32 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
     return Dataset(
         name=file.parent.resolve().name if path.is_dir() else file.name.split(".")[0],
         joints=joints,
-        samples=keep_labelled(samples, file),
+        samples=tuple(samples),
         limits=SEVERAL if several else FILMED,
         size=(128, 128) if several else Dataset.size,
         unit="pixels of the original frame",
-        left_out=phrases({"that SLEAP predicted": labels.predicted}, "instance"),
+        left_out=phrases(
+            {
+                "that SLEAP predicted": labels.predicted,
+                "without a visible point": labelled - len(samples),
+            },
+            "instance",
+        ),
     )
 
 
 def _samples(file: Path, labels: Labels, columns: list[int]) -> Iterator[Sample]:
+    find = paths.Finder(file.parent)
     for number, film, animals in labels.frames:
         where = f"{file}: frame {number} of {film.name}"
         image: ImageSource | None = None
         for points in animals:
             if not np.isnan(points[columns]).all():
-                image = image or _image(file, film, number, where)
+                image = image or _image(file, find, film, number, where)
                 yield Sample(image, where, points[columns])
 
 
-def _image(file: Path, film: Film, number: int, where: str) -> ImageSource:
+def _image(file: Path, find: paths.Finder, film: Film, number: int, where: str) -> ImageSource:
     """Return the image of a frame.
 
     Raises:
@@ -93,7 +100,7 @@ def _image(file: Path, film: Film, number: int, where: str) -> ImageSource:
         return EmbeddedImage(file.resolve(), film.array, number)
     if film.is_images and number >= len(film.files):
         raise DataError(f"{where}: there are only {len(film.files)} images; {PACKAGE}")
-    path = paths.find(file.parent, film.files[number if film.is_images else 0], [""], where)
+    path = find(film.files[number if film.is_images else 0], [""], where)
     if film.is_images:
         return ImageFile(path)
     if path.suffix.lower() not in video.KINDS:

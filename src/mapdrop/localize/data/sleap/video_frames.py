@@ -42,7 +42,7 @@ class VideoFrame:
                 where it was named.
         """
         self._time(where)
-        return _size(self.path, *_version(self.path))
+        return _size(self.path, *_state(self.path))
 
     def pages(self, where: str) -> int:
         """Return 1."""
@@ -62,7 +62,7 @@ class VideoFrame:
                 f"{where}: there is no video {self.path}; copy it there, or export the labels with "
                 "their images"
             )
-        times = _times(self.path, *_version(self.path))
+        times = _times(self.path, *_state(self.path))
         if self.number >= len(times):
             raise DataError(
                 f"{where}: {self.path} has only {len(times)} frames; restore the video that was "
@@ -71,13 +71,13 @@ class VideoFrame:
         return times[self.number]
 
 
-def _version(path: Path) -> tuple[int, int]:
+def _state(path: Path) -> tuple[int, int]:
     about = path.stat()
     return about.st_mtime_ns, about.st_size
 
 
 @lru_cache(maxsize=64)
-def _times(path: Path, *_version: int) -> list[int]:
+def _times(path: Path, *_unused: int) -> list[int]:
     """Return when each frame is shown, in the stream's unit; nothing is decoded."""
     from mapdrop.localize.clips.video import opened
 
@@ -94,8 +94,8 @@ def _times(path: Path, *_version: int) -> list[int]:
 
 
 @lru_cache(maxsize=64)
-def _size(path: Path, *_version: int) -> tuple[int, int]:
-    return _read_at(path, _times(path, *_version)[0], str(path)).size
+def _size(path: Path, *_unused: int) -> tuple[int, int]:
+    return _read_at(path, _times(path, *_unused)[0], str(path)).size
 
 
 def _read_at(path: Path, time: int, what: str) -> Image.Image:

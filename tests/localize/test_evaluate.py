@@ -114,7 +114,7 @@ def test_only_images_with_both_joints_are_normalised(
         done = evaluate(run, data, out, "--normalise", "left,right")
         assert done.exit_code == 1
         assert isinstance(done.exception, SystemExit)
-        assert "left and right can't normalise: in none of the 6 images" in done.output
+        assert "left and right can't normalise: of the 6 images" in done.output
         assert not out.exists()
         return
     done = evaluate(run, data, out, "--normalise", "left,right")

@@ -188,6 +188,48 @@ def test_a_truncated_image_loses_only_itself(
     check_rows(spots.table(tmp_path / "out" / "later.mp4.csv"), seen(run, film))
 
 
+def test_a_stray_file_in_a_folder_loses_only_itself(
+    run: Path, data: Path, truth: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    for path in frames(data, 0, 1):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "b.mp4").touch()
+    (tmp_path / "index.ts").write_text("export const answer = 42;\n")
+    (tmp_path / "c.png").write_text("no image")
+    done = predict(run, tmp_path, tmp_path, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "3 problems with 5 images" in done.output
+    for told in ("b.mp4 is empty", "index.ts can't be read as a video", "c.png can't be read as"):
+        assert done.output.count(told) == 1
+    rows = spots.table(tmp_path / "out" / "predictions.csv")
+    assert [Path(name).name for name in rows] == ["000.png", "001.png"]
+    for name, row in rows.items():
+        np.testing.assert_array_equal(row, truth[Path(name).name])
+
+
+@pytest.mark.parametrize("named", ["folder", "file"])
+def test_nothing_is_written_where_what_was_named_cannot_be_read(
+    run: Path, data: Path, tmp_path: Path, named: str
+) -> None:
+    path = tmp_path / "folder" / "b.mp4"
+    path.parent.mkdir()
+    path.touch()
+    asked = path.parent if named == "folder" else path
+    done = predict(run, data, asked, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "b.mp4 is empty" in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_cannot_be_read_is_not_replaced(run: Path, data: Path, tmp_path: Path) -> None:
+    spots.film(tmp_path / "a.mp4", frames(data, 0))
+    (tmp_path / "a.mp4-joints.mp4").write_text("mine")
+    done = predict(run, tmp_path, "--out", tmp_path, "--overwrite")
+    assert done.exit_code == 1
+    assert "would replace files that are the inputs" in done.output
+    assert (tmp_path / "a.mp4-joints.mp4").read_text() == "mine"
+
+
 def test_a_damaged_frame_loses_no_rows_before_it_and_no_later_video(
     run: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -155,6 +155,19 @@ def test_what_is_damaged_loses_nothing_else(run: Path, data: Path, tmp_path: Pat
     assert all((out / row["image"]).exists() for row in found)
 
 
+def test_a_stray_file_in_a_folder_loses_only_itself(run: Path, data: Path, tmp_path: Path) -> None:
+    name, *_ = sorted(unseen(run, data))
+    (tmp_path / name).write_bytes((data / name).read_bytes())
+    (tmp_path / "b.mp4").touch()
+    (tmp_path / "index.ts").write_text("export const answer = 42;\n")
+    done = suggest(run, tmp_path, "--passes", 2, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "2 problems with 3 images" in done.output
+    assert "b.mp4 is empty" in done.output
+    assert "index.ts can't be read as a video" in done.output
+    assert [Path(row["source"]).name for row in rows(tmp_path / "out")] == [name]
+
+
 def test_what_alone_is_damaged_is_told(run: Path, data: Path, tmp_path: Path) -> None:
     content = (data / "000.png").read_bytes()
     (tmp_path / "000.png").write_bytes(content[: len(content) // 2])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from mapdrop.localize.contact_sheet import Legend, Section, sheet_of
 from mapdrop.localize.data import LoadOptions, load
+from mapdrop.study import hard_images
 from mapdrop.study.conditions import Condition
 from mapdrop.study.examples import save_example
 from mapdrop.study.grid import Cell
@@ -107,6 +112,52 @@ def test_the_page_shows_them_with_what_was_found(reported: Path) -> None:
     assert len(shown.addresses) == len(plain.addresses) + 1
     assert "hardest for every dropout" in shown.text
     assert "hardest for every dropout" not in plain.text
+
+
+def texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    """Return the sheet's titles, each with the texts below its pictures."""
+    sections: list[Section] = []
+
+    def recorded(heading: str, legend: Legend, of: Sequence[Section]) -> Image.Image:
+        sections.extend(of)
+        return sheet_of(heading, legend, of)
+
+    monkeypatch.setattr(hard_images, "sheet_of", recorded)
+    of = rows()
+    of[0]["data"]["joints"] = ["0\x1b[2J", "1", "2"]
+    (found,) = findings(of)
+    assert load_sheet(folder, of, found, [], pytest.fail) is not None
+    return [(section.title, [text for _, text in section.pictures]) for section in sections]
+
+
+def test_pictures_are_named_by_the_ends_of_their_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users share the page, which need not tell where they keep their files."""
+    data = load("scenes", LoadOptions(train_size=4, test_size=IMAGES))
+    names = [f"/home/ann/lab/day1/{n}\x1b[2J.png" for n in range(len(data.images))]
+    save_hard_images(tmp_path, replace(data, image_names=tuple(names)), rows())
+    assert b"ann" not in np.load(tmp_path / "examples" / "hardest.npz")["names"].tobytes()[::4]
+    (found,), shown = findings(rows()), dict(texts(tmp_path, monkeypatch))
+    expected = {
+        title: [rf"day1/{data.test[n]}\x1b[2J.png" for n in hardest(found)[joint]]
+        for joint, title in ((2, "2"), (1, "1"), (0, r"0\x1b[2J"))
+    }
+    assert {title: [text.split("\n")[1] for text in of] for title, of in shown.items()} == expected
+
+
+def test_pictures_without_stored_names_are_numbered(
+    reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier versions stored none."""
+    (tmp_path / "examples").mkdir()
+    with np.load(reported / "examples" / "hardest.npz") as stored:
+        old = {name: stored[name] for name in ("numbers", "images", "points")}
+        np.savez(tmp_path / "examples" / "hardest.npz", **old)
+    (found,), shown = findings(rows()), texts(tmp_path, monkeypatch)
+    assert [text.split("\n")[1] for text in shown[0][1]] == [
+        f"test image {number}" for number in hardest(found)[2]
+    ]
 
 
 def test_a_study_of_an_earlier_version_has_no_such_images(reported: Path, tmp_path: Path) -> None:

@@ -29,6 +29,6 @@ class Failures:
             self.told.append(str(error))
 
     def check(self, sources: Sources) -> None:
-        """Raise ImagesError if there are any."""
-        if self.told:
-            raise ImagesError(self.told, len(sources))
+        """Raise ImagesError if there are any, here or among the files of a folder."""
+        if every := [*sources.unread.values(), *self.told]:
+            raise ImagesError(every, len(sources))

@@ -8,16 +8,15 @@ frames/0001.png,21.52,265.41,0.98
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from mapdrop.localize.csv_text import csv_text
 from mapdrop.localize.data import image_files
 from mapdrop.localize.readout import Detections
 from mapdrop.localize.results import ResultFolder
@@ -96,29 +95,20 @@ class Predictions:
 
 def lines(names: Sequence[str], values: Array) -> bytes:
     """Return a line for each image; `values` is (N, K, C), NaN an empty cell."""
-    return _csv(
-        [name, *("" if np.isnan(value) else f"{value:.4f}" for value in row)]
-        for name, row in zip(names, values.reshape(len(values), -1), strict=True)
-    )
+    rows = values.reshape(len(values), -1)
+    return csv_text([name, *row] for name, row in zip(names, rows, strict=True))
 
 
 def header(joints: Sequence[str], coords: Sequence[str]) -> bytes:
     """Return the first three lines of a table that has some numbers of each joint."""
     columns = [(joint, key) for joint in joints for key in coords]
-    return _csv(
+    return csv_text(
         [
             ["scorer", *(SCORER for _ in columns)],
             ["bodyparts", *(joint for joint, _ in columns)],
             ["coords", *(key for _, key in columns)],
         ]
     )
-
-
-def _csv(rows: Iterable[Sequence[str]]) -> bytes:
-    file = io.StringIO(newline="")
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    # A file's name need not be valid text: bytes that aren't UTF-8 are escaped, as \\udce9.
-    return file.getvalue().encode(errors="backslashreplace")
 
 
 def partial_name(name: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mapdrop.localize.clips import Clip, clip_of, video
 from mapdrop.localize.data import DataError, ImagesError
+from mapdrop.localize.data.paths import is_hidden
 from mapdrop.localize.predictions import partial_name
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp", *video.KINDS)
@@ -28,51 +29,53 @@ class Sources:
     Attributes:
         images: names, with `/`, by the path that the user gave.
         clips: names of videos and stacks.
+        unread: the files of folders that can't be read, and a sentence on each.
     """
 
     images: dict[Path, str]
     clips: dict[Clip, str]
+    unread: dict[Path, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.images) + len(self.clips)
+        return len(self.images) + len(self.clips) + len(self.unread)
 
     @property
     def paths(self) -> list[Path]:
         """The files."""
-        return [*self.images, *(clip.path for clip in self.clips)]
+        return [*self.images, *(clip.path for clip in self.clips), *self.unread]
 
     @classmethod
     def of(cls, paths: Sequence[Path]) -> Sources:
         """Collect the images and clips among `paths` and in the folders among them.
 
         Raises:
-            ImagesError: with all files that can't be read, before any result is written.
+            ImagesError: with all `paths` that can't be read, before any result is written; of a
+                folder, when nothing in it can be.
         """
-        found: dict[str, Path] = {}
-        problems = []
+        found: dict[str, tuple[Path, Clip | None]] = {}
+        unread: dict[str, tuple[Path, str]] = {}
+        problems: list[str] = []
         for path in paths:
-            inside = [path]
-            if path.is_dir():
-                inside = sorted(filter(_is_wanted, path.iterdir()))
-                if not inside:
-                    problems.append(f"{path}: the folder has no images or videos")
-            for file in inside:
-                found.setdefault(os.path.abspath(file), file)
-        images: list[Path] = []
-        clips: dict[Path, Clip] = {}
-        for path in found.values():
-            try:
-                image_or_clip = clip_of(path)
-            except DataError as error:
-                problems.append(str(error))
-                continue
-            if image_or_clip is None:
-                images.append(path)
+            is_folder = path.is_dir()
+            files = _inside(path) if is_folder else [path]
+            if not files:
+                problems.append(f"{path}: the folder has no images or videos")
+            read, failed = _read(files)
+            for file, clip in read.items():
+                found.setdefault(os.path.abspath(file), (file, clip))
+            if is_folder and read:
+                unread |= {os.path.abspath(file): (file, why) for file, why in failed.items()}
             else:
-                clips[path] = image_or_clip
+                problems += failed.values()
         if problems:
-            raise ImagesError(problems, len(found))
-        return cls(_names(images), {clips[path]: name for path, name in _names([*clips]).items()})
+            raise ImagesError(problems, len(found) + len(problems) + len(unread))
+        clips = {path: clip for path, clip in found.values() if clip is not None}
+        names = _names([*clips])
+        return cls(
+            _names([path for path, clip in found.values() if clip is None]),
+            {clip: names[path] for path, clip in clips.items()},
+            dict(unread.values()),
+        )
 
     def overlay(self, path: Path) -> str:
         """Return the name of an image with joints drawn on it."""
@@ -104,6 +107,24 @@ class Sources:
         return names
 
 
+def _inside(folder: Path) -> list[Path]:
+    """Return a folder's images and videos."""
+    files = sorted(folder.iterdir())
+    return [file for file in files if file.suffix.lower() in SUFFIXES and not is_hidden(file)]
+
+
+def _read(files: Sequence[Path]) -> tuple[dict[Path, Clip | None], dict[Path, str]]:
+    """Return the files that can be read, with the clip in each, and why the others can't be."""
+    read: dict[Path, Clip | None] = {}
+    failed: dict[Path, str] = {}
+    for file in files:
+        try:
+            read[file] = clip_of(file)
+        except DataError as error:
+            failed[file] = str(error)
+    return read, failed
+
+
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
     if not paths:
         return {}
@@ -116,8 +137,3 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
         path: Path(os.path.relpath(file, root)).as_posix()
         for path, file in zip(paths, absolute, strict=True)
     }
-
-
-def _is_wanted(path: Path) -> bool:
-    """Return whether a folder's file is taken; macOS puts a twin `._a.jpg` beside `a.jpg`."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")

@@ -22,6 +22,7 @@ from mapdrop.study.plots import LINES
 from mapdrop.study.rows import Row
 from mapdrop.study.verdict import Findings, findings
 from mapdrop.system.files import write
+from mapdrop.system.printable import printable, short_path
 
 _FILE = Path("examples", "hardest.npz")
 HEADING = (
@@ -38,18 +39,22 @@ class HardImages:
         numbers: (n,), their positions in the test part.
         images: (n, H, W, 3), 0 to 255.
         points: (n, K, 2), the labels in working pixels; NaN where missing.
+        names: (n,), the files' names with their folders', but not the folders' places: users share
+            reports.
     """
 
     numbers: npt.NDArray[np.int64]
     images: npt.NDArray[np.uint8]
     points: npt.NDArray[np.float64]
+    names: tuple[str, ...]
 
     @classmethod
     def select(cls, data: KeypointData, found: Findings) -> HardImages:
         """Select the images."""
         numbers = np.unique(np.concatenate([*hardest(found).values()])).astype(np.int64)
         indices = data.test[numbers]
-        return cls(numbers, data.images[indices], data.points[indices])
+        names = tuple(short_path(data.image_names[index]) for index in indices)
+        return cls(numbers, data.images[indices], data.points[indices], names)
 
     @classmethod
     def load(cls, folder: Path, data: Row) -> HardImages:
@@ -66,12 +71,21 @@ class HardImages:
             points = arrays.read("points", "<f8", (count, len(data["joints"]), 2))
             if np.isinf(points).any():
                 raise ValueError("a point is infinite")
-            return cls(numbers, images, points)
+            names = [f"test image {number}" for number in numbers]
+            if "names" in arrays.names:  # Earlier versions stored none.
+                names = arrays.read("names", "U", (count,)).tolist()
+            return cls(numbers, images, points, tuple(names))
 
     def save(self, folder: Path) -> None:
         """Save the images, so that later reports need no data set."""
         content = BytesIO()
-        np.savez_compressed(content, numbers=self.numbers, images=self.images, points=self.points)
+        np.savez_compressed(
+            content,
+            numbers=self.numbers,
+            images=self.images,
+            points=self.points,
+            names=np.array(self.names, np.str_),
+        )
         write(folder / _FILE, content.getvalue())
 
     def sheet(
@@ -102,9 +116,9 @@ class HardImages:
                     shades = [LABEL] * len(joints)
                     picture = marked(self.images[at], self.points[at], joint, shades, dots)
                     far = errors.distances[number, joint]
-                    pictures.append((picture, f"{far:.1f} px, test image {number}"))
+                    pictures.append((picture, f"{far:.1f} px\n{printable(self.names[at])}"))
             if pictures:
-                sections.append(Section(joints[joint], pictures))
+                sections.append(Section(printable(joints[joint]), pictures))
         legend = [(colours[of], of.label) for of in detections]
         return sheet_of(HEADING, legend, sections) if sections else None
 

@@ -7,6 +7,7 @@ mathematics. Whatever a user's file can hold goes through here before it is show
 from __future__ import annotations
 
 import os
+from pathlib import PurePath
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -61,6 +62,15 @@ def drawable(text: object) -> str:
     """
     label = printable(text).replace("$", r"\$")
     return f" {label}" if label.startswith("_") else label
+
+
+def short_path(path: object) -> str:
+    """Return the last two parts of a path, `printable`: which file it is, not where a user has it.
+
+    >>> mapdrop.system.printable.short_path("/home/ann/day1/frames/0001.png")
+    'frames/0001.png'
+    """
+    return printable("/".join(PurePath(str(path)).parts[-2:]))
 
 
 def count(number: int, noun: str) -> str:

@@ -37,7 +37,7 @@ def recorder(path: Path, rate: Fraction | None) -> Iterator[Callable[[Image.Imag
                 if picture is None:
                     early += 1
                     return
-                write = stack.enter_context(_film(path, rate or RATE, picture.size))
+                write = stack.enter_context(_video(path, rate or RATE, picture.size))
                 for _ in range(early):
                     write(None)
             write(picture)
@@ -46,7 +46,7 @@ def recorder(path: Path, rate: Fraction | None) -> Iterator[Callable[[Image.Imag
 
 
 @contextmanager
-def _film(
+def _video(
     path: Path, rate: Fraction, size: tuple[int, int]
 ) -> Iterator[Callable[[Image.Image | None], None]]:
     import av

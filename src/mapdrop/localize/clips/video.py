@@ -112,17 +112,16 @@ class _Reader:
             return []
 
     def picture(self, frame: VideoFrame) -> Image.Image | None:
-        """Return a frame, turned as the video says; None if it is damaged."""
+        """Return a frame, upright; None if it is damaged."""
         import av
 
         if self.times.is_damaged(frame):
             return None
         try:
-            pixels = frame.to_ndarray(format="rgb24")
+            return upright(frame)
         except (av.FFmpegError, ValueError) as error:
             self.why = _reason(error)
             return None
-        return Image.fromarray(np.rot90(pixels, round(frame.rotation / 90)))
 
     def told(self, otherwise: str = "the file is damaged") -> str:
         """Return the reason and the remedy."""
@@ -133,6 +132,15 @@ class _Reader:
         import av
 
         return (self._container.duration or 0) / av.time_base - self.times.last > EARLY
+
+
+def upright(frame: VideoFrame) -> Image.Image:
+    """Return a frame in colour, turned as the video says.
+
+    Raises:
+        av.FFmpegError, ValueError: when it is damaged.
+    """
+    return Image.fromarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
 
 def _count(container: InputContainer, stream: VideoStream) -> int:

@@ -31,6 +31,7 @@ class KeypointData:
         radii: two radii in original pixels at which to report PCK.
         unit: what an original pixel is, for reports.
         limits: one sentence on what this data cannot show.
+        image_names: (N,), the image of each; several people may be in one.
         left_out: what was left out and why, a phrase each: "3 annotations of crowds".
     """
 
@@ -46,6 +47,7 @@ class KeypointData:
     radii: tuple[float, float]
     unit: str
     limits: str
+    image_names: tuple[str, ...]
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -99,7 +99,7 @@ def _verify_arrays(file: h5py.File) -> None:
             continue
         if item.external or item.is_virtual:
             raise ValueError(f"the values of {name!r} are in another file")
-        # Those with more dimensions are films, of which one frame at a time is read.
+        # Those with more dimensions are videos, of which one frame at a time is read.
         if item.ndim < 3 and item.nbytes > MOST_BYTES:
             raise ValueError(f"{name!r} has more than {MOST_BYTES} bytes")
 

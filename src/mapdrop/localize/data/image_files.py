@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -80,8 +81,7 @@ def read_size(path: Path, where: str) -> tuple[int, int]:
             where it was named.
     """
     with opened_image(path, where) as image:
-        width, height = image.size
-        return (height, width) if _orientation(image) >= 5 else (width, height)
+        return upright_size(image)
 
 
 def read(path: Path, where: str) -> Image.Image:
@@ -109,6 +109,12 @@ def pages(path: Path, where: str) -> int:
             return image.tell() + 1
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return the (width, height) of an opened image, upright."""
+    width, height = image.size
+    return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
 def decode(image: Image.Image, page: int = 0) -> Image.Image:
     """Return a page of an opened image, upright and in 8-bit colour.
 
@@ -118,7 +124,7 @@ def decode(image: Image.Image, page: int = 0) -> Image.Image:
     """
     with _quiet():
         image.seek(page)
-        _check_depth(image)
+        check_depth(image)
         turn = TURNS.get(_orientation(image))
         colour = image.convert("RGB")
         return colour if turn is None else colour.transpose(turn)
@@ -172,24 +178,39 @@ def opened_image(path: Path, where: str) -> Iterator[Image.Image]:
     """Open an image; what Pillow raises in the block becomes a DataError about the file."""
     if not exists(path):
         raise DataError(f"{where}: there is no image {path}; restore it, or delete the row")
+    with (
+        image_errors(f"{where}: {path}", "restore it, or delete the row"),
+        opened(path) as file,
+        open_image(file) as image,
+    ):
+        check_depth(image)
+        yield image
+
+
+def open_image(file: IO[bytes]) -> Image.Image:
+    """Open the image in a file, or in a part of one.
+
+    Raises:
+        Exception: almost any, when it is damaged.
+    """
+    with _quiet():
+        return Image.open(file, formats=KINDS)
+
+
+@contextmanager
+def image_errors(image: str, remedy: str) -> Iterator[None]:
+    """Make a DataError about the image of what Pillow raises in the block."""
     try:
-        with opened(path) as file:
-            with _quiet():
-                image = Image.open(file, formats=KINDS)
-            with image:
-                _check_depth(image)
-                yield image
+        yield
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise DataError(
-            f"{where}: {path} has more than {most} million pixels; reduce it, or cut it into tiles"
+            f"{image} has more than {most} million pixels; reduce it, or cut it into tiles"
         ) from error
     except UnsuitableError as error:
-        raise DataError(f"{where}: {path} {error}") from error
+        raise DataError(f"{image} {error}") from error
     except Exception as error:  # Pillow's decoders raise almost anything for damaged files.
-        raise DataError(
-            f"{where}: {path} can't be read as an image: {error}; restore it, or delete the row"
-        ) from error
+        raise DataError(f"{image} can't be read as an image: {error!s:.200}; {remedy}") from error
 
 
 @contextmanager
@@ -203,7 +224,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _check_depth(image: Image.Image) -> None:
+def check_depth(image: Image.Image) -> None:
+    """Raise UnsuitableError when an image has more than 8 bits."""
     if image.mode.startswith(("I", "F")):
         raise UnsuitableError("has more than 8 bits; save it with 8 bits")
 

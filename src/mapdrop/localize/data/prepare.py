@@ -47,6 +47,7 @@ def prepare(
         radii=dataset.radii,
         unit=dataset.unit,
         limits=dataset.limits,
+        image_names=tuple(str(sample.image) for sample in selected.samples),
         left_out=loaded.left_out,
     )
 

@@ -63,6 +63,7 @@ def load(options: LoadOptions) -> KeypointData:
         radii=RADII,
         unit=f"pixels of the {size[0]}x{size[1]} scene",
         limits="The digits and the photographs are real; putting one on the other is not.",
+        image_names=tuple(f"scene {index}" for index in range(sum(counts))),
     )
 
 

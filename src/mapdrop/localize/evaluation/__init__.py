@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -73,12 +74,12 @@ class Evaluation:
         """Return the joints' names."""
         return self.predictions.joints
 
-    @property
+    @cached_property
     def errors(self) -> metrics.PixelErrors:
         """Return the errors in original pixels."""
         return metrics.pixel_errors(self.predictions.points, self.truth, self.joints)
 
-    @property
+    @cached_property
     def nearest(self) -> Indices:
         """Return the joint whose label each point is nearest to, (N, K); see `nearest_joints`."""
         return nearest_joints(self.predictions.points, self.truth)
@@ -134,8 +135,8 @@ class Evaluation:
             remarks.append(f"without any label: {empty} of {total} images")
         if self.lengths is not None and (without := int((~(self.lengths > 0)).sum())):
             remarks.append(
-                f"left out of {self._normalised}: {without} of {total} images, in which these two "
-                "are not both labelled, or in one place"
+                f"left out of {self._normalised}: {without} of {total} images, where one of the "
+                "two is not labelled, or both are at the same point"
             )
         if confusions := self.confusions():
             most = (f"{a} at {b} ({n})" for (a, b), n in confusions.most_common(CONFUSIONS))
@@ -165,8 +166,8 @@ def _lengths(truth: Array, joints: tuple[str, ...], pair: tuple[str, str]) -> Ar
     lengths = metrics.length(truth, joints, *pair)
     if not (lengths > 0).any():
         raise RunError(
-            f"{' and '.join(pair)} can't normalise: in none of the {len(truth)} images to evaluate "
-            "on are both labelled, in two places; choose other joints for --normalise"
+            f"{' and '.join(pair)} can't normalise: of the {len(truth)} images to evaluate on, no "
+            "image has both labelled at different points; choose other joints for --normalise"
         )
     return lengths
 

@@ -13,8 +13,9 @@ def hardest_first(errors: PixelErrors) -> list[int]:
 
     The median would hide a joint that is usually found and sometimes far off.
     """
-    tail = np.array([errors.percentile(90)[joint] for joint in errors.joints])
-    return [int(joint) for joint in np.argsort(-tail, kind="stable")]
+    tails = errors.percentile(90)
+    far = np.array([tails[joint] for joint in errors.joints])
+    return [int(joint) for joint in np.argsort(-far, kind="stable")]
 
 
 def worst_images(errors: PixelErrors, joint: int) -> list[int]:

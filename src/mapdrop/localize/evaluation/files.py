@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from typing import Any
 
 import numpy as np
 
+from mapdrop.localize.csv_text import csv_text
 from mapdrop.localize.data import image_files
 from mapdrop.localize.evaluation import Evaluation, plot, worst_sheet
 from mapdrop.localize.results import ResultFolder
@@ -57,24 +56,19 @@ def _errors(evaluation: Evaluation) -> bytes:
     """Return a row for each image and joint, the largest error first, those without labels last."""
     found, truth, joints = evaluation.predictions, evaluation.truth, evaluation.joints
     far, nearest = evaluation.errors.distances, evaluation.nearest
-    file = io.StringIO(newline="")
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    rows: list[tuple[object, ...]] = [COLUMNS]
     for number in np.argsort(-far, axis=None, kind="stable"):
         image, joint = np.unravel_index(number, far.shape)
-        values = (*truth[image, joint], *found.points[image, joint])
         other = nearest[image, joint]
-        rows.writerow(
-            [
+        rows.append(
+            (
                 found.names[image],
                 joints[joint],
-                *map(_cell, (*values, found.likelihood[image, joint], far[image, joint])),
+                *truth[image, joint],
+                *found.points[image, joint],
+                found.likelihood[image, joint],
+                far[image, joint],
                 "" if other == joint else joints[other],
-            ]
+            )
         )
-    # A file's name need not be valid text: bytes that aren't UTF-8 are escaped, as \\udce9.
-    return file.getvalue().encode(errors="backslashreplace")
-
-
-def _cell(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.4f}"
+    return csv_text(rows)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
-
 import numpy as np
 from PIL import Image
 
 from mapdrop.localize import overlay
-from mapdrop.localize.contact_sheet import COLUMNS, Section, sheet_of
+from mapdrop.localize.contact_sheet import COLUMNS, Picture, Section, sheet_of
 from mapdrop.localize.evaluation import Evaluation
 from mapdrop.localize.evaluation.difficulty import hardest_first, worst_images
 from mapdrop.localize.marked_picture import marked
-from mapdrop.system.printable import printable
+from mapdrop.system.printable import printable, short_path
 
 JOINTS = 12
 """Number of joints shown, the hardest ones; each has a row of its worst images."""
@@ -24,19 +22,20 @@ def draw(evaluation: Evaluation) -> Image.Image:
     errors, shades = evaluation.errors, overlay.colours(len(evaluation.joints))
     joints = [joint for joint in hardest_first(errors) if errors.labels[joint]][:JOINTS]
     legend = [(shades[joint], printable(evaluation.joints[joint])) for joint in joints]
-    return sheet_of(HEADING, legend, [_section(evaluation, joint) for joint in joints])
+    medians, tails, sections = errors.median(), errors.percentile(90), []
+    for joint in joints:
+        name = evaluation.joints[joint]
+        title = (
+            f"{printable(name)}: median error {medians[name]:.1f} px, 9 in 10 within "
+            f"{tails[name]:.1f} px, {errors.labels[joint]} labels"
+        )
+        sections.append(Section(title, _pictures(evaluation, joint)))
+    return sheet_of(HEADING, legend, sections)
 
 
-def _section(evaluation: Evaluation, joint: int) -> Section:
-    errors, name = evaluation.errors, evaluation.joints[joint]
-    title = (
-        f"{printable(name)}: median error {errors.median()[name]:.1f} px, 9 in 10 within "
-        f"{errors.percentile(90)[name]:.1f} px, {errors.labels[joint]} labels"
-    )
-    images = worst_images(errors, joint)[:COLUMNS]
-    return Section(
-        title, [(_picture(evaluation, i, joint), _text(evaluation, i, joint)) for i in images]
-    )
+def _pictures(evaluation: Evaluation, joint: int) -> list[Picture]:
+    images = worst_images(evaluation.errors, joint)[:COLUMNS]
+    return [(_picture(evaluation, i, joint), _text(evaluation, i, joint)) for i in images]
 
 
 def _text(evaluation: Evaluation, image: int, joint: int) -> str:
@@ -44,8 +43,7 @@ def _text(evaluation: Evaluation, image: int, joint: int) -> str:
     likelihood = evaluation.predictions.likelihood[image, joint]
     nearest = evaluation.nearest[image, joint]
     at = "" if nearest == joint else f"found at {printable(evaluation.joints[nearest])}"
-    path = PurePath(evaluation.labelled.image_names[image])
-    name = printable("/".join(path.parts[-2:]))
+    name = short_path(evaluation.labelled.image_names[image])
     return f"{error:.1f} px, likelihood {likelihood:.2f}\n{name}\n{at}"
 
 

@@ -179,7 +179,7 @@ def _of_dataset(
 
 
 def _of_scenes(scenes: KeypointData, chosen: Indices) -> LabelledImages:
-    image_names = tuple(f"scene {index}" for index in chosen)
+    image_names = tuple(scenes.image_names[index] for index in chosen)
     images, scale = scenes.images[chosen], scenes.scale[chosen]
     return LabelledImages(
         scenes.name,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,6 +11,7 @@ from PIL import Image
 from mapdrop.localize import overlay
 from mapdrop.localize.clips import clip_of
 from mapdrop.localize.contact_sheet import contact_sheet
+from mapdrop.localize.csv_text import csv_text
 from mapdrop.localize.data import image_files
 from mapdrop.localize.failures import Failures
 from mapdrop.localize.results import ResultFolder
@@ -65,10 +64,5 @@ def _images(
 
 
 def _list(chosen: Sequence[Candidate], names: SuggestionNames) -> bytes:
-    file = io.StringIO(newline="")
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(["image", "source", "frame", "spread"])
-    for candidate in chosen:
-        frame = "" if candidate.frame is None else candidate.frame
-        rows.writerow([names(candidate), candidate.source, frame, f"{candidate.spread:.4f}"])
-    return file.getvalue().encode(errors="backslashreplace")
+    rows = [(names(one), one.source, one.frame, one.spread) for one in chosen]
+    return csv_text([("image", "source", "frame", "spread"), *rows])

@@ -28,8 +28,7 @@ from mapdrop.localize.data.image_files import ImageFile
 from mapdrop.localize.data.joints import select_joints
 from mapdrop.localize.data.left_out import phrases
 from mapdrop.localize.data.sleap.embedded_images import EmbeddedImage
-from mapdrop.localize.data.sleap.labels import Film, Labels, read_labels
-from mapdrop.localize.data.sleap.video_frames import VideoFrame
+from mapdrop.localize.data.sleap.labels import Labels, Video, read_labels
 
 PACKAGE = "export a package with the images in SLEAP (File, Export Labels Package)"
 SEVERAL = "Animals are cut out around their labels, which a user has not got; errors are in pixels."
@@ -77,34 +76,36 @@ def read(path: Path, selected: Joints | None = None) -> Dataset:
 
 def _samples(file: Path, labels: Labels, columns: list[int]) -> Iterator[Sample]:
     find = paths.Finder(file.parent)
-    for number, film, animals in labels.frames:
-        where = f"{file}: frame {number} of {film.name}"
+    for number, video, animals in labels.frames:
+        where = f"{file}: frame {number} of {video.name}"
         image: ImageSource | None = None
         for points in animals:
             if not np.isnan(points[columns]).all():
-                image = image or _image(file, find, film, number, where)
+                image = image or _image(file, find, video, number, where)
                 yield Sample(image, where, points[columns])
 
 
-def _image(file: Path, find: paths.Finder, film: Film, number: int, where: str) -> ImageSource:
+def _image(file: Path, find: paths.Finder, video: Video, number: int, where: str) -> ImageSource:
     """Return the image of a frame.
 
     Raises:
         DataError: when it lies outside the labels' folder, or can't be read by this package.
     """
-    from mapdrop.localize.clips import video  # It needs this package, too.
+    # They need this package, too.
+    from mapdrop.localize.clips.video import KINDS
+    from mapdrop.localize.clips.video_frame import VideoFrame
 
-    if film.is_cut_out:
+    if video.is_cut_out:
         raise DataError(f"{where}: it is cut out of a video; {PACKAGE}")
-    if film.array is not None:
-        return EmbeddedImage(file.resolve(), film.array, number)
-    if film.is_images and number >= len(film.files):
-        raise DataError(f"{where}: there are only {len(film.files)} images; {PACKAGE}")
-    path = find(film.files[number if film.is_images else 0], [""], where)
-    if film.is_images:
+    if video.array is not None:
+        return EmbeddedImage(file.resolve(), video.array, number)
+    if video.is_images and number >= len(video.files):
+        raise DataError(f"{where}: there are only {len(video.files)} images; {PACKAGE}")
+    path = find(video.files[number if video.is_images else 0], [""], where)
+    if video.is_images:
         return ImageFile(path)
-    if path.suffix.lower() not in video.KINDS:
-        raise DataError(f"{where}: it is no video that can be read; {PACKAGE}")
+    if path.suffix.lower() not in KINDS:
+        raise DataError(f"{where}: it is not a video that can be read; {PACKAGE}")
     return VideoFrame(path, number)
 
 

@@ -6,6 +6,8 @@ video0/frame_numbers  which frame of the video each is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -57,7 +59,8 @@ class EmbeddedImage:
         Raises:
             DataError: when it is missing or can't be read; `where` says where it was named.
         """
-        return self._open(where)[0].size
+        with self._opened(where) as (image, _):
+            return image_files.upright_size(image)
 
     def pages(self, where: str) -> int:
         """Return 1."""
@@ -69,33 +72,26 @@ class EmbeddedImage:
         Raises:
             DataError: like `read_size`, and when the image can't be decoded.
         """
-        image, is_blue_first = self._open(where)
-        try:
-            colour = image.convert("RGB")
-        except Exception as error:  # Pillow's decoders raise almost anything for damaged files.
-            raise self._unreadable(where, error) from error
+        with self._opened(where) as (image, is_blue_first):
+            colour = image_files.decode(image)
         return Image.merge("RGB", colour.split()[::-1]) if is_blue_first else colour
 
-    def _open(self, where: str) -> tuple[Image.Image, bool]:
-        """Return the image, and whether blue and red are exchanged in it."""
+    @contextmanager
+    def _opened(self, where: str) -> Iterator[tuple[Image.Image, bool]]:
+        """Open the image, and say whether blue and red are exchanged in it."""
         found = read_hdf5(read_stored, "h5py", self.path, self.array, self.number)
         if found is None:
             raise DataError(f"{where}: the package has no image of it; export it again")
         values, is_blue_first = found
         is_plain = values.ndim == 3
-        try:
+        with image_files.image_errors(f"{where}: {self.name}", "export it again"):
             if is_plain:
                 image = Image.fromarray(values.squeeze())
             else:
-                image = Image.open(BytesIO(values.tobytes()), formats=image_files.KINDS)
-        except Exception as error:
-            raise self._unreadable(where, error) from error
-        if image.mode.startswith(("I", "F")):
-            raise DataError(f"{where}: {self.name} has more than 8 bits; export it with 8 bits")
-        return image, is_blue_first and not is_plain
-
-    def _unreadable(self, where: str, error: Exception) -> DataError:
-        return DataError(f"{where}: {self.name} is no image: {error!s:.200}; export it again")
+                image = image_files.open_image(BytesIO(values.tobytes()))
+            with image:
+                image_files.check_depth(image)
+                yield image, is_blue_first and not is_plain
 
 
 def read_stored(path: Path, array: str, number: int) -> tuple[Values, bool] | None:

@@ -13,10 +13,10 @@ from mapdrop.localize.data.dataset import Joints, Points
 from mapdrop.localize.data.hdf5 import opened_hdf5
 
 if TYPE_CHECKING:
-    from sleap_io import Video
+    import sleap_io
 
 
-class Film(NamedTuple):
+class Video(NamedTuple):
     """Where frames come from.
 
     Attributes:
@@ -41,7 +41,7 @@ class Frame(NamedTuple):
     """A frame with the animals that a person labelled, each (K, 2); NaN where invisible."""
 
     number: int
-    film: Film
+    video: Video
     animals: list[Points]
 
 
@@ -74,9 +74,9 @@ def read_labels(path: Path) -> Labels:
         found = instances[int(row["instance_id_start"]) : int(row["instance_id_end"])]
         animals = [one for one in found if type(one) is sleap_io.Instance]
         if animals:
-            film = _film(videos[places[int(row["video"])]])
+            video = _video(videos[places[int(row["video"])]])
             points = [animal.numpy() for animal in animals]
-            labels.frames.append(Frame(int(row["frame_idx"]), film, points))
+            labels.frames.append(Frame(int(row["frame_idx"]), video, points))
         labels.skeletons.update(tuple(animal.skeleton.node_names) for animal in animals)
     return labels
 
@@ -96,7 +96,7 @@ def _instances(name: str) -> list[Any]:
     return found
 
 
-def _places(videos: list[Video], numbers: set[int]) -> dict[int, int]:
+def _places(videos: list[sleap_io.Video], numbers: set[int]) -> dict[int, int]:
     """Return which video each number means.
 
     It is the video's position or, in packages that SLEAP wrote, the number in its array's name:
@@ -111,9 +111,9 @@ def _places(videos: list[Video], numbers: set[int]) -> dict[int, int]:
     return places
 
 
-def _film(video: Video) -> Film:
+def _video(video: sleap_io.Video) -> Video:
     about, name = video.backend_metadata, video.filename
     is_images = not isinstance(name, str)
     array = str(about["dataset"]) if about.get("filename") == "." else None
     files = tuple(map(str, name)) if is_images else (str(name),)
-    return Film(files, is_images, array, bool(about.get("crop")))
+    return Video(files, is_images, array, bool(about.get("crop")))

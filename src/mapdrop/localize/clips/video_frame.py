@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
+from mapdrop.localize.clips.video import opened, upright
 from mapdrop.localize.data.base import DataError
 from mapdrop.localize.data.paths import exists
 
@@ -79,8 +79,6 @@ def _state(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=64)
 def _times(path: Path, *_unused: int) -> list[int]:
     """Return when each frame is shown, in the stream's unit; nothing is decoded."""
-    from mapdrop.localize.clips.video import opened
-
     with opened(path) as (container, stream):
         packets = container.demux(stream)
         times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
@@ -102,13 +100,9 @@ def _read_at(path: Path, time: int, what: str) -> Image.Image:
     """Return the frame that is shown at a time."""
     import av
 
-    from mapdrop.localize.clips.video import opened
-
     with opened(path) as (container, stream):
         try:
             container.seek(time, stream=stream)  # To the last key frame before.
-            frame = next(frame for frame in container.decode(stream) if frame.pts == time)
-            pixels = frame.to_ndarray(format="rgb24")
+            return upright(next(one for one in container.decode(stream) if one.pts == time))
         except (av.FFmpegError, StopIteration, ValueError) as error:
             raise DataError(f"{what} can't be read: {error}; copy the video again") from error
-    return Image.fromarray(np.rot90(pixels, round(frame.rotation / 90)))

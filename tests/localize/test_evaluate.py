@@ -120,6 +120,7 @@ def test_only_images_with_both_joints_are_normalised(
     done = evaluate(run, data, out, "--normalise", "left,right")
     assert done.exit_code == 0, done.output
     assert "left out of pck 0.2 left-right: 2 of 6 images" in done.output
+    assert "Images are split at random: if they are frames of one video" in done.output
     hits = []
     rows = {(Path(row["image"]).name, row["joint"]): row for row in errors(out)}
     for name in (f"{number:03}.png" for number in range(both)):
@@ -172,6 +173,7 @@ def images(truth: Points, joints: Sequence[str], scale: float = 1.0) -> Labelled
         image_names=tuple(f"session/{number:03}.png" for number in range(count)),
         radii=(10.0, 20.0),
         unit="pixels",
+        limits="",
     )
 
 

@@ -195,6 +195,17 @@ def test_animals_of_one_frame_are_cut_out_at_one_scale(tmp_path: Path) -> None:
         np.testing.assert_array_equal(points + np.array([left, top]), sample.points)
 
 
+def test_a_training_tells_that_it_is_on_cut_outs(tmp_path: Path) -> None:
+    film = sleap_io.Video.from_filename([str(path) for path in pictures(tmp_path / "frames")])
+    several = {number: TWO[0] for number in range(4)}
+    sleap_io.Labels(labelled(film, several)).save(str(tmp_path / "labels.slp"))
+    small = "--width 2 --banks 1 --pooling 4 --drop none --no-cascade --no-flip --dry-run"
+    command = ["localize", "train", str(tmp_path), "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, [*command, *small.split()])
+    assert done.exit_code == 0, done.output
+    assert "Animals are cut out around their labels, which a user has not got" in done.output
+
+
 def test_the_largest_animal_decides_the_scale(tmp_path: Path) -> None:
     film = sleap_io.Video.from_filename([str(path) for path in pictures(tmp_path / "frames")])
     wide: dict[int, Sequence[Points]] = {0: [[[4, 10], [60, 10]], [[10, 40], [12, 40]]]}

@@ -77,6 +77,7 @@ def evaluate(
                 [
                     f"{images} never trained on; {seen} left out that were",
                     *map(printable, evaluation.remarks()),
+                    labelled.limits,
                     f"metrics: {results.folder / METRICS}",
                     f"plot: {results.folder / PLOT}",
                     f"worst predictions: {results.folder / SHEET}",

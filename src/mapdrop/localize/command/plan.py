@@ -28,7 +28,7 @@ def show_plan(console: Console, plan: Plan) -> None:
         share = f"{100 * joint.missing:.0f} %"
         table.add_row(plain(joint.name), str(joint.train), str(joint.validation), share)
     show(console, table)
-    say(console, plan.mirroring)
+    say(console, f"{plan.mirroring}\n{plan.limits}")
     say_left_out(console, plan.left_out)
     say(console, f"{plan.steps} steps, which take about {duration(plan.seconds)} here")
 

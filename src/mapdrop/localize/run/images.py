@@ -39,6 +39,7 @@ class LabelledImages:
         image_names: (N,), the image of each; several people may be in one.
         radii: two radii in original pixels at which to report PCK.
         unit: what an original pixel is.
+        limits: one sentence on what this data cannot show.
         left_out: what was left out and why, a phrase each.
     """
 
@@ -51,6 +52,7 @@ class LabelledImages:
     image_names: tuple[str, ...]
     radii: tuple[float, float]
     unit: str
+    limits: str
     left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -174,6 +176,7 @@ def _of_dataset(
         tuple(str(sample.image) for sample in dataset.samples),
         dataset.radii,
         dataset.unit,
+        dataset.limits,
         loaded.left_out,
     )
 
@@ -191,6 +194,7 @@ def _of_scenes(scenes: KeypointData, chosen: Indices) -> LabelledImages:
         image_names,
         scenes.radii,
         scenes.unit,
+        scenes.limits,
     )
 
 

@@ -44,6 +44,7 @@ class Plan:
         joints: how often each joint is labelled.
         sizes: the images' sizes, and what they are scaled to, in a sentence.
         mirroring: which joints a mirrored image exchanges, or why none is mirrored.
+        limits: what the data cannot show, in a sentence.
         left_out: what was left out of the data and why, a phrase each.
         steps: gradient steps that are left, if no stage ends early.
         seconds: how long they will take.
@@ -53,6 +54,7 @@ class Plan:
     joints: tuple[JointCount, ...]
     sizes: str
     mirroring: str
+    limits: str
     left_out: tuple[str, ...]
     steps: int
     seconds: float
@@ -76,6 +78,7 @@ class Plan:
             ),
             _sizes(run.train, run.validation),
             run.settings.mirroring(run.train.joints).reason,
+            run.train.limits,
             run.train.left_out,
             sum(run.steps_left.values()),
             _duration(run),

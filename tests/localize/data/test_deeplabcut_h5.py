@@ -137,7 +137,9 @@ def test_where_files_differ_the_one_counts_that_deeplabcut_trains_from(
     data = read(tmp_path)
     np.testing.assert_array_equal(points(data), VALUES)
     (said,) = data.left_out
-    assert said.startswith("1 .csv unlike the .h5 of the same labels, from which DeepLabCut trains")
+    assert said.startswith(
+        "1 .csv file with other labels than the .h5, from which DeepLabCut trains"
+    )
 
 
 @pytest.fixture
@@ -171,7 +173,7 @@ def test_without_h5py_it_is_said_that_nothing_was_compared(seconds: int, tmp_pat
     data = read(tmp_path)
     np.testing.assert_array_equal(points(data), VALUES)
     (said,) = data.left_out
-    assert said.startswith("1 .h5 that nobody compared with the .csv")
+    assert said.startswith("1 .h5 file not compared with its .csv")
 
 
 def test_without_h5py_labels_in_hdf5_alone_name_the_extra(

@@ -95,7 +95,7 @@ BROKEN_FLIC = {
     "outside": (example(filepath="../../a.jpg"), r"examples\(2\): .*a\.jpg lies outside the data"),
     "unlabelled": (
         lambda rows: [row.update(coords=np.full((2, 29), np.nan)) for row in rows],
-        r"examples\.mat: no image has a label",
+        r"test_a_broken_example.*: no image has a label",
     ),
 }
 
@@ -154,7 +154,7 @@ def test_each_person_of_an_mpii_image_is_a_sample(tmp_path: Path) -> None:
         "annolist(1).annorect(2)",
     ]
     assert data.joints == MPII
-    assert data.left_out == ("2 people without a scale or a centre",)
+    assert data.left_out == ("2 annotations without a scale or a centre",)
     # A square of 25 pixels around (20, 30), shifted down by 1.5 and widened to whole pixels.
     picture, points = data[0]
     np.testing.assert_array_equal(np.asarray(picture), truth().images[1][19:44, 7:33])
@@ -182,7 +182,10 @@ BROKEN_MPII = {
     ),
     "word": ({"annopoints": points((6, "a", 1))}, r"point\(1\): x should be a number, not 'a'"),
     "NaN": ({"annopoints": points((6, 1, np.nan))}, r"point\(1\): y should be a number, not nan"),
-    "no points": ({"annopoints": {"point": EMPTY}}, r"mpii\.mat: no image has a label"),
+    "no points": (
+        {"annopoints": {"point": EMPTY}},
+        r"test_a_broken_person.*: no image has a label",
+    ),
     "no struct": (
         {"annopoints": 5.0},
         r"annorect\(1\)\.annopoints should be a struct array, not 5",

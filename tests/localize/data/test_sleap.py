@@ -197,7 +197,7 @@ def test_animals_of_one_frame_are_cut_out_at_one_scale(tmp_path: Path) -> None:
 
 def test_a_training_tells_that_it_is_on_cut_outs(tmp_path: Path) -> None:
     film = sleap_io.Video.from_filename([str(path) for path in pictures(tmp_path / "frames")])
-    several = {number: TWO[0] for number in range(4)}
+    several = dict.fromkeys(range(4), TWO[0])
     sleap_io.Labels(labelled(film, several)).save(str(tmp_path / "labels.slp"))
     small = "--width 2 --banks 1 --pooling 4 --drop none --no-cascade --no-flip --dry-run"
     command = ["localize", "train", str(tmp_path), "--out", str(tmp_path / "run")]

@@ -86,7 +86,7 @@ def test_columns_of_row_numbers_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(",image,joint,x,y\n0,a.png,nose,1,2\n1,b.png,nose,,\n")
     data = read(tmp_path)
     np.testing.assert_array_equal(data.samples[0].points, [(1, 2)])
-    assert data.left_out == ("1 image without a label", "1 column (number 1)")
+    assert data.left_out == ("1 column (number 1)", "1 sample without a label")
 
 
 @pytest.mark.parametrize(

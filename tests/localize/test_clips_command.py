@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +299,22 @@ def test_ctrl_c_keeps_the_suggestions_until_then(
 def test_names_are_as_long_as_they_need_to_be(paths: list[str], names: list[str]) -> None:
     found = distinct({Path("/", path): Path(path).stem for path in paths})
     assert list(found.values()) == names
+
+
+def test_without_pyav_the_images_of_a_folder_are_read(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    shutil.copy(data / "000.png", folder)
+    video = spots.film(folder / "cam.mp4", [data / "000.png"])
+    monkeypatch.setitem(sys.modules, "av", None)
+    done = mapdrop("predict", run, folder, "--out", tmp_path / "out", "--no-overlay")
+    assert done.exit_code == 1
+    assert 'cam.mp4: av is not installed: pip install "mapdrop[video]"' in done.output
+    assert [row[0] for row in rows(tmp_path / "out" / "predictions.csv")] == [
+        str(folder / "000.png")
+    ]
+    alone = mapdrop("predict", run, video, "--out", tmp_path / "alone")
+    assert alone.exit_code == 1
+    assert 'pip install "mapdrop[video]"' in alone.output

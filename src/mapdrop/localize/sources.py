@@ -122,6 +122,8 @@ def _read(files: Sequence[Path]) -> tuple[dict[Path, Clip | None], dict[Path, st
             read[file] = clip_of(file)
         except DataError as error:
             failed[file] = str(error)
+        except ModuleNotFoundError as error:  # A video needs PyAV, of which images know nothing.
+            failed[file] = f'{file}: {error.name} is not installed: pip install "mapdrop[video]"'
     return read, failed
 
 

@@ -9,7 +9,7 @@ from unicodedata import normalize
 import pytest
 
 from mapdrop.localize.data import DataError, read
-from mapdrop.localize.data.paths import Finder, find
+from mapdrop.localize.data.paths import Finder
 from tests.localize.data.writers import FORMATS, truth
 
 NAMES = {
@@ -39,6 +39,10 @@ NAMES = {
     "of a file of Windows": ("file:///C:/lab/frames/a.png", "frames/a.png"),
     "of a bucket": ("s3://lab/frames/a.png", "frames/a.png"),
 }
+
+
+def find(root: Path, name: str, folders: list[str], where: str) -> Path:
+    return Finder(root)(name, folders, where)
 
 
 def touched(root: Path, *names: str) -> Path:

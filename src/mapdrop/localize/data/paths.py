@@ -52,10 +52,16 @@ class Finder:
     names: dict[Path, tuple[str, bool]] = field(default_factory=dict)
 
     def __call__(self, name: str, folders: Sequence[str], where: str) -> Path:
-        """Return the path of the image `name`, as `find` does.
+        """Return the path of the image `name` in the first of the `folders` that has it.
+
+        A file of exactly this name comes first. Otherwise the name may be a path of Windows or a
+        URL, and its Unicode may be composed or decomposed. Of a path that begins outside the data
+        folder, as another computer's does, the longest end that a folder has counts. If no folder
+        has the image, return where it should be, for the error message.
 
         Raises:
-            DataError: as `find`, and when another name was taken for the same image: two videos
+            DataError: when the name leads out of the root to a file that is there, and no folder
+                has an end of it; or when another name was taken for the same image: two videos
                 `day1/cam0.mp4` and `day2/cam0.mp4` of another computer, of which one is here.
         """
         path, is_end = _found(self.root, name, folders, where)
@@ -69,23 +75,8 @@ class Finder:
         return path
 
 
-def find(root: Path, name: str, folders: Sequence[str], where: str) -> Path:
-    """Return the path of the image `name` in the first of the `folders` of `root` that has it.
-
-    A file of exactly this name comes first. Otherwise the name may be a path of Windows or a URL,
-    and its Unicode may be composed or decomposed. Of a path that begins outside the data folder, as
-    another computer's does, the longest end that a folder has counts. If no folder has the image,
-    return where it should be, for the error message.
-
-    Raises:
-        DataError: when the name leads out of `root` to a file that is there, and no folder has an
-            end of it.
-    """
-    return _found(root, name, folders, where)[0]
-
-
 def _found(root: Path, name: str, folders: Sequence[str], where: str) -> tuple[Path, bool]:
-    """Return what `find` does, and whether only an end of the name was found."""
+    """Return the path of an image, and whether only an end of its name was found."""
     if not name.strip():
         raise DataError(f"{where}: the image's name is empty; fill it in, or delete the label")
     if len(name) > LONGEST:

@@ -108,7 +108,8 @@ def by_kernels(case: Case, arrays: dict[str, Any], threads: int = 1) -> dict[str
     kernels.convolve(y, makes, x, reads, arrays["w"], arrays["b"], geometry, *rest)
     none = arrays["b"][:0]
     back = (geometry.of_input_gradient, case.gain, False, True, threads)
-    kernels.convolve(dx, reads, grad, makes, arrays["w"], none, *back)
+    turned = np.ascontiguousarray(arrays["w"].swapaxes(0, 1))
+    kernels.convolve(dx, reads, grad, makes, turned, none, *back)
     shape = (*dw.shape[:2], -1)
     kernels.weight_grad(dw.reshape(shape), flat, makes, x, reads, geometry, case.gain, threads)
     whole = np.zeros(out, y.dtype), np.zeros_like(arrays["x"])

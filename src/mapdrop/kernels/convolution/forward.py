@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from mapdrop.kernels.convolution.im2col import (
+    DEPTH,
+    OUT,
     Geometry,
     RowIndex,
     aligned_zeros,
+    banded,
     copies_size,
     copy_map,
     present_rows,
@@ -25,7 +28,6 @@ from mapdrop.kernels.convolution.microkernel import BYTES, ROWS, VECTORS, multip
 from mapdrop.kernels.jit import compiled
 from mapdrop.kernels.parallel import spread
 
-DEPTH = 144  # Terms of a sum that are done at a time: they and their columns stay in the L1 cache.
 _GROUP = 48  # Output maps that are done at a time, for the same reason.
 _TASKS = 4  # For each thread at least, if there are enough output maps.
 
@@ -45,16 +47,19 @@ def _convolve(
     gain: Any,
     relu: Any,
     parts: Any,
+    planes: int,
     low: int,
     high: int,
 ) -> None:
     """Do tasks low to high - 1: each makes one of `parts` parts of a sample's output maps.
 
-    `strides`: distances in the weight from one output, input and tap to the next, and then the
-    numbers of outputs and inputs.
+    It makes them band by band, `planes` planes each. `strides`: distances in the weight from one
+    output, input and tap to the next, and then the numbers of outputs and inputs.
     """
-    taps, map_size = tap_offsets(geometry, x), copies_size(geometry, x)
+    band = banded(geometry, 0, planes)
+    taps, map_size = tap_offsets(band, x), copies_size(band, x)
     block = max(1, DEPTH // taps.size)
+    step = planes * geometry[OUT, 1] * geometry[OUT, 2]
     columns = aligned_zeros(block * map_size, x)
     table = np.empty(block * taps.size, np.int64)
     for task in range(low, high):
@@ -62,24 +67,26 @@ def _convolve(
         first, last = out_first[sample], out_first[sample + 1]
         size = -(-(last - first) // (parts * ROWS)) * ROWS
         first, last = first + part * size, min(last, first + (part + 1) * size)
-        for row in range(first, last):
-            known = bias.size > 0 and out_channel[row] < strides[3]
-            out[row] = bias[out_channel[row]] if known else 0
         made = present_rows(out_channel, first, last, strides[3])
         read = present_rows(x_channel, x_first[sample], x_first[sample + 1], strides[4])
-        for start in range(0, read.size, block):
-            some = read[start : start + block]
-            for i in range(some.size):
-                target = columns.ctypes.data + i * map_size * x.itemsize
-                copy_map(target, x[some[i]], geometry, gain)
-            _tabulate(table, x_channel[some], strides, taps, map_size, x.itemsize)
-            terms = some.size * taps.size
-            _accumulate(out, made, out_channel, weight, strides[0], table, terms, columns)
-        if relu:
+        for at in range(0, out.shape[1], step):
+            band = banded(geometry, at // step * planes, planes)
+            end = min(at + step, out.shape[1])
             for row in range(first, last):
-                line = out[row]
-                for i in range(line.size):
-                    line[i] = 0 if line[i] < 0 else line[i]  # A NaN stays.
+                known = bias.size > 0 and out_channel[row] < strides[3]
+                out[row, at:end] = bias[out_channel[row]] if known else 0
+            for start in range(0, read.size, block):
+                some = read[start : start + block]
+                for i in range(some.size):
+                    copy_map(columns[i * map_size : (i + 1) * map_size], x[some[i]], band, gain)
+                _tabulate(table, x_channel[some], strides, taps, map_size, x.itemsize)
+                terms = table[: some.size * taps.size]
+                _accumulate(out, made, out_channel, weight, strides[0], terms, columns, at, end)
+            if relu:
+                for row in range(first, last):
+                    line = out[row, at:end]
+                    for i in range(line.size):
+                        line[i] = 0 if line[i] < 0 else line[i]  # A NaN stays.
 
 
 @compiled()
@@ -103,22 +110,31 @@ def _tabulate(table: Any, channel: Any, strides: Any, taps: Any, map_size: Any, 
 
 @compiled()
 def _accumulate(
-    out: Any, made: Any, channel: Any, weight: Any, stride: Any, table: Any, n: int, columns: Any
+    out: Any,
+    made: Any,
+    channel: Any,
+    weight: Any,
+    stride: Any,
+    table: Any,
+    columns: Any,
+    first: int,
+    last: int,
 ) -> None:
-    """out[made] += the sums over the first n terms of the table, tile by tile."""
+    """out[made, first:last] += the sums over the terms of the table, tile by tile."""
     size = out.itemsize
     lanes = BYTES // size
-    width, pixels = VECTORS * lanes, out.shape[1]
+    width = VECTORS * lanes
+    pixels = out.shape[1]
     rows, sums = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
     spare = np.zeros((ROWS, width), out.dtype)
     for group in range(0, made.size, _GROUP):
-        for at in range(0, pixels, width):
-            vectors = min(VECTORS, -(-(pixels - at) // lanes))
+        for at in range(first, last, width):
+            vectors = min(VECTORS, -(-(last - at) // lanes))
             for top in range(group, min(group + _GROUP, made.size), ROWS):
                 there = min(ROWS, made.size - top)
                 # At the edges a tile reaches beyond the output: it is summed in `spare`. Missing
                 # rows repeat the last one there.
-                inside = there == ROWS and at + vectors * lanes <= pixels
+                inside = there == ROWS and at + vectors * lanes <= last
                 for i in range(ROWS):
                     row = made[top + min(i, there - 1)]
                     rows[i] = weight.ctypes.data + channel[row] * stride * size
@@ -128,21 +144,21 @@ def _accumulate(
                 if not inside:
                     for i in range(there):
                         line = out[made[top + i]]
-                        for j in range(min(width, pixels - at)):
+                        for j in range(min(width, last - at)):
                             spare[i, j] = line[at + j]
                 multiply(
                     vectors,
                     spare[0, 0],
                     rows.ctypes.data,
                     table.ctypes.data,
-                    n,
-                    columns.ctypes.data + at * size,
+                    table.size,
+                    columns.ctypes.data + (at - first) * size,
                     sums.ctypes.data,
                 )
                 if not inside:
                     for i in range(there):
                         line = out[made[top + i]]
-                        for j in range(min(width, pixels - at)):
+                        for j in range(min(width, last - at)):
                             line[at + j] = spare[i, j]
 
 
@@ -156,7 +172,7 @@ def convolve(
     geometry: Geometry,
     gain: float,
     relu: bool,
-    transposed: bool,
+    flipped: bool,
     threads: int,
 ) -> None:
     """out = the convolution of gain * x, plus bias; with `relu`, negative values become 0.
@@ -166,20 +182,16 @@ def convolve(
         made: the maps in the rows of out.
         x: (rows, *three axes).
         read: the maps in the rows of x.
-        weight: (out, in, *kernel), contiguous, at most 2 GiB. With `transposed`, its second axis
-            belongs to `made`, its first to `read`, and the kernel is reversed: this makes the
-            gradient of the input.
+        weight: (out, in, *kernel), contiguous, at most 2 GiB.
         bias: (out,), or empty for none.
         geometry: of the convolution.
         gain: a factor.
         relu: see above.
-        transposed: see `weight`.
+        flipped: whether the kernel is read from its end, as for the gradient of the input.
         threads: how many may work.
     """
     outputs, inputs, taps = weight.shape[0], weight.shape[1], int(np.prod(weight.shape[2:]))
-    strides = (inputs * taps, taps, 1, outputs, inputs)
-    if transposed:
-        strides = (taps, inputs * taps, -1, inputs, outputs)
+    strides = (inputs * taps, taps, -1 if flipped else 1, outputs, inputs)
     samples = len(made.first) - 1
     parts = 1
     if threads > 1 and samples:
@@ -204,4 +216,5 @@ def convolve(
         x.dtype.type(gain),
         relu,
         parts,
+        geometry.band(max(1, DEPTH // taps), x.dtype.itemsize),
     )

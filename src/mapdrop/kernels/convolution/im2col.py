@@ -21,6 +21,7 @@ From there on the values of all output pixels follow one another, in the order o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ from mapdrop.kernels.jit import compiled
 
 IndexArray = NDArray[np.int64]
 SIZE, OUT, KERNEL, PADDING, DILATION = range(5)  # The rows of `Geometry.array`.
+DEPTH = 144  # Terms of a sum that are done at a time: they and their columns stay in the L1 cache.
+_COPIES = 1 << 18  # Bytes of copies that are held at a time, if a plane is not larger.
 _LINE = 64  # Bytes of a cache line. A vector that lies across two takes twice as long to load.
 
 
@@ -63,6 +66,20 @@ class Geometry:
         axes = zip(self.dilation, self.kernel, self.padding, strict=True)
         first, second, third = (d * (k - 1) - p for d, k, p in axes)
         return Geometry(self.out, self.size, self.kernel, (first, second, third), self.dilation)
+
+    def band(self, maps: int, itemsize: int) -> int:
+        """Return how many planes of an output to make at a time, reading `maps` maps at a time.
+
+        Their copies stay in the L2 cache. A map of several bands is made in whole tiles.
+        """
+        plane, reach = self.out[1] * self.out[2], self.dilation[0] * (self.kernel[0] - 1)
+        copies = maps * self.kernel[1] * self.kernel[2] * max(1, plane) * itemsize
+        planes = max(1, _COPIES // copies - reach)
+        if planes >= self.out[0]:
+            return max(1, self.out[0])
+        tile = VECTORS * BYTES // itemsize
+        whole = tile // gcd(tile, plane)  # So many planes are whole tiles.
+        return max(1, planes // whole) * whole
 
     @property
     def array(self) -> IndexArray:
@@ -114,28 +131,75 @@ def tap_offsets(geometry: Any, like: Any) -> Any:
 
 
 @compiled()
-def copy_map(out: int, x: Any, geometry: Any, gain: Any) -> None:
-    """Write a map's copies, times gain, to the address `out`.
+def banded(geometry: Any, first: int, planes: int) -> Any:
+    """Return the geometry of `planes` planes of the output, from plane `first` on."""
+    band = geometry.copy()
+    band[OUT, 0] = planes
+    band[PADDING, 0] -= first
+    return band
 
-    Padding is not written: it stays zero, as `aligned_zeros` made it, for every map that is copied
-    to this place.
+
+@compiled()
+def copy_map(out: Any, x: Any, geometry: Any, gain: Any) -> None:
+    """Write a map's copies, times gain, to `out`, of `copies_size` values.
+
+    Padding within a plane is not written: it stays zero, as `aligned_zeros` made it, for every map
+    that is copied to this place.
     """
-    size, copy = x.itemsize, _copy_size(geometry, x)
-    before = geometry[PADDING, 0]
-    rows, values = geometry[OUT, 1], geometry[OUT, 2]
+    copy, planes = _copy_size(geometry, x), _planes(geometry)
+    before, size = geometry[PADDING, 0], geometry[OUT, 1] * geometry[OUT, 2]
+    first = min(planes, max(0, before))
+    last = max(first, min(planes, geometry[SIZE, 0] + before))
     for j in range(geometry[KERNEL, 1]):
         for k in range(geometry[KERNEL, 2]):
             # Output pixel (r, v) reads the map's value (r + up, v + left).
             up = j * geometry[DILATION, 1] - geometry[PADDING, 1]
             left = k * geometry[DILATION, 2] - geometry[PADDING, 2]
-            low, high = max(0, -left), min(values, geometry[SIZE, 2] - left)
-            target = out + ((j * geometry[KERNEL, 2] + k) * copy + low) * size
-            source = x.ctypes.data + (low + left) * size
-            for i in range(max(0, before), min(_planes(geometry), geometry[SIZE, 0] + before)):
-                for row in range(max(0, -up), min(rows, geometry[SIZE, 1] - up)):
-                    here = ((i - before) * geometry[SIZE, 1] + row + up) * geometry[SIZE, 2]
-                    there = (i * rows + row) * values
-                    scale(gain, source + here * size, target + there * size, high - low)
+            start = (j * geometry[KERNEL, 2] + k) * copy
+            target = out[start : start + planes * size]
+            target[: first * size] = 0
+            target[last * size :] = 0
+            _shift(target, x, geometry, gain, up, left, first, last)
+
+
+@compiled()
+def _shift(
+    target: Any, x: Any, geometry: Any, gain: Any, up: int, left: int, first: int, last: int
+) -> None:
+    """Write planes first to last - 1 of one copy."""
+    rows, values = geometry[OUT, 1], geometry[OUT, 2]
+    top, bottom = max(0, -up), min(rows, geometry[SIZE, 1] - up)
+    low, high = max(0, -left), min(values, geometry[SIZE, 2] - left)
+    if first >= last or top >= bottom or low >= high:
+        return
+    alike = rows == geometry[SIZE, 1] and values == geometry[SIZE, 2]
+    if alike:
+        # The copy is the map, moved on by some values; what came from the wrong row is cleared.
+        start = (first * rows + top) * values + low
+        end = ((last - 1) * rows + bottom - 1) * values + high
+        by = (up - geometry[PADDING, 0] * rows) * values + left
+        _scaled(target, x, gain, start, start + by, end - start)
+        for plane in range(first * rows * values, last * rows * values, rows * values):
+            target[plane : plane + top * values] = 0
+            target[plane + bottom * values : plane + rows * values] = 0
+            for row in range(plane + top * values, plane + bottom * values, values):
+                for value in range(row, row + low):
+                    target[value] = 0
+                for value in range(row + high, row + values):
+                    target[value] = 0
+        return
+    for i in range(first, last):
+        for row in range(top, bottom):
+            here = ((i - geometry[PADDING, 0]) * geometry[SIZE, 1] + row + up) * geometry[SIZE, 2]
+            there = (i * rows + row) * values + low
+            _scaled(target, x, gain, there, here + low + left, high - low)
+
+
+@compiled()
+def _scaled(target: Any, x: Any, gain: Any, to: int, at: int, n: int) -> None:
+    """Write gain times n values of x from `at` on to target from `to` on."""
+    size = x.itemsize
+    scale(gain, x.ctypes.data + at * size, target.ctypes.data + to * size, n)
 
 
 @compiled()

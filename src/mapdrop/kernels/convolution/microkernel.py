@@ -190,6 +190,35 @@ def _transpose(typing: Any, like: Any, rows: Any, offset: Any, out: Any, step: A
     return types.void(like, *[types.intp] * 4), emit
 
 
+def _scatter_add(
+    typing: Any, like: Any, lines: Any, offsets: Any, n: Any, values: Any, step: Any
+) -> Any:
+    """See `scatter_add`."""
+    _, size = _vector(like)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, lines, offsets, n, values, step = args
+        starts = [_entry(builder, lines, _number(i)) for i in range(ROWS)]
+        sources = [builder.add(values, builder.mul(step, _number(i))) for i in range(ROWS)]
+        element = _vector(like)[0].element
+        with cgutils.for_range(builder, n) as loop:
+            offset = _entry(builder, offsets, loop.index)
+            at = builder.mul(loop.index, _number(size))
+            places = [builder.add(start, offset) for start in starts]
+            sums = [
+                builder.fadd(
+                    _load(builder, place, element),
+                    _load(builder, builder.add(source, at), element),
+                )
+                for place, source in zip(places, sources, strict=True)
+            ]
+            for place, total in zip(places, sums, strict=True):
+                _store(builder, total, place, size)
+        return context.get_dummy_value()
+
+    return types.void(like, *[types.intp] * 5), emit
+
+
 def _swapped(builder: Any, square: list[Any], half: int) -> list[Any]:
     """Swap the upper right and the lower left quarter of each block of 2 half x 2 half."""
     n = len(square)
@@ -213,6 +242,14 @@ It has as many rows as a vector has lanes. `rows` is the address of the rows' ad
 `offset` is added. The rows of the result are `step` bytes apart, the first at the address `out`.
 """
 
+scatter_add: Any = intrinsic(_scatter_add)
+"""scatter_add(like, lines, offsets, n, values, step): add a tile to sums that are no neighbours.
+
+Value j of the tile's row i is added to the sum at lines[i] + offsets[j]. `lines` is the address of
+ROWS addresses, which must not overlap there, `offsets` that of n distances in bytes. The tile
+begins at the address `values`; its rows are `step` bytes apart.
+"""
+
 
 def try_out() -> None:
     """Compile each of the above, and run it on zeros. Raises what Numba raises."""
@@ -226,3 +263,4 @@ def _run(values: Any, rows: Any, table: Any) -> None:
     multiply(1, zero, lines, table.ctypes.data, 0, first, lines)
     scale(zero, first, first, values.size)
     transpose(zero, lines, 0, first, values.itemsize * values.shape[1])
+    scatter_add(zero, lines, table.ctypes.data, 1, first, 0)

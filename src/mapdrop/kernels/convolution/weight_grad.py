@@ -16,23 +16,31 @@ from typing import Any
 import numpy as np
 
 from mapdrop.kernels.convolution.im2col import (
+    DEPTH,
+    OUT,
     Geometry,
     RowIndex,
     aligned_zeros,
+    banded,
     copies_size,
     copy_map,
     present_rows,
     tap_offsets,
 )
-from mapdrop.kernels.convolution.microkernel import BYTES, ROWS, VECTORS, multiply, transpose
+from mapdrop.kernels.convolution.microkernel import (
+    BYTES,
+    ROWS,
+    VECTORS,
+    multiply,
+    scatter_add,
+    transpose,
+)
 from mapdrop.kernels.convolution.weight_grad_dense import weight_grad_dense
 from mapdrop.kernels.jit import compiled
 from mapdrop.kernels.parallel import spread
 
 _PIXELS = 1024  # Pixels that a tile sums before its sums are stored.
 _SUMS = 1 << 19  # Bytes of the part of the gradient that a task makes: it stays in the L2 cache.
-_COPIES = 1 << 17  # Bytes of copies that are made at a time.
-_DENSE_COPIES = 1 << 19  # The same if all of a task's maps are copied at once: they stay in L2.
 _TASKS = 4  # For each thread at least, if there are enough input maps.
 
 
@@ -86,13 +94,19 @@ def _weight_grad(
     geometry: Any,
     gain: Any,
     size: Any,
+    block: int,
+    planes: int,
     low: int,
     high: int,
 ) -> None:
-    """Write out[:, c] for the input maps c of tasks low to high - 1, `size` maps each."""
+    """Write out[:, c] for the input maps c of tasks low to high - 1, `size` maps each.
+
+    `block` maps, and `planes` planes of the output, are done at a time.
+    """
     outputs, inputs, n = out.shape
-    taps, map_size = tap_offsets(geometry, x), copies_size(geometry, x)
-    block = max(1, min(size, _COPIES // (map_size * x.itemsize)))
+    band = banded(geometry, 0, planes)
+    taps, map_size = tap_offsets(band, x), copies_size(band, x)
+    pixels, step = panels.shape[1], planes * geometry[OUT, 1] * geometry[OUT, 2]
     columns = aligned_zeros(block * map_size, x)
     starts, numbers = np.empty(block * n, np.int64), np.empty(block * n, np.int64)
     for task in range(low, high):
@@ -104,73 +118,81 @@ def _weight_grad(
             read = present_rows(x_channel, x_first[sample], x_first[sample + 1], end)
             read = read[np.searchsorted(x_channel[read], c) :]
             own_panels = panels[panel_first[sample] : panel_first[sample + 1]]
-            for start in range(0, read.size, block):
-                some = read[start : start + block]
-                for i in range(some.size):
-                    at = columns.ctypes.data + i * map_size * x.itemsize
-                    copy_map(at, x[some[i]], geometry, gain)
-                    for tap in range(n):
-                        starts[i * n + tap] = at + taps[tap]
-                        numbers[i * n + tap] = (x_channel[some[i]] - c) * n + tap
-                count = some.size * n
-                _accumulate_panels(
-                    total, own_panels, grad_channel[made], starts[:count], numbers[:count]
-                )
+            for first in range(0, pixels, step):
+                band = banded(geometry, first // step * planes, planes)
+                last = min(first + step, pixels)
+                for start in range(0, read.size, block):
+                    some = read[start : start + block]
+                    for i in range(some.size):
+                        target = columns[i * map_size : (i + 1) * map_size]
+                        copy_map(target, x[some[i]], band, gain)
+                        for tap in range(n):
+                            starts[i * n + tap] = target.ctypes.data + taps[tap]
+                            numbers[i * n + tap] = (x_channel[some[i]] - c) * n + tap
+                    count = some.size * n
+                    _accumulate_panels(
+                        total,
+                        own_panels[:, first:last],
+                        pixels,
+                        grad_channel[made],
+                        starts[:count],
+                        numbers[:count],
+                    )
         _transpose_back(out, total, c, end)
 
 
 @compiled()
-def _accumulate_panels(total: Any, panels: Any, ids: Any, starts: Any, numbers: Any) -> None:
+def _accumulate_panels(
+    total: Any, panels: Any, stride: int, ids: Any, starts: Any, numbers: Any
+) -> None:
     """total[numbers][:, ids] += the sums over all pixels of columns times panels.
 
     Args:
         total: (input maps and taps, outputs).
-        panels: of one sample.
+        panels: of one sample, some pixels of the `stride` that each panel has.
         ids: the outputs in the panels.
         starts: the addresses of the columns of pixels.
         numbers: the row of total that each column belongs to.
     """
     size, pixels, width = total.itemsize, panels.shape[1], panels.shape[2]
-    lanes = BYTES // size
-    rows, sums = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
-    spare, table = np.zeros((ROWS, width), total.dtype), np.empty(_PIXELS, np.int64)
+    outputs, lanes = total.shape[1], BYTES // size
+    # A tile is summed apart, because its outputs need not be neighbours in `total`. If it has too
+    # few rows, the last one is repeated, and its sums are added to what nobody reads.
+    tile, unread = np.empty((ROWS, width), total.dtype), np.zeros((ROWS, outputs), total.dtype)
+    rows, lines = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64)
+    sums = np.array([tile[i].ctypes.data for i in range(ROWS)])
+    table, offsets = np.empty(_PIXELS, np.int64), ids * size
     for i in range(_PIXELS):
         table[i] = (i * size << 32) | (i * width * size)
-    every = ids.size == total.shape[1]
     for pixel in range(0, pixels, _PIXELS):
         for panel in range(panels.shape[0]):
             some = min(width, ids.size - panel * width)
-            vectors = -(-some // lanes)
             for top in range(0, starts.size, ROWS):
                 there = min(ROWS, starts.size - top)
-                # If the outputs are not neighbours in `total`, a tile is summed in `spare`.
-                inside = every and there == ROWS and some == vectors * lanes
                 for i in range(ROWS):
                     at = top + min(i, there - 1)
                     rows[i] = starts[at] + pixel * size
-                    sums[i] = spare.ctypes.data + i * width * size
-                    if inside:
-                        place = numbers[at] * total.shape[1] + panel * width
-                        sums[i] = total.ctypes.data + place * size
-                if not inside:
-                    for i in range(there):
-                        line = total[numbers[top + i]]
-                        for j in range(some):
-                            spare[i, j] = line[ids[panel * width + j]]
+                    lines[i] = total.ctypes.data + numbers[at] * outputs * size
+                for i in range(there, ROWS):
+                    lines[i] = unread.ctypes.data + i * outputs * size
+                tile[:] = 0
                 multiply(
-                    vectors,
-                    spare[0, 0],
+                    -(-some // lanes),
+                    tile[0, 0],
                     rows.ctypes.data,
                     table.ctypes.data,
                     min(_PIXELS, pixels - pixel),
-                    panels.ctypes.data + (panel * pixels + pixel) * width * size,
+                    panels.ctypes.data + (panel * stride + pixel) * width * size,
                     sums.ctypes.data,
                 )
-                if not inside:
-                    for i in range(there):
-                        line = total[numbers[top + i]]
-                        for j in range(some):
-                            line[ids[panel * width + j]] = spare[i, j]
+                scatter_add(
+                    tile[0, 0],
+                    lines.ctypes.data,
+                    offsets.ctypes.data + panel * width * offsets.itemsize,
+                    some,
+                    tile.ctypes.data,
+                    width * size,
+                )
 
 
 @compiled()
@@ -211,8 +233,10 @@ def weight_grad(
     """
     outputs, inputs, taps = out.shape
     size = max(1, min(_SUMS // (outputs * taps * x.itemsize), -(-inputs // (_TASKS * threads))))
+    block = max(1, DEPTH // taps)
+    planes = geometry.band(block, x.dtype.itemsize)  # The same whatever the number of threads.
     if _reads_all(read, inputs) and not _reads_all(made, outputs):
-        size = max(1, min(size, _DENSE_COPIES // (copies_size(geometry.array, x) * x.itemsize)))
+        size = min(size, block)
         spread(
             weight_grad_dense,
             -(-inputs // size),
@@ -227,6 +251,7 @@ def weight_grad(
             geometry.array,
             x.dtype.type(gain),
             size,
+            planes,
         )
         return
     width = VECTORS * BYTES // grad.itemsize
@@ -253,6 +278,8 @@ def weight_grad(
         geometry.array,
         x.dtype.type(gain),
         size,
+        min(size, block),
+        planes,
     )
 
 

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from mapdrop.kernels.convolution.im2col import (
+    OUT,
     aligned_zeros,
+    banded,
     copies_size,
     copy_map,
     present_rows,
@@ -38,15 +40,19 @@ def weight_grad_dense(
     geometry: Any,
     gain: Any,
     size: Any,
+    planes: int,
     low: int,
     high: int,
 ) -> None:
     """Write out[:, c] for the input maps c of tasks low to high - 1, `size` maps each.
 
-    The arguments are those of `weight_grad`. The rows of x are all channels, sample after sample.
+    `planes` planes of the output are done at a time. The other arguments are those of
+    `weight_grad`. The rows of x are all channels, sample after sample.
     """
     outputs, inputs, n = out.shape
-    taps, map_size = tap_offsets(geometry, x), copies_size(geometry, x)
+    band = banded(geometry, 0, planes)
+    taps, map_size = tap_offsets(band, x), copies_size(band, x)
+    step = planes * geometry[OUT, 1] * geometry[OUT, 2]
     lanes = BYTES // x.itemsize
     columns = aligned_zeros(size * map_size, x)
     for task in range(low, high):
@@ -61,13 +67,16 @@ def weight_grad_dense(
         transposed = aligned_zeros(_PIXELS * width, x)
         for sample in range(grad_first.size - 1):
             made = present_rows(grad_channel, grad_first[sample], grad_first[sample + 1], outputs)
-            for i in range(some):
-                at = columns.ctypes.data + i * map_size * x.itemsize
-                copy_map(at, x[sample * inputs + c + i], geometry, gain)
-            for pixel in range(0, grad.shape[1], _PIXELS):
-                terms = min(_PIXELS, grad.shape[1] - pixel)
-                _transpose(transposed, starts, pixel, terms)
-                _accumulate_columns(total, transposed, grad, made, grad_channel, pixel, terms)
+            for first in range(0, grad.shape[1], step):
+                band = banded(geometry, first // step * planes, planes)
+                last = min(first + step, grad.shape[1])
+                for i in range(some):
+                    target = columns[i * map_size : (i + 1) * map_size]
+                    copy_map(target, x[sample * inputs + c + i], band, gain)
+                for pixel in range(first, last, _PIXELS):
+                    terms = min(_PIXELS, last - pixel)
+                    _transpose(transposed, starts, pixel - first, terms)
+                    _accumulate_columns(total, transposed, grad, made, grad_channel, pixel, terms)
         for o in range(outputs):
             line = out[o, c : c + some].reshape(-1)
             for i in range(line.size):

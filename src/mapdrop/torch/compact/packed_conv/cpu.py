@@ -124,7 +124,7 @@ class _Call:
             _row_index(self.source),
             _volumes(grad, geometry.size),
             _row_index(self.target),
-            _array(weight),
+            _array(weight.transpose(0, 1)),  # What a map of the input needs lies together.
             grad.new_empty(0).numpy(),
             geometry,
             self.conv.gain,

@@ -6,6 +6,7 @@ sample costs what one mask for all costs. Strides are 1.
 """
 
 from mapdrop.kernels.convolution.forward import convolve as convolve
+from mapdrop.kernels.convolution.im2col import COPIES as COPIES
 from mapdrop.kernels.convolution.im2col import DEPTH as DEPTH
 from mapdrop.kernels.convolution.im2col import Geometry as Geometry
 from mapdrop.kernels.convolution.im2col import RowIndex as RowIndex

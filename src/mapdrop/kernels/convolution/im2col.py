@@ -33,7 +33,7 @@ from mapdrop.kernels.jit import compiled
 IndexArray = NDArray[np.int64]
 SIZE, OUT, KERNEL, PADDING, DILATION = range(5)  # The rows of `Geometry.array`.
 DEPTH = 144  # Terms of a sum that are done at a time: they and their columns stay in the L1 cache.
-_COPIES = 1 << 18  # Bytes of copies that are held at a time, if a plane is not larger.
+COPIES = 1 << 18  # Bytes of copies that are held at a time, if a plane is not larger.
 _LINE = 64  # Bytes of a cache line. A vector that lies across two takes twice as long to load.
 
 
@@ -70,16 +70,16 @@ class Geometry:
     def band(self, maps: int, itemsize: int) -> int:
         """Return how many planes of an output to make at a time, reading `maps` maps at a time.
 
-        Their copies stay in the L2 cache. A map of several bands is made in whole tiles.
+        Their copies stay in the L2 cache. If there is room, a band consists of whole tiles.
         """
         plane, reach = self.out[1] * self.out[2], self.dilation[0] * (self.kernel[0] - 1)
         copies = maps * self.kernel[1] * self.kernel[2] * max(1, plane) * itemsize
-        planes = max(1, _COPIES // copies - reach)
+        planes = max(1, COPIES // copies - reach)
         if planes >= self.out[0]:
             return max(1, self.out[0])
         tile = VECTORS * BYTES // itemsize
         whole = tile // gcd(tile, plane)  # So many planes are whole tiles.
-        return max(1, planes // whole) * whole
+        return planes - planes % whole or planes
 
     @property
     def array(self) -> IndexArray:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from mapdrop.torch.compact.cost_model import Costs
+from mapdrop.torch.compact.cost_model import Costs, Workload
 from mapdrop.torch.compact.packed_conv.convolve import convolve
 from mapdrop.torch.compact.packed_conv.cpu import supports
 from mapdrop.torch.compact.packed_conv.operation import PackedConv
 from mapdrop.torch.compact.packing.layout import Layout
 from mapdrop.torch.compact.timing import shortest, step, undisturbed
+from mapdrop.torch.graph.lattice import AllMaps, Kept
 from mapdrop.torch.graph.settings import Convolution
 
-_SAMPLES, _MAPS, _SIDE, _KERNEL = 8, 64, 16, 3
+_SAMPLES, _MAPS, _KEPT, _SIDE, _KERNEL = 4, 64, 48, 24, 3
 _COPIED = 1 << 22  # Values: more than the caches near the cores of most processors hold.
 
 
@@ -41,21 +46,46 @@ def _calibrate(threads: int) -> Costs:
 
 
 def _measure(threads: int) -> Costs:
+    """Solve the cost model for its constants, so that it predicts what was measured."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(_SAMPLES, _MAPS, _SIDE, _SIDE, generator=generator)
     weight = torch.randn(_MAPS, _MAPS, _KERNEL, _KERNEL, generator=generator)
-    ones = (1,) * 2
-    settings = Convolution(ones, ones, ones, (0,) * 2)
+    settings = Convolution((1, 1), (_KERNEL // 2,) * 2, (1, 1), (0, 0))
     if not supports(settings, x, weight):
         return Costs()
-    layout = Layout.from_bits(np.ones((_SAMPLES, _MAPS), bool))
-    packed, conv = x.view(1, -1, _SIDE, _SIDE), PackedConv(settings, layout, layout)
+    layout = Layout.from_bits(_bits())
+    packed, conv = x.new_zeros(1, layout.rows, _SIDE, _SIDE), PackedConv(settings, layout, layout)
     large = torch.zeros(_COPIED)
     dense, own, copy = shortest(
         lambda: step(lambda a, w: settings.forward(a, w, None), x, weight),
         lambda: step(lambda a, w: convolve(a, w, None, conv), packed, weight),
         lambda: large.clone(),
     )
-    work = threads * 3 * 2 * _SAMPLES * _MAPS**2 * (_KERNEL * _SIDE) ** 2
     moved = 2 * large.numel() * large.element_size()
-    return Costs(flops=work / dense, own=work / own, activations=moved / copy)
+    costs = Costs(activations=moved / copy)
+    work = Workload(_SAMPLES, _MAPS, _MAPS, _KERNEL**2, _SIDE**2, _SIDE**2, _KERNEL)
+    every, kept = AllMaps(_MAPS), Kept(0, _MAPS, _KEPT / _MAPS, _SAMPLES, _MAPS, _KEPT)
+
+    def by_torch(flops: float) -> float:
+        return replace(costs, flops=flops).seconds(work, every, every)
+
+    def by_own_kernels(own: float) -> float:
+        return replace(costs, own=own).seconds(work, kept, kept)
+
+    flops, chosen = _speed(by_torch, dense), _speed(by_own_kernels, own)
+    return replace(costs, flops=threads * flops, own=threads * chosen)
+
+
+def _speed(predict: Callable[[float], float], measured: float) -> float:
+    """Return the speed at which the model predicts what was measured.
+
+    At least half of the time is arithmetic, whatever the noise.
+    """
+    rest = predict(math.inf)
+    return (predict(1.0) - rest) / max(measured - rest, measured / 2)
+
+
+def _bits() -> NDArray[np.bool_]:
+    """Return the maps that are kept: `_KEPT` of each sample."""
+    order = np.random.default_rng(0).random((_SAMPLES, _MAPS)).argsort(axis=1)
+    return order < _KEPT

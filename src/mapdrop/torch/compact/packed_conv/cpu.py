@@ -41,9 +41,11 @@ def supports(settings: Convolution | Linear, x: Tensor, weight: Tensor) -> bool:
 def _copied_bytes(settings: Convolution, x: Tensor, weight: Tensor) -> int:
     """Return how many bytes of copies of maps are held at a time, at most."""
     kernel = weight.shape[2:]
-    reach = (n + 2 * d * k for n, d, k in zip(x.shape[2:], settings.dilation, kernel, strict=True))
+    reach = [2 * d * k for d, k in zip(settings.dilation, kernel, strict=True)]
+    plane = prod(n + more for n, more in zip(x.shape[3:], reach[1:], strict=True))
     maps = max(1, _kernels().DEPTH // kernel.numel())
-    return int(prod(reach) * kernel[1:].numel() * maps * x.element_size())
+    one = maps * kernel[1:].numel() * plane * x.element_size()  # Of one plane of each map.
+    return max(_kernels().COPIES, one * (1 + reach[0]))
 
 
 def _kernels() -> Any:

@@ -209,15 +209,6 @@ def _transpose(coins: Any, tile: Any, start: int, step: int, n: int, rows: int) 
 
 
 @compiled()
-def _masked(source: Any, target: Any, coins: Any, scale: Any) -> None:
-    """Drop values with a coin for each, in their order."""
-    zero = target.dtype.type(0)
-    for j in range(target.size):
-        value = times(source[j], scale)
-        target[j] = value if coins[j] else zero
-
-
-@compiled()
 def _apply(
     x: Any, y: Any, raw: Any, coins: Any, scale: Any, sizes: Any, steps: Any, low: int, high: int
 ) -> None:
@@ -266,10 +257,16 @@ def _apply(
                     else:
                         target[:] = zero
                 elif step == 1:
-                    _masked(source, target, coins[coin : coin + n], scale)
+                    own = coins[coin : coin + n]
+                    for j in range(n):
+                        value = times(source[j], scale)
+                        target[j] = value if own[j] else zero
                 elif turned:
                     start = (row - first) * _PITCH
-                    _masked(source, target, tile[start : start + n], scale)
+                    transposed = tile[start : start + n]
+                    for j in range(n):
+                        value = times(source[j], scale)
+                        target[j] = value if transposed[j] else zero
                 else:
                     for j in range(n):
                         value = times(source[j], scale)

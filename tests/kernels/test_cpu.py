@@ -264,3 +264,17 @@ def test_the_processor_is_queried_once_for_float16() -> None:
     asked = float16.float16_in_hardware.cache_info().misses
     mapdrop.drop(np.ones((8, 4), np.float16), "b c -> b c", 0.5, seed=2)
     assert float16.float16_in_hardware.cache_info().misses == asked == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("shape", [(2, 70, 5, 7), (1, 129, 37, 31), (3, 64, 40, 60)])
+def test_a_mask_in_another_order_is_transposed_tile_by_tile(
+    shape: tuple[int, ...], inplace: bool, dtype: Any
+) -> None:
+    given: dict[str, Any] = {"p": 0.1, "seed": 5, "block": {"h": 3, "w": 4}}
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    last = mapdrop.drop(np.moveaxis(x, 1, 3).copy(), "b h w c -> b h w c", **given)
+    first = mapdrop.drop(x, "b c h w -> b h w c", inplace=inplace, **given)
+    assert np.array_equal(np.moveaxis(first, 1, 3), last)
+    assert 0 < (last == 0).mean() < 0.2

@@ -29,7 +29,9 @@ _GRAIN = 1 << 17  # Values below which another thread costs more than it saves.
 _SHORT = 256  # A row of up to so many values is masked: a branch would cost more than it saves.
 _PIECE = 1 << 14  # Words in a unit of work, which is a run or a piece of one.
 _FEW = _TILE // 4  # For up to so many words, drawing their blocks beats drawing a whole tile.
-_ROWS = 64  # Rows, and columns, of the tile in which a transposed mask is read.
+_ROWS = 64  # Rows of a tile.
+_WIDTH = 1 << 10  # Columns of the tile into which a mask is transposed: rows as long as pay.
+_PITCH = _WIDTH + _ROWS  # From row to row of it: a power of two would have one place in the cache.
 
 
 @compiled(inline="always")
@@ -198,6 +200,15 @@ def _elements_transposed(
 
 
 @compiled()
+def _transpose(coins: Any, tile: Any, start: int, step: int, n: int, rows: int) -> None:
+    """Fill the tile with rows of n coins that lie `step` apart; neighbours are in other rows."""
+    for j in range(n):
+        line = coins[start + j * step : start + j * step + rows]
+        for row in range(rows):
+            tile[row * _PITCH + j] = line[row]
+
+
+@compiled()
 def _apply(
     x: Any, y: Any, raw: Any, coins: Any, scale: Any, sizes: Any, steps: Any, low: int, high: int
 ) -> None:
@@ -210,7 +221,9 @@ def _apply(
     zero = y.dtype.type(0)
     inner, step = sizes[-1], steps[-1]
     rows, row_step = sizes[-2], steps[-2]
-    width = inner if step <= 1 else _ROWS
+    turned = step > 1 and row_step == 1
+    width = inner if step <= 1 else _WIDTH if turned else _ROWS
+    tile = np.empty(_ROWS * _PITCH if turned else 0, np.uint8)
     tiles = (rows + _ROWS - 1) // _ROWS
     for unit in range(low, high):
         outer, first = unit // tiles, unit % tiles * _ROWS
@@ -229,6 +242,9 @@ def _apply(
             continue
         for left in range(0, inner, width):
             n = min(width, inner - left)
+            if turned:
+                count = min(_ROWS, rows - first)
+                _transpose(coins, tile, base + first + left * step, step, n, count)
             for row in range(first, min(first + _ROWS, rows)):
                 at = (outer * rows + row) * inner + left
                 coin = base + row * row_step + left * step
@@ -245,6 +261,12 @@ def _apply(
                     for j in range(n):
                         value = times(source[j], scale)
                         target[j] = value if own[j] else zero
+                elif turned:
+                    start = (row - first) * _PITCH
+                    transposed = tile[start : start + n]
+                    for j in range(n):
+                        value = times(source[j], scale)
+                        target[j] = value if transposed[j] else zero
                 else:
                     for j in range(n):
                         value = times(source[j], scale)

@@ -120,6 +120,27 @@ def test_words_of_large_numbers(start: int) -> None:
     assert np.array_equal(np.asarray(drawn).ravel(), wanted)
 
 
+@pytest.mark.parametrize("shape", [(8,), (0, 8), (3, 1, 40), (5, 7, 12)])
+@pytest.mark.parametrize("p", [1e-3, 0.3, 1 - 2**-40])
+def test_coins_that_share_a_byte_are_the_others(shape: tuple[int, ...], p: float) -> None:
+    names = " ".join("abc"[: len(shape)])
+    given: dict[str, Any] = {"pattern": f"{names} -> {names}", "p": p, "seed": 5, "step": 2**40}
+    x = jnp.ones(shape)
+    expected = mapdrop.drop(np.ones(shape, np.float32), **given)
+    assert checks.same_bits(np.asarray(mapdrop.drop(x, **given)), expected)
+    assert checks.same_bits(np.asarray(jax.jit(lambda x: mapdrop.drop(x, **given))(x)), expected)
+
+
+def test_a_block_of_four_words_is_drawn_once() -> None:
+    def arithmetic(n: int) -> float:
+        run = jax.jit(lambda x: mapdrop.drop(x, "n -> n", 0.5, seed=1))
+        cost = run.lower(jax.ShapeDtypeStruct((n,), jnp.float32)).compile().cost_analysis()
+        assert cost is not None
+        return float(cost["flops"])
+
+    assert arithmetic(4096) < 0.4 * arithmetic(4097)  # Which does not split into eights.
+
+
 @pytest.mark.parametrize("shape", [(2**31, 5), (3, 2**20, 2**12), (2**32 - 1, 7)])
 def test_numbers_of_shapes_too_large_for_32_bits(shape: tuple[int, ...]) -> None:
     """The same arithmetic at a few places of the shape: nobody has room for all of them."""

@@ -1,7 +1,8 @@
-"""Gradients: the mask made again from the seed, and nothing the size of x kept for it."""
+"""Gradients: the mask of the forward pass, of which no more is kept than a bit for each coin."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 from collections.abc import Callable
@@ -135,6 +136,9 @@ def test_a_part_that_is_recomputed_has_the_same_mask() -> None:
 
 
 def _resident() -> int:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # Of the GNU C library.
+    if trim is not None:
+        trim(0)  # What was freed goes back to the system.
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
@@ -159,8 +163,9 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 @linux
 @pytest.mark.parametrize("pattern", ["b c -> b c", "b c -> b"])
-def test_nothing_but_the_result_stays(pattern: str) -> None:
-    assert _kept_for_backward(lambda z: mapdrop.drop(z, pattern, 0.1)) < 3
+def test_the_result_stays_and_a_bit_for_each_coin(pattern: str) -> None:
+    # A byte for each would make it 2.25.
+    assert _kept_for_backward(lambda z: mapdrop.drop(z, pattern, 0.1)) < 1.9
 
 
 @linux
@@ -180,18 +185,16 @@ def _draws(step: Callable[[Any, Any], Any]) -> int:
     return sum("FullInt" in node.op for graph in graphs for node in graph.node)
 
 
-def test_an_optimized_graph_draws_again_instead_of_keeping() -> None:
+def test_a_graph_draws_once_for_both_passes() -> None:
     def step(x: Any, seed: Any) -> Any:
         return gradient(lambda v: mapdrop.drop(v, "b c -> b c", 0.5, seed=seed) ** 2, x)
 
-    assert _draws(step) == 2
+    assert _draws(step) == 1
 
 
-def test_an_optimized_graph_twin() -> None:
-    """The optimizer does find masks that are alike, where nothing tells them apart."""
-
+def test_draws_of_a_graph_twin() -> None:
     def twice(x: Any, seed: Any) -> Any:
         once = mapdrop.drop(x, "b c -> b c", 0.5, seed=seed)
-        return mapdrop.drop(once, "b c -> b c", 0.5, seed=seed)
+        return mapdrop.drop(once, "b c -> b c", 0.5, seed=seed + 1)
 
-    assert _draws(twice) == 1
+    assert _draws(twice) == 2

@@ -1,18 +1,17 @@
 """Apply masks to tensors: one linear step, which is its own derivative.
 
-Nothing but the seed is kept for backward: the gradient is dropped by the same step, which makes
-the same mask again.
+Backward keeps the coins, a bit of each: drawing them again takes longer than reading them.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from mapdrop.backends.tensorflow.coins import drawn
+from mapdrop.backends.tensorflow.packed_bits import pack, unpack
 from mapdrop.backends.tensorflow.seeds import Source
 from mapdrop.backends.tensorflow.sizes import Fitted, as_shape, fit
 from mapdrop.spec.mask_spec import MaskSpec
@@ -20,22 +19,27 @@ from mapdrop.spec.mask_spec import MaskSpec
 
 def dropped(x: tf.Tensor, source: Source, spec: MaskSpec) -> tf.Tensor:
     """Return x dropped, differentiable to any order."""
-    shape = x.shape  # All that the gradient may know of x.
+    variable = source.rate is not None
+    bound, fitted = fit(x, spec, warn=not variable)
+    if variable:
+        bound = bound.at(source.rate)
+    return _linear(x, fitted, *drawn(bound, fitted.coins, source))
+
+
+def _linear(x: tf.Tensor, fitted: Fitted, kept: tf.Tensor, scale: Any) -> tf.Tensor:
+    """Return x times the scale where the coins keep it: a step that is its own derivative."""
+    shape, bits = x.shape, pack(kept)  # All that the gradient knows of x and of the coins.
     held: list[tf.Tensor] = []
 
     @tf.custom_gradient
     def step(x: tf.Tensor) -> Any:
         # The tape must not record, and so keep, the operations inside.
-        held.append(_values(tf.stop_gradient(x), source, spec))
+        held.append(broadcast(tf.stop_gradient(x), fitted, kept, scale))
         return held, gradient
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         upstream = tf.ensure_shape(upstream, shape)
-        # Not before the gradient is there: otherwise the graph's optimiser merges this mask with
-        # the one of the forward pass and keeps it until then.
-        with tf.control_dependencies([upstream]):
-            again = replace(source, key=tf.identity(source.key))
-        return dropped(upstream, again, spec)
+        return _linear(upstream, fitted, unpack(bits, as_shape(fitted.coins)), scale)
 
     (result,) = step(x)
     if tf.executing_eagerly():
@@ -88,11 +92,3 @@ def _wide(dtype: tf.DType, scale: Any) -> tf.DType:
     with np.errstate(over="ignore"):  # Of a scale beyond the dtype's largest number.
         exact = isinstance(scale, float) and float(np.asarray(scale, dtype.as_numpy_dtype)) == scale
     return dtype if exact else tf.float32
-
-
-def _values(x: tf.Tensor, source: Source, spec: MaskSpec) -> tf.Tensor:
-    variable = source.rate is not None
-    bound, fitted = fit(x, spec, warn=not variable)
-    if variable:
-        bound = bound.at(source.rate)
-    return broadcast(x, fitted, *drawn(bound, fitted.coins, source))

@@ -7,6 +7,7 @@ integer it is; uniform floats in x's dtype would have too few values for the rat
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import tensorflow as tf
@@ -27,6 +28,7 @@ from mapdrop.spec.law import (
 from mapdrop.spec.mask_spec import BoundSpec
 
 _LOW = 0xFFFF_FFFF
+_PART, _PARTS = 1 << 18, 16  # Of many coins: the least in a part, and the most parts.
 
 
 def words(shape: tf.Tensor, source: Source) -> tf.Tensor:
@@ -50,10 +52,27 @@ class TensorFlowSpace(CoinSpace[tf.Tensor, tf.Tensor]):
         # The generator starts at a block of four words, so up to three come before the lines'.
         lines = as_shape((*self.sizes[:axis], 1, *self.sizes[axis + 1 :]))
         start = tf.convert_to_tensor(product(self.sizes), tf.int64)
-        block, skipped = tf.cast(start // 4, tf.uint64), start % 4
-        source = replace(self.source, counter=tf.stack([block, self.source.counter[1]]))
-        drawn = words([skipped + tf.reduce_prod(lines)], source)
+        skipped = start % 4
+        drawn = self._run(start // 4, skipped + tf.reduce_prod(lines))
         return tf.reshape(drawn[skipped:], lines)
+
+    def coins(self, threshold: Size) -> tf.Tensor:
+        """See `CoinSpace`. A CPU draws many of them part by part, whose words fit in its cache."""
+        count = product(self.sizes)
+        if tf.is_tensor(count) or count < 2 * _PART or not only_cpus():
+            return super().coins(threshold)
+        part = max(_PART, -(-count // (4 * _PARTS)) * 4)
+        drawn = [
+            self.at_least(self._run(first // 4, min(part, count - first)), threshold)
+            for first in range(0, count, part)
+        ]
+        return tf.reshape(tf.concat(drawn, 0), self.sizes)
+
+    def _run(self, block: Size, count: Size) -> tf.Tensor:
+        """Return the words of `count` coins from the first of a block of four on."""
+        counter = tf.stack([tf.cast(block, tf.uint64), self.source.counter[1]])
+        source = replace(self.source, counter=counter)
+        return words(as_shape([count]), source)
 
     def at_least(self, words: tf.Tensor, threshold: Size) -> tf.Tensor:
         """See `CoinSpace`."""
@@ -135,6 +154,12 @@ def drawn(
     space = TensorFlowSpace(sizes, source)
     coins = kept(bound.law, space)
     return coins, bound.factor(space, coins)
+
+
+@cache
+def only_cpus() -> bool:
+    """Whether there are CPUs alone, as far as TensorFlow sees."""
+    return all(device.device_type == "CPU" for device in tf.config.list_physical_devices())
 
 
 def _minimum(n: Size, size: int) -> Size:

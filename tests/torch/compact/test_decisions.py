@@ -32,8 +32,8 @@ COSTS = (Costs(), Costs(flops=16e9, own=14.5e9, least=0), ALWAYS)
 
 def _decide_as_with_kernels(patch: pytest.MonkeyPatch) -> None:
     """Let operations be done by mapdrop's own kernels where none compile, too: none is run."""
-    depth = SimpleNamespace(DEPTH=144)
-    patch.setattr(kernels, "for_convolution", lambda: depth)
+    sizes = SimpleNamespace(DEPTH=144, COPIES=2**18)
+    patch.setattr(kernels, "for_convolution", lambda: sizes)
 
 
 def _part(model: Model) -> str:

@@ -74,8 +74,8 @@ class Costs:
     weights: float = 5e9
     activations: float = 10e9
     call: float = 100e-6
-    margin: float = 0.15
-    least: float = 0.05
+    margin: float = 0.05
+    least: float = 0.03
 
     def seconds(self, work: Workload, reads: MapSet, makes: MapSet) -> float:
         """Predict the seconds of a training step's three passes over one operation.

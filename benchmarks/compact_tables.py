@@ -1,13 +1,17 @@
-"""The README's table of compacted training steps: `python -m benchmarks.compact_tables`."""
+"""The tables of compacted training steps: `python -m benchmarks.compact_tables`.
+
+README.md has the main rows, between <!-- compact --> and <!-- /compact -->; docs/compact.md has
+the stacks at several rates, between <!-- rates --> and <!-- /rates -->.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compact import NONE, OURS, PEER, RESULTS, ROWS
+from benchmarks.compact import AGAIN, NONE, OURS, PEER, RESULTS, ROWS
 from benchmarks.models import MODELS
-from benchmarks.pages import README, newest, placed
+from benchmarks.pages import DOCS, README, measured_on, newest, placed
 
 # Two ways to build the network of one paper are one published network; our chains are none.
 _PAPERS = {
@@ -15,8 +19,11 @@ _PAPERS = {
 }
 
 
-def table(results: Path = RESULTS) -> str:
-    """Markdown.
+PAGE = DOCS / "compact.md"
+
+
+def _records(results: Path) -> dict[str, dict[str, Any]]:
+    """Return the newest record of each row on each processor.
 
     Raises:
         FileNotFoundError: where there are no rows yet; says how to make them.
@@ -25,15 +32,22 @@ def table(results: Path = RESULTS) -> str:
     if not results.exists():
         raise FileNotFoundError(f"{results} is missing: run python -m benchmarks.compact")
     records = newest(results, ("row", "processor"))
+    if missing := {row.name for row in ROWS} - {record["row"] for record in records.values()}:
+        raise LookupError(f"never run: {sorted(missing)}; run python -m benchmarks.compact")
+    return records
+
+
+def table(results: Path = RESULTS) -> str:
+    """Return the README's table as Markdown. Raises what `_records` raises."""
+    records = _records(results)
     processors = sorted({record["processor"] for record in records.values()})
     used = [
         records[key]
         for row in ROWS
+        if row.group != "rates"
         for processor in processors
         if (key := f"{row.name}, {processor}") in records
     ]
-    if missing := {row.name for row in ROWS} - {record["row"] for record in used}:
-        raise LookupError(f"never run: {sorted(missing)}; run python -m benchmarks.compact")
     heads = [f"{name}: over `{PEER}` (of the bound), over {NONE}" for name in processors]
     lines = [
         f"| network | p | mask | arithmetic bound | {' | '.join(heads)} |",
@@ -83,10 +97,40 @@ def _sentences(records: list[dict[str, Any]]) -> list[str]:
     return [*sentences, f"{'; '.join(sorted(machines))}."]
 
 
-def filled(readme: str, results: Path = RESULTS) -> str:
-    """The README's text with the table in its place."""
-    return placed(readme, "compact", table(results))
+def rates(results: Path = RESULTS) -> str:
+    """Return the stacks at several rates as Markdown: a line for each and each processor."""
+    records = _records(results)
+    names = [row.name for row in ROWS if row.group == "rates"]
+    used = [record for record in records.values() if record["row"] in names]
+    used.sort(key=lambda record: (names.index(record["row"]), record["processor"]))
+    lines = [
+        f"| network | p | faster than `{PEER}` | of the bound | predicted to be skipped "
+        "| the same twice |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for record in used:
+        gain, limit = record["gains"][PEER], record["bound"]
+        cells = [
+            record["network"],
+            f"{record['p']}",
+            f"**{gain:.2f}x**",
+            f"{gain / limit:.0%} of {limit:.2f}x",
+            f"{record['predicted_saving']:.0%} of the time",
+            f"{gain / record['gains'][AGAIN]:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    sentence = f"The last column is `{PEER}`'s time through that of its copy: it shows the noise."
+    return "\n".join([*lines, "", sentence, measured_on(used), ""])
+
+
+def filled(text: str, results: Path = RESULTS) -> str:
+    """Return README.md or docs/compact.md with the table where it has marks for it."""
+    for mark, made in (("compact", table), ("rates", rates)):
+        if f"<!-- {mark} -->" in text:
+            text = placed(text, mark, made(results))
+    return text
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in (README, PAGE):
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

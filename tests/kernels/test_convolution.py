@@ -175,6 +175,24 @@ LARGE = {
     "one sample": Case(bits(1, 64), bits(1, 64), (40, 40), (3, 3), (1, 1), (1, 1)),
     "one mask": Case(SHARED, SHARED, (9, 9), (1, 1), (0, 0), (1, 1)),
 }
+BANDS = {
+    "bands": Case(bits(2, 40), bits(2, 30), (61, 67), (3, 3), (2, 2), (2, 2), relu=True),
+    "bands, the same size": Case(bits(2, 40), bits(2, 30), (64, 48), (3, 3), (1, 1), (1, 1), 2.0),
+    "bands, all inputs": Case(bits(2, 20, 2), bits(2, 30), (90, 67), (5, 3), (0, 1), (1, 1), 2.0),
+    "bands, an axis": Case(bits(1, 40), bits(1, 20), (9001,), (5,), (9,), (2,)),
+    "bands of a plane": Case(bits(1, 6), bits(1, 9), (5, 40, 41), (3, 3, 3), (1, 2, 1), (1, 1, 1)),
+}
+LARGE |= BANDS
+
+
+@pytest.mark.parametrize("case", BANDS.values(), ids=BANDS)
+def test_these_are_made_in_several_bands(case: Case) -> None:
+    arrays, _ = by_torch(case)
+    sizes = (three(s, 1) for s in (case.size, arrays["grad"].shape[2:], case.kernel))
+    geometry = kernels.Geometry(*sizes, three(case.padding, 0), three(case.dilation, 1))
+    maps = max(1, kernels.DEPTH // prod(case.kernel))
+    planes = geometry.band(maps, np.dtype(case.dtype).itemsize)
+    assert 1 <= planes <= geometry.out[0] / 2
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -310,11 +328,11 @@ def test_where_numba_does_not_compile_them_pytorchs_do_the_work(
     torch: Any = framework("torch")
     compact: Any = importlib.import_module("mapdrop.torch.compact")
     nn = torch.nn
-    model = nn.Sequential(nn.Conv2d(4, 64, 3), nn.Dropout2d(0.5), nn.Conv2d(64, 8, 3))
+    model = nn.Sequential(nn.Conv2d(4, 64, 3), nn.Dropout2d(0.5), nn.Conv2d(64, 8, 3)).double()
     fast = compact.compact(model, compact.Costs())
     if gone:
         GONE[gone](monkeypatch)
-    x, made = torch.randn(8, 4, 24, 24), []
+    x, made = torch.randn(8, 4, 24, 24).double(), []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for net in (model, fast):

@@ -13,6 +13,7 @@ from mapdrop.torch.graph.lattice import AllMaps, MapSet
 
 _BYTES, _PASSES = 4, 3  # float32; a training step computes an output and two gradients.
 _ROWS, _PIXELS = 4, 8  # Mapdrop's kernels compute tiles of so many maps and pixels.
+_READ = 8  # They read a factor of a weight in the time that they multiply so many pixels by it.
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Costs:
         activations: bytes per second at which arrays are read, written and reordered.
         call: seconds that an operation, or a run of samples in it, costs besides its arithmetic.
         margin: an operation skips only if that is predicted to save this share of its time.
-        least: a model skips only if that is predicted to save this share of its step. What runs
-            besides the operations is not predicted, and may cost as much.
+        least: a model skips only if that is predicted to save this share of its step, beyond the
+            margins. What runs besides the operations is not predicted, and may cost as much.
     """
 
     flops: float = 160e9
@@ -75,7 +76,7 @@ class Costs:
     activations: float = 10e9
     call: float = 100e-6
     margin: float = 0.05
-    least: float = 0.03
+    least: float = 0.01
 
     def seconds(self, work: Workload, reads: MapSet, makes: MapSet) -> float:
         """Predict the seconds of a training step's three passes over one operation.
@@ -104,7 +105,7 @@ class Costs:
         inputs, outputs = _padded(reads, _ROWS), _padded(makes, _ROWS)
         weights = work.samples * inputs * outputs * work.kernel  # Each sample reads its part once.
         pixels = -(-work.space_out // _PIXELS) * _PIXELS
-        product = 2 * weights * pixels / self.own + 2 * weights * _BYTES / self.activations
+        product = 2 * weights * (pixels + _READ) / self.own
         # Copies are read once for each output map, but written only once.
         copied = (2 * inputs * work.space_out + outputs * work.space_in) * work.copies * _BYTES
         copying = work.samples * copied / self.activations

@@ -188,8 +188,9 @@ LARGE |= BANDS
 @pytest.mark.parametrize("case", BANDS.values(), ids=BANDS)
 def test_these_are_made_in_several_bands(case: Case) -> None:
     arrays, _ = by_torch(case)
-    sizes = (three(s, 1) for s in (case.size, arrays["grad"].shape[2:], case.kernel))
-    geometry = kernels.Geometry(*sizes, three(case.padding, 0), three(case.dilation, 1))
+    size, out, kernel = (three(s, 1) for s in (case.size, arrays["grad"].shape[2:], case.kernel))
+    settings = three(case.padding, 0), three(case.dilation, 1)
+    geometry = kernels.Geometry(size, out, kernel, *settings)
     maps = max(1, kernels.DEPTH // prod(case.kernel))
     planes = geometry.band(maps, np.dtype(case.dtype).itemsize)
     assert 1 <= planes <= geometry.out[0] / 2

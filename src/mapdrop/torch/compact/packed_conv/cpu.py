@@ -45,7 +45,7 @@ def _copied_bytes(settings: Convolution, x: Tensor, weight: Tensor) -> int:
     plane = prod(n + more for n, more in zip(x.shape[3:], reach[1:], strict=True))
     maps = max(1, _kernels().DEPTH // kernel.numel())
     one = maps * kernel[1:].numel() * plane * x.element_size()  # Of one plane of each map.
-    return max(int(_kernels().COPIES), one * (1 + reach[0]))
+    return int(max(_kernels().COPIES, one * (1 + reach[0])))
 
 
 def _kernels() -> Any:

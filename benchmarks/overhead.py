@@ -3,12 +3,15 @@
 A residual network of 254 modules: the microseconds that compact adds to a step in which it skips
 nothing, those of a step that skips (PyTorch's guards, and handing over 202 parameters), and the
 seconds of the first call, of one with another batch size, and of those after that. Without
-arithmetic where microseconds are asked for. The row goes to results/overhead-cpu.jsonl.
+arithmetic where microseconds are asked for. And the milliseconds of `import mapdrop` after
+`import numpy`. The row goes to results/overhead-cpu.jsonl.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -63,6 +66,7 @@ def main() -> None:
     torch.set_num_threads(1)
     compact(Residual(2))(_image(2))  # Imports what a first call imports.
     record: dict[str, Any] = {"modules": len(list(Residual().modules())), **_added(), **_first()}
+    record["ms, import mapdrop"] = _import()
     print(json.dumps(record, indent=1))
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as file:
@@ -102,6 +106,15 @@ def _first() -> dict[str, float]:
             fast(_image(samples))
             found[f"s, {blocks} blocks, batch {samples}"] = time.perf_counter() - start
     return found
+
+
+def _import() -> float:
+    """Milliseconds of `import mapdrop` after `import numpy`: the least of seven interpreters."""
+    clock = "time.perf_counter()"
+    code = f"import numpy, time; t = {clock}; import mapdrop; print({clock} - t)"
+    command = [sys.executable, "-c", code]
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(7)]
+    return 1e3 * min(float(run.stdout) for run in runs)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapdrop.kernels.float16 import bits, times
+from mapdrop.kernels.float16 import masked, times
 from mapdrop.kernels.float16 import float16_in_hardware as float16_in_hardware
 from mapdrop.kernels.jit import compiled
 from mapdrop.kernels.parallel import spread
@@ -26,7 +26,7 @@ _S = U64(32)
 _BLOCKS = 64  # Philox blocks in a tile: 1 KiB of words, which stays in the L1 cache.
 _TILE = 4 * _BLOCKS
 _GRAIN = 1 << 17  # Values below which another thread costs more than it saves.
-_SHORT = 256  # A row of up to so many values is masked: a branch would cost more than it saves.
+_SHORT = 1 << 10  # A row of up to so many values is masked: a branch would cost what it saves.
 _PIECE = 1 << 14  # Words in a unit of work, which is a run or a piece of one.
 _FEW = _TILE // 4  # For up to so many words, drawing their blocks beats drawing a whole tile.
 _ROWS = 64  # Rows of a tile.
@@ -210,13 +210,12 @@ def _transpose(coins: Any, tile: Any, start: int, step: int, n: int, rows: int) 
 
 @compiled()
 def _apply(
-    x: Any, y: Any, raw: Any, coins: Any, scale: Any, sizes: Any, steps: Any, low: int, high: int
+    x: Any, y: Any, coins: Any, scale: Any, sizes: Any, steps: Any, low: int, high: int
 ) -> None:
     """Drop with coins that values share, or whose order is not that of memory.
 
     Memory is walked in order: `sizes` are the loops from the outermost to the innermost, `steps`
-    the step of the coin's number along each. A unit of work is a tile of up to 64 rows. `raw` is y
-    as unsigned integers.
+    the step of the coin's number along each. A unit of work is a tile of up to 64 rows.
     """
     zero = y.dtype.type(0)
     inner, step = sizes[-1], steps[-1]
@@ -231,14 +230,13 @@ def _apply(
         for axis in range(sizes.size - 3, -1, -1):
             base += rest % sizes[axis] * steps[axis]
             rest //= sizes[axis]
-        if x is not None and step == 0 and inner <= _SHORT:
-            # The coin masks the row's bits: a branch would take longer than its values.
+        if step == 0 and inner <= _SHORT:
             for row in range(first, min(first + _ROWS, rows)):
-                mask = raw.dtype.type(0) - raw.dtype.type(coins[base + row * row_step])
-                at = (outer * rows + row) * inner
-                source, masked = x[at : at + inner], raw[at : at + inner]
+                at, coin = (outer * rows + row) * inner, coins[base + row * row_step]
+                target = y[at : at + inner]
+                source = target if x is None else x[at : at + inner]
                 for j in range(inner):
-                    masked[j] = bits(times(source[j], scale)) & mask
+                    target[j] = masked(times(source[j], scale), coin)
             continue
         for left in range(0, inner, width):
             n = min(width, inner - left)
@@ -378,7 +376,6 @@ def apply(
         1,
         None if x is y else x,
         y,
-        y.view(f"u{y.itemsize}"),
         coins.reshape(-1).view(np.uint8),
         scale,
         sizes,

@@ -104,10 +104,16 @@ def test_in_place_in_every_layout(layout: str) -> None:
 
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_nan_and_infinity_under_dropped_coins_are_plus_zero(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("length", [5, 2000])
+def test_nan_and_infinity_under_dropped_coins_are_plus_zero(
+    dtype: torch.dtype, length: int
+) -> None:
     for bad in (float("nan"), float("inf"), float("-inf"), -0.0, -1.0):
-        x = torch.full((4, 16, 5), bad, dtype=dtype).requires_grad_()
+        x = torch.full((4, 16, length), bad, dtype=dtype).requires_grad_()
         y = mapdrop.drop(x, "b c t -> b c", 0.5, seed=1)
+        into = mapdrop.drop(x.detach().clone(), "b c t -> b c", 0.5, seed=1, inplace=True)
+        assert torch.equal(into.nan_to_num(7), y.nan_to_num(7))
+        assert torch.equal(torch.signbit(into), torch.signbit(y))
         dropped = ~torch.from_numpy(mapdrop.mask("b c t -> b c", x.shape, 0.5, seed=1).coins)[
             ..., None
         ].expand(x.shape)

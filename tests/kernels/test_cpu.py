@@ -218,6 +218,15 @@ def test_ranges_cover_each_unit_once(count: int, number: int) -> None:
     assert all(low % 8 == 0 for low, _ in seen)
 
 
+@pytest.mark.parametrize("count", [60, 120, 150, 1200])
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_each_thread_gets_as_many_units(count: int, number: int) -> None:
+    seen: list[int] = []
+    parallel.spread(lambda low, high: seen.append(high - low), count, number, 10, 1)
+    assert len(seen) % number == 0
+    assert len(set(seen)) == 1
+
+
 @pytest.mark.usefixtures("team")
 def test_the_number_of_threads_is_respected() -> None:
     meet = threading.Barrier(3, timeout=30)  # Passed only by three threads at once.

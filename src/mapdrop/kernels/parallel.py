@@ -31,13 +31,14 @@ def spread(
 
     The ranges are multiples of `align`, and a thread gets at least `grain` units. Each thread,
     including the caller's, takes the next range when it is done with its last one, so that a thread
-    that the system delays does not delay the others. The first error of any thread is raised.
+    that the system delays does not delay the others; where none is delayed, all get as many. The
+    first error of any thread is raised.
     """
     threads = min(threads, count // grain)
     if threads <= 1:
         work(*args, 0, count)
         return
-    parts = min(_PARTS * threads, max(threads, count // (_LONG * grain)))
+    parts = threads * max(1, min(_PARTS, count // (_LONG * grain * threads)))
     size = -(-count // parts // align) * align
     lows = deque(range(0, count, size))
     errors: list[BaseException] = []

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -70,11 +70,19 @@ class Run(Samples):
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The runs of a batch of `samples` samples with `channels` channels."""
+    """The rows of a batch of `samples` samples with `channels` channels.
+
+    Attributes:
+        sample_starts: each sample's first row, and the number of rows at the end.
+        row_channels: each row's channel; `channels` for a zero map.
+        stretches: (first, last) of samples that have the same maps, in order.
+    """
 
     samples: int
     channels: int
-    runs: tuple[Run, ...]
+    sample_starts: IndexArray
+    row_channels: IndexArray
+    stretches: tuple[tuple[int, int], ...]
 
     @classmethod
     def from_bits(cls, bits: Bits, block: int = 1, least: int = 0) -> Layout:
@@ -86,55 +94,53 @@ class Layout:
             least: rows of each sample if the set is empty.
         """
         samples, channels = bits.shape
-        least = 0 if bits.any() else least
-        runs, start = [], 0
-        for first, last in equal_rows(bits):
-            kept = np.flatnonzero(bits[first])
-            size = max(least, min(-(-len(kept) // block) * block, channels))
-            padded = np.full(size, channels, np.int64)
-            padded[: len(kept)] = kept
-            runs.append(Run(first, last, start, size, padded))
-            start += size * (last - first)
-        return cls(samples, channels, tuple(runs))
+        counts = bits.sum(1)
+        least = 0 if counts.any() else least
+        starts = _starts(np.maximum(least, np.minimum(-(-counts // block) * block, channels)))
+        rows = np.full(starts[-1], channels, np.int64)
+        padding = starts[:-1] - _starts(counts)[:-1]  # Rows for zero maps before each sample.
+        places = np.arange(counts.sum()) + np.repeat(padding, counts)
+        rows[places] = np.nonzero(bits)[1]
+        return cls(samples, channels, starts, rows, tuple(equal_rows(bits)))
 
     @classmethod
     def concatenated(cls, parts: list[Layout]) -> Layout:
         """Return layouts side by side along the channels: per sample, all rows of each part."""
         total = sum(part.channels for part in parts)
-        runs, start = [], 0
-        for first, last, members in aligned_runs(parts):
-            pieces, offset = [], 0
-            for part, run in zip(parts, members, strict=True):
-                shifted = np.where(run.channels < part.channels, run.channels + offset, total)
-                pieces.append(shifted)
-                offset += part.channels
-            channels = np.concatenate(pieces)
-            runs.append(Run(first, last, start, len(channels), channels))
-            start += len(channels) * (last - first)
-        return cls(parts[0].samples, total, tuple(runs))
+        offsets = itertools.accumulate((part.channels for part in parts), initial=0)
+        shifted = [
+            np.where(part.row_channels < part.channels, part.row_channels + offset, total)
+            for part, offset in zip(parts, offsets, strict=False)
+        ]
+        order = np.argsort(np.concatenate([part.row_samples for part in parts]), kind="stable")
+        edges = {edge for part in parts for stretch in part.stretches for edge in stretch}
+        return cls(
+            parts[0].samples,
+            total,
+            np.sum([part.sample_starts for part in parts], axis=0),
+            np.concatenate(shifted)[order],
+            tuple(itertools.pairwise(sorted(edges))),
+        )
 
-    @cached_property
+    @property
     def rows(self) -> int:
         """The number of rows of a packed array."""
-        return self.runs[-1].rows.stop if self.runs else 0
+        return int(self.sample_starts[-1])
 
     @cached_property
-    def sample_starts(self) -> IndexArray:
-        """Each sample's first row, and the number of rows at the end."""
-        sizes = [run.size for run in self.runs for _ in range(run.first, run.last)]
-        return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
+    def runs(self) -> tuple[Run, ...]:
+        """The stretches of samples that have the same maps."""
+        starts = self.sample_starts.tolist()
+        sizes = [starts[first + 1] - starts[first] for first, _ in self.stretches]
+        return tuple(
+            Run(first, last, starts[first], n, self.row_channels[starts[first] : starts[first] + n])
+            for (first, last), n in zip(self.stretches, sizes, strict=True)
+        )
 
     @cached_property
     def row_samples(self) -> IndexArray:
         """Each row's sample."""
-        pieces = [np.repeat(np.arange(r.first, r.last), r.size) for r in self.runs]
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
-
-    @cached_property
-    def row_channels(self) -> IndexArray:
-        """Each row's channel; `channels` for a zero map."""
-        pieces = [np.tile(r.channels, r.last - r.first) for r in self.runs]
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+        return np.repeat(np.arange(self.samples), np.diff(self.sample_starts))
 
     @cached_property
     def dense_index(self) -> IndexArray:
@@ -166,9 +172,17 @@ class Layout:
         return np.where(index >= 0, self.row_index[index], -1)
 
 
+@lru_cache(maxsize=256)
 def dense_layout(samples: int, channels: int) -> Layout:
     """Return the layout of all maps, in which the packed array is the reshaped dense array."""
-    return Layout(samples, channels, (Run(0, samples, 0, channels, np.arange(channels)),))
+    starts = np.arange(samples + 1) * channels
+    rows = np.tile(np.arange(channels), samples)
+    return Layout(samples, channels, starts, rows, ((0, samples),))
+
+
+def _starts(sizes: IndexArray) -> IndexArray:
+    """Return where pieces of these sizes begin, one after the other, and where the last ends."""
+    return np.concatenate([[0], np.cumsum(sizes)])
 
 
 def aligned_runs(layouts: list[Layout]) -> list[tuple[int, int, list[Run]]]:

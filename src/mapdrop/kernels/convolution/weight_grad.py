@@ -41,6 +41,7 @@ from mapdrop.kernels.parallel import spread
 
 _PIXELS = 1024  # Pixels that a tile sums before its sums are stored.
 _SUMS = 1 << 19  # Bytes of the part of the gradient that a task makes: it stays in the L2 cache.
+_LEAST = 64  # Input maps x taps of a task, if there are enough: each task reads all of the gradient.
 _TASKS = 4  # For each thread at least, if there are enough input maps.
 
 
@@ -232,7 +233,8 @@ def weight_grad(
             NumPy's.
     """
     outputs, inputs, taps = out.shape
-    size = max(1, min(_SUMS // (outputs * taps * x.itemsize), -(-inputs // (_TASKS * threads))))
+    size = min(_SUMS // (outputs * taps * x.itemsize), -(-inputs // (_TASKS * threads)))
+    size = max(1, size, min(-(-_LEAST // taps), -(-inputs // threads)))
     block = max(1, DEPTH // taps)
     planes = geometry.band(block, x.dtype.itemsize)  # The same whatever the number of threads.
     if _reads_all(read, inputs) and not _reads_all(made, outputs):

@@ -18,7 +18,7 @@ from numba import config
 from numba.core import caching
 
 import mapdrop
-from mapdrop.kernels import float16, jit, parallel
+from mapdrop.kernels import cpu, float16, jit, parallel
 from tests.conftest import missing
 
 DROP = """
@@ -225,6 +225,19 @@ def test_each_thread_gets_as_many_units(count: int, number: int) -> None:
     parallel.spread(lambda low, high: seen.append(high - low), count, number, 10, 1)
     assert len(seen) % number == 0
     assert len(set(seen)) == 1
+
+
+@pytest.mark.parametrize("pattern", ["b n -> b", "b n ->", "b n -> n"])
+def test_few_long_rows_are_many_units(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    units: list[int] = []
+
+    def spread(work: Any, count: int, threads: int, *rest: Any) -> None:
+        units.append(count)
+        parallel.spread(work, count, threads, *rest)
+
+    monkeypatch.setattr(cpu, "spread", spread)
+    mapdrop.drop(np.ones((2, 1 << 20), np.float32), pattern, 0.5, seed=1)
+    assert units[-1] == 16
 
 
 @pytest.mark.usefixtures("team")

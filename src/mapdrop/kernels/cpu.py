@@ -6,13 +6,14 @@ rounds unrolled by hand, a small tile of words, and contiguous runs for each thr
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapdrop.kernels.float16 import masked, times
 from mapdrop.kernels.float16 import float16_in_hardware as float16_in_hardware
+from mapdrop.kernels.float16 import masked, times
 from mapdrop.kernels.jit import compiled
 from mapdrop.kernels.parallel import spread
 from mapdrop.spec.law import BlockAxis, threshold
@@ -29,7 +30,8 @@ _GRAIN = 1 << 17  # Values below which another thread costs more than it saves.
 _SHORT = 1 << 10  # A row of up to so many values is masked: a branch would cost what it saves.
 _PIECE = 1 << 14  # Words in a unit of work, which is a run or a piece of one.
 _FEW = _TILE // 4  # For up to so many words, drawing their blocks beats drawing a whole tile.
-_ROWS = 64  # Rows of a tile.
+_ROWS = 64  # Rows of a tile, at most.
+_UNIT = 1 << 17  # Values of a tile, at most.
 _WIDTH = 1 << 10  # Columns of the tile into which a mask is transposed: rows as long as pay.
 _PITCH = _WIDTH + _ROWS  # From row to row of it: a power of two would have one place in the cache.
 
@@ -210,40 +212,51 @@ def _transpose(coins: Any, tile: Any, start: int, step: int, n: int, rows: int) 
 
 @compiled()
 def _apply(
-    x: Any, y: Any, coins: Any, scale: Any, sizes: Any, steps: Any, low: int, high: int
+    x: Any,
+    y: Any,
+    coins: Any,
+    scale: Any,
+    sizes: Any,
+    steps: Any,
+    tall: int,
+    wide: int,
+    low: int,
+    high: int,
 ) -> None:
     """Drop with coins that values share, or whose order is not that of memory.
 
     Memory is walked in order: `sizes` are the loops from the outermost to the innermost, `steps`
-    the step of the coin's number along each. A unit of work is a tile of up to 64 rows.
+    the step of the coin's number along each. A unit of work is a tile of up to
+    `tall` rows and `wide` columns.
     """
     zero = y.dtype.type(0)
     inner, step = sizes[-1], steps[-1]
     rows, row_step = sizes[-2], steps[-2]
     turned = step > 1 and row_step == 1
-    width = inner if step <= 1 else _WIDTH if turned else _ROWS
+    width = wide if step <= 1 else _WIDTH if turned else _ROWS
     tile = np.empty(_ROWS * _PITCH if turned else 0, np.uint8)
-    tiles = (rows + _ROWS - 1) // _ROWS
+    tiles, pieces = (rows + tall - 1) // tall, (inner + wide - 1) // wide
     for unit in range(low, high):
-        outer, first = unit // tiles, unit % tiles * _ROWS
+        place, piece = unit // pieces, unit % pieces * wide
+        outer, first = place // tiles, place % tiles * tall
+        last = min(first + tall, rows)
         base, rest = 0, outer
         for axis in range(sizes.size - 3, -1, -1):
             base += rest % sizes[axis] * steps[axis]
             rest //= sizes[axis]
         if step == 0 and inner <= _SHORT:
-            for row in range(first, min(first + _ROWS, rows)):
+            for row in range(first, last):
                 at, coin = (outer * rows + row) * inner, coins[base + row * row_step]
                 target = y[at : at + inner]
                 source = target if x is None else x[at : at + inner]
                 for j in range(inner):
                     target[j] = masked(times(source[j], scale), coin)
             continue
-        for left in range(0, inner, width):
+        for left in range(piece, min(piece + wide, inner), width):
             n = min(width, inner - left)
             if turned:
-                count = min(_ROWS, rows - first)
-                _transpose(coins, tile, base + first + left * step, step, n, count)
-            for row in range(first, min(first + _ROWS, rows)):
+                _transpose(coins, tile, base + first + left * step, step, n, last - first)
+            for row in range(first, last):
                 at = (outer * rows + row) * inner + left
                 coin = base + row * row_step + left * step
                 target = y[at : at + n]
@@ -365,7 +378,11 @@ def apply(
 ) -> None:
     """y = x * scale where `coins` keep it, else 0. x and y are flat, in the order of memory."""
     sizes, steps = _arrays(((1, 0),) * (2 - len(loops)) + loops)
-    units = int(np.prod(sizes[:-2])) * -(-int(sizes[-2]) // _ROWS)
+    *outer, rows, inner = sizes.tolist()
+    turned = steps[-1] > 1 and steps[-2] == 1
+    tall = _ROWS if turned else max(1, min(_ROWS, _UNIT // inner))
+    wide = _UNIT // tall
+    units = math.prod(outer) * -(-rows // tall) * -(-inner // wide)
     # This is little more than a copy, so that a thread needs more values than to draw words.
     grain = max(1, 8 * _GRAIN * units // max(x.size, 1))
     spread(
@@ -380,6 +397,8 @@ def apply(
         scale,
         sizes,
         steps,
+        tall,
+        wide,
     )
 
 

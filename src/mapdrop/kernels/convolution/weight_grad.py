@@ -41,7 +41,9 @@ from mapdrop.kernels.parallel import spread
 
 _PIXELS = 1024  # Pixels that a tile sums before its sums are stored.
 _SUMS = 1 << 19  # Bytes of the part of the gradient that a task makes: it stays in the L2 cache.
-_LEAST = 64  # Input maps x taps of a task, if there are enough: each task reads all of the gradient.
+_LEAST = (
+    64  # Input maps x taps of a task, if there are enough: each task reads all of the gradient.
+)
 _TASKS = 4  # For each thread at least, if there are enough input maps.
 
 

@@ -384,7 +384,7 @@ def apply(
     wide = _UNIT // tall
     units = math.prod(outer) * -(-rows // tall) * -(-inner // wide)
     # This is little more than a copy, so that a thread needs more values than to draw words.
-    grain = max(1, 8 * _GRAIN * units // max(x.size, 1))
+    grain = max(1, 4 * _GRAIN * units // max(x.size, 1))
     spread(
         _apply,
         units,

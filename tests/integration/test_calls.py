@@ -20,22 +20,22 @@ SOURCE = str(Path(mapdrop.__file__).parent)
 PATTERNS = ["b c h w -> b c", "b ... -> b", "... -> ..."]
 
 
-def calls(run: Callable[[], object]) -> list[str]:
-    """Return the names of mapdrop's functions that a warm call enters."""
+def calls(run: Callable[[], object], before: int = 3) -> list[str]:
+    """Return the names of mapdrop's functions that a call enters after some others."""
     entered: list[str] = []
 
     def watch(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and frame.f_code.co_filename.startswith(SOURCE):
             entered.append(frame.f_code.co_name)
 
-    for _ in range(3):
+    for _ in range(before):
         run()
-    before = sys.getprofile()
+    profile = sys.getprofile()
     sys.setprofile(watch)
     try:
         run()
     finally:
-        sys.setprofile(before)
+        sys.setprofile(profile)
     return entered
 
 
@@ -63,6 +63,22 @@ def test_torch_layers() -> None:
     layer = framework("mapdrop.torch").SpatialDropout2d(0.5)
     x = torch.ones(8, 16, 4, 4)
     assert 1 < len(calls(lambda: layer(x))) <= 17
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_tensorflow(pattern: str) -> None:
+    """The twin is in it: what has come but rarely is not traced, and calls more."""
+    tf = framework("tensorflow")
+    x = tf.ones([8, 16, 4, 4])
+
+    def both() -> None:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = mapdrop.drop(x, pattern, 0.4)
+        tape.gradient(y, x)
+
+    rare, often = (calls(both, before) for before in (3, 20))
+    assert 1 < len(often) <= 29 < len(rare)
 
 
 def test_what_counts_is_each_call() -> None:

@@ -10,6 +10,13 @@ import tensorflow as tf
 import mapdrop
 
 Drop = Callable[..., Any]
+OFTEN = 20
+"""Eager calls after which a drop has been traced."""
+
+
+def often(function: Drop) -> Drop:
+    """Return a function that calls this so often that an eager drop in it has been traced."""
+    return lambda *args, **options: [function(*args, **options) for _ in range(OFTEN)][-1]
 
 
 def graph(drop: Drop, unknown: bool = False, xla: bool = False) -> Drop:
@@ -32,6 +39,7 @@ def graph(drop: Drop, unknown: bool = False, xla: bool = False) -> Drop:
 
 MODES: dict[str, Drop] = {
     "eager": mapdrop.drop,
+    "eager, often": often(mapdrop.drop),
     "graph, sizes unknown": graph(mapdrop.drop, unknown=True),
     "XLA": graph(mapdrop.drop, xla=True),
     "XLA, sizes unknown": graph(mapdrop.drop, unknown=True, xla=True),

@@ -25,7 +25,7 @@ def test_packed_coins_come_back(shape: tuple[int, ...], unknown: bool) -> None:
 
 
 @pytest.mark.parametrize("parts", [16, 3])
-@pytest.mark.parametrize("size", [2**19, 2**20 + 1, 2**20 + 999_999])
+@pytest.mark.parametrize("size", [2**21, 2**22 + 1, 2**22 + 999_999])
 def test_parts_have_the_bits_of_the_whole(size: int, parts: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(coins, "_PARTS", parts)
     with tf.GradientTape() as tape:
@@ -46,5 +46,5 @@ def test_parts_are_drawn_on_cpus_alone(alone: bool, drawn: int, monkeypatch: Any
 
     monkeypatch.setattr(coins, "words", counted)
     monkeypatch.setattr(coins, "only_cpus", lambda: alone)
-    mapdrop.drop(tf.ones([2**20]), "n -> n", 0.3)
+    mapdrop.drop(tf.ones([2**22]), "n -> n", 0.3)
     assert len(calls) == drawn

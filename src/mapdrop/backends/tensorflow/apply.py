@@ -5,41 +5,73 @@ Backward keeps the coins, a bit of each: drawing them again takes longer than re
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from mapdrop.backends.tensorflow.coins import drawn
+from mapdrop.backends.tensorflow.frequent import Frequent
 from mapdrop.backends.tensorflow.packed_bits import pack, unpack
 from mapdrop.backends.tensorflow.seeds import Source
-from mapdrop.backends.tensorflow.sizes import Fitted, as_shape, fit
-from mapdrop.spec.mask_spec import MaskSpec
+from mapdrop.backends.tensorflow.sizes import Fitted, as_shape, fit, fixed
+from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
+
+Pass = Callable[..., tuple[tf.Tensor, ...]]
 
 
 def dropped(x: tf.Tensor, source: Source, spec: MaskSpec) -> tf.Tensor:
     """Return x dropped, differentiable to any order."""
-    variable = source.rate is not None
-    bound, fitted = fit(x, spec, warn=not variable)
-    if variable:
-        bound = bound.at(source.rate)
-    return _linear(x, fitted, *drawn(bound, fitted.coins, source))
+    bound, fitted = fit(x, spec, warn=source.rate is None)
+    passes = _frequent(bound) if tf.executing_eagerly() else _passes(bound, fitted)
+    return _linear(x, source.tensors, *passes)
 
 
-def _linear(x: tf.Tensor, fitted: Fitted, kept: tf.Tensor, scale: Any) -> tf.Tensor:
-    """Return x times the scale where the coins keep it: a step that is its own derivative."""
-    shape, bits = x.shape, pack(kept)  # All that the gradient knows of x and of the coins.
+@lru_cache(maxsize=128)  # A traced pass takes some 300 KB.
+def _frequent(bound: BoundSpec) -> tuple[Pass, Pass]:
+    """Return the passes of a shape, which are traced if they come often."""
+    first, again = _passes(bound, fixed(bound.binding))
+    return Frequent(first), Frequent(again)
+
+
+def _passes(bound: BoundSpec, fitted: Fitted) -> tuple[Pass, Pass]:
+    """Return a function of x and a source, and one of x and what the first kept of the mask.
+
+    Both return x dropped, and what is kept of the mask: the packed coins and the scale, unless that
+    is a number known before.
+    """
+
+    def first(x: tf.Tensor, *source: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        drawing = Source(*source)
+        law = bound if drawing.rate is None else bound.at(drawing.rate)
+        kept, scale = drawn(law, fitted.coins, drawing)
+        held = () if isinstance(scale, float) else (scale,)
+        return broadcast(x, fitted, kept, scale), pack(kept), *held
+
+    def again(x: tf.Tensor, bits: tf.Tensor, *held: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        kept = unpack(bits, as_shape(fitted.coins))
+        (scale,) = held or (bound.expected,)
+        return broadcast(x, fitted, kept, scale), bits, *held
+
+    return first, again
+
+
+def _linear(x: tf.Tensor, given: Sequence[tf.Tensor], run: Pass, again: Pass) -> tf.Tensor:
+    """Return the dropped x that `run` returns first: a step that is its own derivative."""
+    shape, mask = x.shape, list[tf.Tensor]()  # All that the gradient knows of x and of the coins.
     held: list[tf.Tensor] = []
 
     @tf.custom_gradient
     def step(x: tf.Tensor) -> Any:
         # The tape must not record, and so keep, the operations inside.
-        held.append(broadcast(tf.stop_gradient(x), fitted, kept, scale))
+        result, *mask[:] = run(tf.stop_gradient(x), *given)
+        held.append(result)
         return held, gradient
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        upstream = tf.ensure_shape(upstream, shape)
-        return _linear(upstream, fitted, unpack(bits, as_shape(fitted.coins)), scale)
+        return _linear(tf.ensure_shape(upstream, shape), mask, again, again)
 
     (result,) = step(x)
     if tf.executing_eagerly():

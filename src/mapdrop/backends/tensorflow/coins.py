@@ -28,7 +28,9 @@ from mapdrop.spec.law import (
 from mapdrop.spec.mask_spec import BoundSpec
 
 _LOW = 0xFFFF_FFFF
-_PART, _PARTS = 1 << 18, 16  # Of many coins: the least in a part, and the most parts.
+# Of many coins: the least in a part, and the most parts. Under XLA, which makes one loop of them,
+# each part of a smaller array takes longer than the caches save.
+_PART, _PARTS = 1 << 20, 16
 
 
 def words(shape: tf.Tensor, source: Source) -> tf.Tensor:

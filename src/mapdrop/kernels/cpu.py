@@ -15,11 +15,10 @@ from mapdrop.kernels.float16 import bits, times
 from mapdrop.kernels.float16 import float16_in_hardware as float16_in_hardware
 from mapdrop.kernels.jit import compiled
 from mapdrop.kernels.parallel import spread
-from mapdrop.spec.law import BlockAxis, threshold
+from mapdrop.spec.law import Loops, threshold
 from mapdrop.spec.numpy_coins import Bits
 from mapdrop.spec.words import Words
 
-Loops = tuple[tuple[int, int], ...]  # (size, step of the coin's number), outermost first
 U32, U64 = np.uint32, np.uint64
 _M0, _M1, _W0, _W1 = U64(0xD251_1F53), U64(0xCD9E_8D57), U32(0x9E37_79B9), U32(0xBB67_AE85)
 _S = U64(32)
@@ -69,11 +68,11 @@ def _draw(tile: Any, block: Any, key: Any, step: Any) -> None:
 
 
 @compiled()
-def _draw_strided(tile: Any, block: Any, gap: Any, key: Any, step: Any) -> None:
+def _draw_strided(tile: Any, block: Any, gap: Any, key: Any, step: Any, blocks: int) -> None:
     """Draw blocks `gap` apart: the i-th quarter of the tile gets the i-th word of each."""
     k, m = U32(key), U32(key >> _S)
     c, d = U32(step), U32(step >> _S)
-    for j in range(_BLOCKS):
+    for j in range((blocks + 7) // 8 * 8):  # Whole vectors: one block takes as long as eight.
         number = block + U64(j) * gap
         w0, w1, w2, w3 = _philox(U32(number), U32(number >> _S), c, d, k, m)
         tile[j] = w0
@@ -188,7 +187,7 @@ def _elements_transposed(
             rest //= sizes[axis]
         for left in range(0, inner, _BLOCKS):
             n = min(_BLOCKS, inner - left)
-            _draw_strided(tile, first + U64(base) + U64(left) * gap, gap, key, step)
+            _draw_strided(tile, first + U64(base) + U64(left) * gap, gap, key, step, n)
             for lane in range(4):
                 at = (unit * 4 + lane) * inner + left
                 words = tile[lane * _BLOCKS : lane * _BLOCKS + n]
@@ -274,21 +273,14 @@ def _apply(
 
 
 @compiled()
-def _erode(
-    source: Any, target: Any, n: int, inner: int, k: int, first: int, last: int, low: int, high: int
-) -> None:
-    """Keep a place unless a dropped centre from `first` to `last` has it in its block of k."""
-    for outer in range(low, high):
-        base = outer * n * inner
-        target[base : base + n * inner] = 1
-        for offset in range(-(k // 2), k - k // 2):
-            start, end = max(0, first + offset), min(n, last + 1 + offset)
-            if start >= end:
-                continue
-            kept = target[base + start * inner : base + end * inner]
-            centres = source[base + (start - offset) * inner : base + (end - offset) * inner]
-            for j in range(kept.size):
-                kept[j] &= centres[j]
+def _apply_in_order(x: Any, y: Any, coins: Any, scale: Any, low: int, high: int) -> None:
+    """Drop with a coin for each value, in the order of memory."""
+    target, own = y[low:high], coins[low:high]
+    source = target if x is None else x[low:high]
+    zero = y.dtype.type(0)
+    for j in range(target.size):
+        value = times(source[j], scale)
+        target[j] = value if own[j] else zero
 
 
 def words(count: int, key: int, step: int, start: int = 0, threads: int = 1) -> Words:
@@ -314,15 +306,11 @@ def coins(shape: tuple[int, ...], key: int, step: int, threshold: int, threads: 
     return out.view(bool)
 
 
-def erode(kept: Bits, block: BlockAxis, threads: int = 1) -> Bits:
-    """Return what is kept where each False of `kept` drops a block; see `CoinSpace.erode`."""
-    axis, k, n, first, last = block
-    outer, inner = int(np.prod(kept.shape[:axis])), int(np.prod(kept.shape[axis + 1 :]))
-    source, target = kept.view(np.uint8), np.empty(kept.shape, np.uint8)
-    grain = max(1, _GRAIN // (n * inner))
-    arguments = source.reshape(-1), target.reshape(-1), n, inner, k, first, last
-    spread(_erode, outer, threads, grain, 1, *arguments)
-    return target.view(bool)
+def by_fours(loops: Loops) -> bool:
+    """Whether the coins of a Philox block belong to four rows, which can be drawn at once."""
+    *outer, (rows, row_step), (_, gap) = (1, 0), *loops
+    steps = (step for _, step in outer)
+    return row_step == 1 and all(step % 4 == 0 for step in (rows, gap, *steps))
 
 
 def elements(
@@ -348,10 +336,9 @@ def elements(
     if loops == ((x.size, 1),):
         spread(_elements, x.size, threads, _GRAIN, _TILE, source, y, *law)
         return True
-    *outer, (rows, row_step), (inner, gap) = (1, 0), *loops
-    whole_blocks = all(step % 4 == 0 for step in (rows, gap, *(step for _, step in outer)))
-    if row_step != 1 or not whole_blocks:
+    if not by_fours(loops):
         return False
+    inner, _ = loops[-1]
     units, grain = x.size // inner // 4, max(1, _GRAIN // (4 * inner))
     spread(_elements_transposed, units, threads, grain, 1, source, y, *law, *_arrays(loops))
     return True
@@ -365,7 +352,14 @@ def apply(
     loops: Loops,
     threads: int,
 ) -> None:
-    """y = x * scale where `coins` keep it, else 0. x and y are flat, in the order of memory."""
+    """y = x * scale where `coins` keep it, else 0. x and y are flat, in the order of memory.
+
+    The loops' steps are those of the coins in memory.
+    """
+    source, flat = None if x is y else x, coins.ravel("K").view(np.uint8)
+    if loops == ((x.size, 1),):
+        spread(_apply_in_order, x.size, threads, 8 * _GRAIN, _TILE, source, y, flat, scale)
+        return
     sizes, steps = _arrays(((1, 0),) * (2 - len(loops)) + loops)
     units = int(np.prod(sizes[:-2])) * -(-int(sizes[-2]) // _ROWS)
     # This is little more than a copy, so that a thread needs more values than to draw words.
@@ -376,10 +370,10 @@ def apply(
         threads,
         grain,
         1,
-        None if x is y else x,
+        source,
         y,
         y.view(f"u{y.itemsize}"),
-        coins.reshape(-1).view(np.uint8),
+        flat,
         scale,
         sizes,
         steps,

@@ -13,19 +13,26 @@ from mapdrop import kernels
 from mapdrop.backends.cpu_coins import BoxSpace, CompiledSpace, to_values
 from mapdrop.spec import law
 from mapdrop.spec.binding import Binding
+from mapdrop.spec.law import Loops as Loops
 from mapdrop.spec.local_spec import LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
 from mapdrop.spec.numpy_coins import Bits, NumpySpace
-
-Loops = tuple[tuple[int, int], ...]
 
 _LONG = 1 << 12  # Values in a run of coins for which a call of the kernel of its own pays.
 
 
 def drawn(
-    bound: BoundSpec | LocalSpec, key: int, step: int, threads: int
+    bound: BoundSpec | LocalSpec,
+    key: int,
+    step: int,
+    threads: int,
+    order: tuple[int, ...] | None = None,
 ) -> tuple[Bits, float | NDArray[np.float64]]:
-    """Return the coins as `bound.binding` has them, and what kept values are multiplied by."""
+    """Return the coins as `bound.binding` has them, and what kept values are multiplied by.
+
+    `order` is the order of the coin axes in which they would best lie in memory; if it is None,
+    they lie in their own.
+    """
     space: NumpySpace
     if isinstance(bound, LocalSpec):
         space = BoxSpace(bound.box, key, step, threads)
@@ -38,7 +45,7 @@ def drawn(
     if kernels.for_cpu() is None:
         space = NumpySpace(sizes, key, step)
     else:
-        space = CompiledSpace(sizes, key, step, threads)
+        space = CompiledSpace(sizes, key, step, threads, order)
     coins = law.kept(bound.law, space)
     return coins, bound.factor(space, coins)
 
@@ -80,8 +87,12 @@ def drop_into(
         runs = _runs(bound.starts, source, target, path)
         if runs and all(fast.elements(*run, *law, loops, threads) for *run, loops in runs):
             return
-    made, scale = drawn(bound, key, step, threads)
+    binding = bound.binding.ungrouped
+    coin_order = [coin for axis in order for _, coin in binding.axes[axis] if coin is not None]
+    made, scale = drawn(bound, key, step, threads, tuple(coin_order))
     kept = repeated(made, bound.binding)
+    if not kept.flags.c_contiguous:
+        path = _loops(binding, order, kept.strides)
     fast.apply(source, target, kept, number(scale), path, threads)
 
 
@@ -139,14 +150,10 @@ def memory_walk(
         if shape[axis] != 1 and strides[axis] != expected:
             return None
         expected *= shape[axis]
-    steps = law.strides(binding.coins)
-    loops: list[tuple[int, int]] = [(1, 0)]
-    for size, coin_axis in (factor for axis in order for factor in binding.axes[axis]):
-        step = 0 if coin_axis is None else steps[coin_axis]
-        if size == 1:
-            continue
-        if loops[-1] == (1, 0) or loops[-1][1] == size * step:
-            loops[-1] = (loops[-1][0] * size, step)
-        else:
-            loops.append((size, step))
-    return tuple(order), tuple(loops)
+    return tuple(order), _loops(binding, order, law.strides(binding.coins))
+
+
+def _loops(binding: Binding, order: Sequence[int], steps: Sequence[int]) -> Loops:
+    """Return loops over values in this order of their axes, by the steps along the coin axes."""
+    factors = [factor for axis in order for factor in binding.axes[axis]]
+    return law.merged((size, 0 if coin is None else steps[coin]) for size, coin in factors)

@@ -17,11 +17,23 @@ U64 = np.uint64
 
 
 class CompiledSpace(NumpySpace):
-    """The coins of a mask, drawn by the compiled kernels."""
+    """The coins of a mask, drawn by the compiled kernels.
 
-    def __init__(self, sizes: tuple[int, ...], key: int, step: int, threads: int) -> None:
+    `order` is the order of the coin axes in which a mask would best lie in memory, the outermost
+    first.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        key: int,
+        step: int,
+        threads: int,
+        order: tuple[int, ...] | None = None,
+    ) -> None:
         super().__init__(sizes, key, step)
         self.threads = threads
+        self.order = tuple(range(len(sizes))) if order is None else order
         self.kernels: Any = kernels.for_cpu()
 
     def draw(self, count: int, start: int) -> Words:
@@ -34,10 +46,15 @@ class CompiledSpace(NumpySpace):
         made: Bits = self.kernels.coins(self.sizes, self.key, self.step, threshold, self.threads)
         return made
 
-    def erode(self, kept: Bits, block: BlockAxis) -> Bits:
+    def eroded(self, threshold: int, blocks: tuple[BlockAxis, ...]) -> Bits:
         """See `CoinSpace`."""
-        eroded: Bits = self.kernels.erode(kept, block, self.threads)
-        return eroded
+        if not blocks:
+            return self.coins(threshold)
+        fast = kernels.for_blocks()
+        assert fast is not None
+        law = self.key, self.step, threshold, self.threads
+        made: Bits = fast.kept(self.sizes, self.order, blocks, *law)
+        return made
 
 
 class BoxSpace(NumpySpace):

@@ -74,6 +74,12 @@ def for_small() -> ModuleType | None:
 
 
 @cache
+def for_blocks() -> ModuleType | None:
+    """Return the compiled kernels for masks of blocks; None if there are no compiled kernels."""
+    return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.block")
+
+
+@cache
 def for_gather() -> ModuleType | None:
     """Return the compiled gather of weights; None if there are no compiled kernels."""
     return None if for_cpu() is None else importlib.import_module("mapdrop.kernels.gather")

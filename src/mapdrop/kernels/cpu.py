@@ -1,7 +1,7 @@
 """The specification's coins and their use, compiled for the CPU by Numba.
 
-They are compiled on first use and cached on disk. The loops are written for the vectoriser: ten
-rounds unrolled by hand, a small tile of words, and contiguous runs for each thread.
+They are compiled on first use and cached on disk. The loops are written for the vectoriser:
+contiguous runs of values for each thread, and of words for each tile.
 """
 
 from __future__ import annotations
@@ -16,83 +16,31 @@ from mapdrop.kernels.float16 import float16_in_hardware as float16_in_hardware
 from mapdrop.kernels.float16 import masked, times
 from mapdrop.kernels.jit import compiled
 from mapdrop.kernels.parallel import spread
-from mapdrop.spec.law import BlockAxis, threshold
+from mapdrop.kernels.philox import BLOCKS, TILE, U32, U64, draw, draw_strided, philox
+from mapdrop.spec.law import Loops, threshold
 from mapdrop.spec.numpy_coins import Bits
 from mapdrop.spec.words import Words
 
-Loops = tuple[tuple[int, int], ...]  # (size, step of the coin's number), outermost first
-U32, U64 = np.uint32, np.uint64
-_M0, _M1, _W0, _W1 = U64(0xD251_1F53), U64(0xCD9E_8D57), U32(0x9E37_79B9), U32(0xBB67_AE85)
 _S = U64(32)
-_BLOCKS = 64  # Philox blocks in a tile: 1 KiB of words, which stays in the L1 cache.
-_TILE = 4 * _BLOCKS
-_GRAIN = 1 << 17  # Values below which another thread costs more than it saves.
+GRAIN = 1 << 17  # Values below which another thread costs more than it saves.
 _SHORT = 1 << 10  # A row of up to so many values is masked: a branch would cost what it saves.
 _PIECE = 1 << 14  # Words in a unit of work, which is a run or a piece of one.
-_FEW = _TILE // 4  # For up to so many words, drawing their blocks beats drawing a whole tile.
+_FEW = TILE // 4  # For up to so many words, drawing their blocks beats drawing a whole tile.
 _ROWS = 64  # Rows of a tile, at most.
 _UNIT = 1 << 17  # Values of a tile, at most.
 _WIDTH = 1 << 10  # Columns of the tile into which a mask is transposed: rows as long as pay.
 _PITCH = _WIDTH + _ROWS  # From row to row of it: a power of two would have one place in the cache.
 
 
-@compiled(inline="always")
-def _round(a: Any, b: Any, c: Any, d: Any, k0: Any, k1: Any) -> Any:
-    left, right = _M0 * U64(a), _M1 * U64(c)
-    return U32(right >> _S) ^ b ^ k0, U32(right), U32(left >> _S) ^ d ^ k1, U32(left)
-
-
-@compiled(inline="always")
-def _philox(a: Any, b: Any, c: Any, d: Any, k: Any, m: Any) -> Any:
-    a, b, c, d = _round(a, b, c, d, k, m)
-    a, b, c, d = _round(a, b, c, d, U32(k + _W0), U32(m + _W1))
-    a, b, c, d = _round(a, b, c, d, U32(k + U32(2) * _W0), U32(m + U32(2) * _W1))
-    a, b, c, d = _round(a, b, c, d, U32(k + U32(3) * _W0), U32(m + U32(3) * _W1))
-    a, b, c, d = _round(a, b, c, d, U32(k + U32(4) * _W0), U32(m + U32(4) * _W1))
-    a, b, c, d = _round(a, b, c, d, U32(k + U32(5) * _W0), U32(m + U32(5) * _W1))
-    a, b, c, d = _round(a, b, c, d, U32(k + U32(6) * _W0), U32(m + U32(6) * _W1))
-    a, b, c, d = _round(a, b, c, d, U32(k + U32(7) * _W0), U32(m + U32(7) * _W1))
-    a, b, c, d = _round(a, b, c, d, U32(k + U32(8) * _W0), U32(m + U32(8) * _W1))
-    return _round(a, b, c, d, U32(k + U32(9) * _W0), U32(m + U32(9) * _W1))
-
-
-@compiled()
-def _draw(tile: Any, block: Any, key: Any, step: Any) -> None:
-    """Fill the tile with the words of the blocks from `block` on."""
-    k, m = U32(key), U32(key >> _S)
-    c, d = U32(step), U32(step >> _S)
-    for j in range(_BLOCKS):
-        number = block + U64(j)
-        w0, w1, w2, w3 = _philox(U32(number), U32(number >> _S), c, d, k, m)
-        tile[4 * j] = w0
-        tile[4 * j + 1] = w1
-        tile[4 * j + 2] = w2
-        tile[4 * j + 3] = w3
-
-
-@compiled()
-def _draw_strided(tile: Any, block: Any, gap: Any, key: Any, step: Any) -> None:
-    """Draw blocks `gap` apart: the i-th quarter of the tile gets the i-th word of each."""
-    k, m = U32(key), U32(key >> _S)
-    c, d = U32(step), U32(step >> _S)
-    for j in range(_BLOCKS):
-        number = block + U64(j) * gap
-        w0, w1, w2, w3 = _philox(U32(number), U32(number >> _S), c, d, k, m)
-        tile[j] = w0
-        tile[_BLOCKS + j] = w1
-        tile[2 * _BLOCKS + j] = w2
-        tile[3 * _BLOCKS + j] = w3
-
-
 @compiled()
 def _words(out: Any, start: Any, key: Any, step: Any, low: int, high: int) -> None:
-    tile = np.empty(_TILE, U32)
+    tile = np.empty(TILE, U32)
     at = low
     while at < high:
         first = U64(start) + U64(at)
         skip = int(first & U64(3))
-        _draw(tile, first >> U64(2), key, step)
-        n = min(_TILE - skip, high - at)
+        draw(tile, first >> U64(2), key, step)
+        n = min(TILE - skip, high - at)
         out[at : at + n] = tile[skip : skip + n]
         at += n
 
@@ -100,7 +48,7 @@ def _words(out: Any, start: Any, key: Any, step: Any, low: int, high: int) -> No
 @compiled()
 def _runs(out: Any, starts: Any, run: int, key: Any, step: Any, low: int, high: int) -> None:
     """Write the words of runs of consecutive coins. A unit of work is a piece of a run."""
-    tile = np.empty(_TILE, U32)
+    tile = np.empty(TILE, U32)
     k, m = U32(key), U32(key >> _S)
     c, d = U32(step), U32(step >> _S)
     pieces = (run + _PIECE - 1) // _PIECE
@@ -110,13 +58,13 @@ def _runs(out: Any, starts: Any, run: int, key: Any, step: Any, low: int, high: 
         end = at + min(_PIECE, run - left)
         while at < end:
             skip, block = int(number & U64(3)), number >> U64(2)
-            n = min(_TILE - skip, end - at)
+            n = min(TILE - skip, end - at)
             if n > _FEW:
-                _draw(tile, block, key, step)
+                draw(tile, block, key, step)
             else:
                 for j in range((skip + n + 3) // 4):
                     place = block + U64(j)
-                    w0, w1, w2, w3 = _philox(U32(place), U32(place >> _S), c, d, k, m)
+                    w0, w1, w2, w3 = philox(U32(place), U32(place >> _S), c, d, k, m)
                     tile[4 * j] = w0
                     tile[4 * j + 1] = w1
                     tile[4 * j + 2] = w2
@@ -129,10 +77,10 @@ def _runs(out: Any, starts: Any, run: int, key: Any, step: Any, low: int, high: 
 @compiled()
 def _coins(out: Any, key: Any, step: Any, limit: Any, low: int, high: int) -> None:
     """Write 1 where the word is at least `limit`. `low` is a multiple of the tile."""
-    tile = np.empty(_TILE, U32)
-    for at in range(low, high, _TILE):
-        _draw(tile, U64(at >> 2), key, step)
-        part = out[at : min(at + _TILE, high)]
+    tile = np.empty(TILE, U32)
+    for at in range(low, high, TILE):
+        draw(tile, U64(at >> 2), key, step)
+        part = out[at : min(at + TILE, high)]
         for j in range(part.size):
             part[j] = tile[j] >= limit
 
@@ -149,12 +97,12 @@ def _elements(
 
     `first` is the number of the Philox block of the first four coins, here and below.
     """
-    tile = np.empty(_TILE, U32)
+    tile = np.empty(TILE, U32)
     zero = y.dtype.type(0)
-    for at in range(low, high, _TILE):
-        target = y[at : min(at + _TILE, high)]
+    for at in range(low, high, TILE):
+        target = y[at : min(at + TILE, high)]
         source = target if x is None else x[at : at + target.size]
-        _draw(tile, first + U64(at >> 2), key, step)
+        draw(tile, first + U64(at >> 2), key, step)
         for j in range(target.size):
             value = times(source[j], scale)
             target[j] = value if tile[j] >= limit else zero
@@ -179,7 +127,7 @@ def _elements_transposed(
     The four coins of a Philox block belong to four neighbouring rows, so that blocks are drawn for
     four rows at once. A unit of work is four rows. The loops are as for `_apply`.
     """
-    tile = np.empty(_TILE, U32)
+    tile = np.empty(TILE, U32)
     zero = y.dtype.type(0)
     inner, gap = sizes[-1], U64(steps[-1] >> 2)
     fours = sizes[-2] >> 2
@@ -188,12 +136,12 @@ def _elements_transposed(
         for axis in range(sizes.size - 3, -1, -1):
             base += rest % sizes[axis] * (steps[axis] >> 2)
             rest //= sizes[axis]
-        for left in range(0, inner, _BLOCKS):
-            n = min(_BLOCKS, inner - left)
-            _draw_strided(tile, first + U64(base) + U64(left) * gap, gap, key, step)
+        for left in range(0, inner, BLOCKS):
+            n = min(BLOCKS, inner - left)
+            draw_strided(tile, first + U64(base) + U64(left) * gap, gap, key, step, n)
             for lane in range(4):
                 at = (unit * 4 + lane) * inner + left
-                words = tile[lane * _BLOCKS : lane * _BLOCKS + n]
+                words = tile[lane * BLOCKS : lane * BLOCKS + n]
                 target = y[at : at + n]
                 source = target if x is None else x[at : at + n]
                 for j in range(n):
@@ -284,35 +232,17 @@ def _apply(
                         target[j] = value if coins[coin + j * step] else zero
 
 
-@compiled()
-def _erode(
-    source: Any, target: Any, n: int, inner: int, k: int, first: int, last: int, low: int, high: int
-) -> None:
-    """Keep a place unless a dropped centre from `first` to `last` has it in its block of k."""
-    for outer in range(low, high):
-        base = outer * n * inner
-        target[base : base + n * inner] = 1
-        for offset in range(-(k // 2), k - k // 2):
-            start, end = max(0, first + offset), min(n, last + 1 + offset)
-            if start >= end:
-                continue
-            kept = target[base + start * inner : base + end * inner]
-            centres = source[base + (start - offset) * inner : base + (end - offset) * inner]
-            for j in range(kept.size):
-                kept[j] &= centres[j]
-
-
 def words(count: int, key: int, step: int, start: int = 0, threads: int = 1) -> Words:
     """Return the words of `count` coins from number `start` on."""
     out = np.empty(count, U32)
-    spread(_words, count, threads, _GRAIN, _TILE, out, U64(start), U64(key), U64(step))
+    spread(_words, count, threads, GRAIN, TILE, out, U64(start), U64(key), U64(step))
     return out
 
 
 def runs(starts: NDArray[np.uint64], run: int, key: int, step: int, threads: int = 1) -> Words:
     """Return the words of `run` coins from each of `starts` on, of shape (runs, run)."""
     out = np.empty((len(starts), run), U32)
-    units, grain = len(starts) * -(-run // _PIECE), max(1, _GRAIN // max(1, min(run, _PIECE)))
+    units, grain = len(starts) * -(-run // _PIECE), max(1, GRAIN // max(1, min(run, _PIECE)))
     spread(_runs, units, threads, grain, 1, out.reshape(-1), starts, run, U64(key), U64(step))
     return out
 
@@ -321,19 +251,15 @@ def coins(shape: tuple[int, ...], key: int, step: int, threshold: int, threads: 
     """Return the coins of a shape: True where the word reaches the threshold."""
     out = np.empty(shape, np.uint8)
     arguments = U64(key), U64(step), U64(threshold)
-    spread(_coins, out.size, threads, _GRAIN, _TILE, out.reshape(-1), *arguments)
+    spread(_coins, out.size, threads, GRAIN, TILE, out.reshape(-1), *arguments)
     return out.view(bool)
 
 
-def erode(kept: Bits, block: BlockAxis, threads: int = 1) -> Bits:
-    """Return what is kept where each False of `kept` drops a block; see `CoinSpace.erode`."""
-    axis, k, n, first, last = block
-    outer, inner = int(np.prod(kept.shape[:axis])), int(np.prod(kept.shape[axis + 1 :]))
-    source, target = kept.view(np.uint8), np.empty(kept.shape, np.uint8)
-    grain = max(1, _GRAIN // (n * inner))
-    arguments = source.reshape(-1), target.reshape(-1), n, inner, k, first, last
-    spread(_erode, outer, threads, grain, 1, *arguments)
-    return target.view(bool)
+def by_fours(loops: Loops) -> bool:
+    """Whether the coins of a Philox block belong to four rows, which can be drawn at once."""
+    *outer, (rows, row_step), (_, gap) = (1, 0), *loops
+    steps = (step for _, step in outer)
+    return row_step == 1 and all(step % 4 == 0 for step in (rows, gap, *steps))
 
 
 def elements(
@@ -357,14 +283,13 @@ def elements(
     source = None if x is y else x
     law = (U64(first // 4), U64(key), U64(step), U64(threshold(p)), scale)
     if loops == ((x.size, 1),):
-        spread(_elements, x.size, threads, _GRAIN, _TILE, source, y, *law)
+        spread(_elements, x.size, threads, GRAIN, TILE, source, y, *law)
         return True
-    *outer, (rows, row_step), (inner, gap) = (1, 0), *loops
-    whole_blocks = all(step % 4 == 0 for step in (rows, gap, *(step for _, step in outer)))
-    if row_step != 1 or not whole_blocks:
+    if not by_fours(loops):
         return False
-    units, grain = x.size // inner // 4, max(1, _GRAIN // (4 * inner))
-    spread(_elements_transposed, units, threads, grain, 1, source, y, *law, *_arrays(loops))
+    inner, _ = loops[-1]
+    units, grain = x.size // inner // 4, max(1, GRAIN // (4 * inner))
+    spread(_elements_transposed, units, threads, grain, 1, source, y, *law, *arrays(loops))
     return True
 
 
@@ -376,15 +301,18 @@ def apply(
     loops: Loops,
     threads: int,
 ) -> None:
-    """y = x * scale where `coins` keep it, else 0. x and y are flat, in the order of memory."""
-    sizes, steps = _arrays(((1, 0),) * (2 - len(loops)) + loops)
+    """y = x * scale where `coins` keep it, else 0. x and y are flat, in the order of memory.
+
+    The loops' steps are those of the coins in memory.
+    """
+    sizes, steps = arrays(((1, 0),) * (2 - len(loops)) + loops)
     *outer, rows, inner = sizes.tolist()
     turned = steps[-1] > 1 and steps[-2] == 1
     tall = _ROWS if turned else max(1, min(_ROWS, _UNIT // inner))
     wide = _UNIT // tall
     units = math.prod(outer) * -(-rows // tall) * -(-inner // wide)
     # This is little more than a copy, so that a thread needs more values than to draw words.
-    grain = max(1, 4 * _GRAIN * units // max(x.size, 1))
+    grain = max(1, 4 * GRAIN * units // max(x.size, 1))
     spread(
         _apply,
         units,
@@ -393,7 +321,7 @@ def apply(
         1,
         None if x is y else x,
         y,
-        coins.reshape(-1).view(np.uint8),
+        coins.ravel("K").view(np.uint8),
         scale,
         sizes,
         steps,
@@ -402,6 +330,7 @@ def apply(
     )
 
 
-def _arrays(loops: Loops) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def arrays(loops: Loops) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the loops' sizes and steps."""
     sizes, steps = zip(*loops, strict=True)
     return np.array(sizes, np.int64), np.array(steps, np.int64)

@@ -12,11 +12,10 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from mapdrop.kernels.cpu import _philox
 from mapdrop.kernels.float16 import times
 from mapdrop.kernels.jit import compiled
+from mapdrop.kernels.philox import U32, U64, philox
 
-U32, U64 = np.uint32, np.uint64
 _S = U64(32)
 
 
@@ -65,7 +64,7 @@ def drop(
     for coin in range(count):
         if coin & 3 == 0:
             block = U64(coin >> 2)
-            words[0], words[1], words[2], words[3] = _philox(
+            words[0], words[1], words[2], words[3] = philox(
                 U32(block), U32(block >> _S), c, d, k, m
             )
         at = coin * run

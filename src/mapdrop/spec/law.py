@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -19,6 +20,8 @@ Words = TypeVar("Words")
 Bits = TypeVar("Bits")
 HALVINGS = 64
 """Of the interval [0, 1], in which the probability of a block's centre is found."""
+Loops = tuple[tuple[int, int], ...]
+"""Over values in memory, outermost first: (size, step of the coin's number)."""
 Size = Any  # An int; where a graph learns it only when it runs, TensorFlow's tensor of one.
 
 
@@ -144,6 +147,13 @@ class CoinSpace(ABC, Generic[Words, Bits]):
         """Return where the coins' own words reach the threshold."""
         return self.at_least(self.words(), threshold)
 
+    def eroded(self, threshold: Size, blocks: tuple[BlockAxis, ...]) -> Bits:
+        """Return what is kept where each coin below the threshold is a centre; see `erode`."""
+        made = self.coins(threshold)
+        for block in blocks:
+            made = self.erode(made, block)
+        return made
+
     # --- Of sizes and rates. They are overridden where one may be unknown.
 
     def survivors(self, p: Any, n: Size) -> Size:
@@ -173,10 +183,7 @@ def kept(law: Law, space: CoinSpace[Words, Bits]) -> Bits:
     if any(isinstance(n, int) and n == 0 for n in space.shape):
         return space.coins(0)
     if law.axis is None:
-        made = space.coins(space.threshold(law))
-        for block in space.block_axes(law):
-            made = space.erode(made, block)
-        return made
+        return space.eroded(space.threshold(law), space.block_axes(law))
     if law.exact is not None:
         quota = space.survivors(law.p, space.sizes[law.axis])
     else:
@@ -271,3 +278,16 @@ def numbered(sizes: tuple[int, ...], axis: int | None) -> tuple[tuple[int, ...],
 def strides(sizes: tuple[int, ...]) -> tuple[int, ...]:
     """Return the step of the coin's number along each coin axis (row-major)."""
     return tuple(math.prod(sizes[a + 1 :]) for a in range(len(sizes)))
+
+
+def merged(loops: Iterable[tuple[int, int]]) -> Loops:
+    """Return the same loops with those of size 1 left out and neighbours merged, if they can be."""
+    found: list[tuple[int, int]] = [(1, 0)]
+    for size, step in loops:
+        if size == 1:
+            continue
+        if found[-1] == (1, 0) or found[-1][1] == size * step:
+            found[-1] = (found[-1][0] * size, step)
+        else:
+            found.append((size, step))
+    return tuple(found)

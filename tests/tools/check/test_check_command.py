@@ -156,7 +156,8 @@ def test_an_implementation_that_differs_is_told_from_one_that_does_not(copy: Pat
     spoil(few, ">= U64(limit)", "< U64(limit)")
     many = copy / "mapdrop" / "backends" / "cpu_coins.py"
     spoil(many, "        return drawn\n", "        return ~drawn\n")
-    spoil(many, "        return made\n", "        return ~made\n")
+    for last in ("threshold, self.threads)", "*law)"):  # Of coins, and of blocks.
+        spoil(many, f"{last}\n        return made\n", f"{last}\n        return ~made\n")
     done = check("--only", "numpy", "--quick", "--json", path=copy)
     assert done.returncode == 1, done.stdout + done.stderr
     found = rows(done)

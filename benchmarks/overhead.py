@@ -26,7 +26,9 @@ from mapdrop.torch.compact import Costs
 from mapdrop.torch.compact.schedule import Schedule
 
 RESULTS = Path(__file__).parent / "results" / "overhead-cpu.jsonl"
-ALWAYS = Costs(flops=1e9, own=1e20, call=0, weights=1e20, activations=1e20, margin=-1, least=-1)
+ALWAYS = Costs(
+    flops=1e9, own=1e20, call=0, own_call=0, weights=1e20, activations=1e20, margin=-1, least=-1
+)
 NEVER = Costs(margin=1e9)
 
 

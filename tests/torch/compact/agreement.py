@@ -14,7 +14,9 @@ from mapdrop.torch.compact.schedule import Schedule
 from mapdrop.torch.graph.capture import Captured
 from mapdrop.torch.graph.graph import Graph
 
-ALWAYS = Costs(flops=1e9, own=1e20, call=0, weights=1e20, activations=1e20, margin=-1, least=-1)
+ALWAYS = Costs(
+    flops=1e9, own=1e20, call=0, own_call=0, weights=1e20, activations=1e20, margin=-1, least=-1
+)
 """Only dense convolutions cost anything, so that skipping pays in models of any size."""
 CLOSE = 1e-10
 

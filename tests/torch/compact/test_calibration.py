@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from mapdrop import kernels
-from mapdrop.torch.compact import Costs, calibrate
+from mapdrop.system.timing import Times
+from mapdrop.torch.compact import Costs, calibrate, calibration
 from mapdrop.torch.compact.calibration import _calibrate
+from mapdrop.torch.compact.cost_model import Workload
+from mapdrop.torch.graph.lattice import AllMaps, Kept
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +49,33 @@ def test_constants_are_those_of_a_processor(
         found = calibrate()
     assert 1e8 < found.flops < 1e14
     assert 0.2 < found.own / found.flops < 5
+    assert 1e-6 < found.own_call < 1e-1
     assert 1e8 < found.activations < 1e13
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("own", [0.02, 0.03])
+@pytest.mark.parametrize("call", [0.001, 0.002])
+def test_they_predict_what_was_measured(
+    own: float, call: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dense step takes 40 ms in the best of rounds that are each as fast as the other."""
+    rounds = (2.0, 1.0, 4.0)
+
+    def timed(*_: object) -> list[Times]:
+        seconds = (0.04, own, call, 0.003)
+        return [Times(tuple(s * slow for slow in rounds)) for s in seconds]
+
+    monkeypatch.setattr(calibration, "timed", timed)
+    found, cores = calibrate(), torch.get_num_threads()
+    one = replace(found, flops=found.flops / cores, own=found.own / cores)
+    work = Workload(8, 128, 128, 9, 256, 256, 3)
+    kept = Kept(0, 128, 0.75, 8, 128, 96)
+    assert one.seconds(work, AllMaps(128), AllMaps(128)) == pytest.approx(0.04)
+    assert one.seconds(work, kept, kept) == pytest.approx(own)
+    assert found.own_call == pytest.approx(call / 3)
+    assert found.activations == pytest.approx(2 * 2**22 * 4 / 0.003)
 
 
 def test_they_are_measured_once() -> None:

@@ -17,13 +17,13 @@ from mapdrop.torch.compact import Costs
 from mapdrop.torch.compact.choose import Choice, choose
 from mapdrop.torch.compact.cost_model import Workload
 from mapdrop.torch.graph.analysis import Analysis, analyse
-from mapdrop.torch.graph.facts import ChannelMixing
+from mapdrop.torch.graph.facts import ChannelMixing, DropFacts, Flatten, Identity, Slice
 from mapdrop.torch.graph.lattice import AllMaps
 from tests.torch.compact.agreement import ALWAYS, graph_of
 from tests.torch.compact.test_random_graphs import Program, inputs, programs
 
 EXAMPLES = 100
-_FREE_CALLS = Costs(call=0, weights=1e12, least=-1)
+_FREE_CALLS = Costs(call=0, own_call=0, weights=1e12, least=-1)
 COSTS = {
     "as they are": Costs(least=0),
     "all pays": ALWAYS,
@@ -33,6 +33,9 @@ COSTS = {
     "arithmetic is slow": replace(_FREE_CALLS, own=8e8, flops=1e9, activations=5e9),
     "little is too little": replace(_FREE_CALLS, least=0.3),
 }
+VIEWS_OF_DENSE = (Identity, Flatten)
+VIEWS = (Identity, Flatten, Slice, DropFacts)
+"""What writes nothing: of packed arrays, which do not have what a drop drops, a drop too."""
 Sides = set[tuple[Any, str]]
 
 
@@ -78,13 +81,13 @@ class Oracle:
                 found.append(self.costs.seconds(work, reads, makes))
                 if reads_packed or (node, "makes") in on:
                     found.append(self.costs.margin * self.costs.seconds(work, *every))
-            else:
+            elif not isinstance(op, VIEWS if node in packed else VIEWS_OF_DENSE):
                 share = needed[node].density if node in packed else 1.0
                 found.append(self.costs.copy_seconds(self.shapes[node], share))
             for source in op.sources:
                 if reads_packed != (source in packed):
                     share = needed[source].density
-                    found.append(self.costs.copy_seconds(self.shapes[source], share))
+                    found.append(self.costs.packing_seconds(self.shapes[source], share))
         return found
 
     def possible(self) -> list[tuple[Any, str]]:

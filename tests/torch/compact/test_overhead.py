@@ -62,7 +62,7 @@ def test_the_functions_called_do_not_depend_on_the_number_of_modules() -> None:
 
 def test_a_rate_that_changes_is_seen_at_once() -> None:
     net: Any = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Dropout2d(0.0), nn.Conv2d(64, 8, 3))
-    fast: Any = compact(net, Costs(margin=0, least=0, call=0, flops=1e6, own=1e9))
+    fast: Any = compact(net, Costs(margin=0, least=0, call=0, own_call=0, flops=1e6, own=1e9))
     x = torch.ones(2, 3, 8, 8)
     for _ in range(3):
         fast(x)
@@ -74,7 +74,7 @@ def test_a_rate_that_changes_is_seen_at_once() -> None:
 
 def test_another_change_is_seen_after_some_calls() -> None:
     net = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Identity(), nn.Conv2d(64, 8, 3))
-    fast: Any = compact(net, Costs(margin=0, least=0, call=0, flops=1e6, own=1e9))
+    fast: Any = compact(net, Costs(margin=0, least=0, call=0, own_call=0, flops=1e6, own=1e9))
     x = torch.ones(2, 3, 8, 8)
     fast(x)
     net[1] = nn.Dropout2d(0.5)

@@ -74,7 +74,7 @@ def test_an_operation_that_skips_has_no_reason() -> None:
 
 
 def test_the_reason_if_skipping_does_not_pay() -> None:
-    fast = compact(nn.Sequential(conv(), nn.Dropout2d(0.5), conv()).double(), Costs(call=1.0))
+    fast = compact(nn.Sequential(conv(), nn.Dropout2d(0.5), conv()).double(), Costs(own_call=1.0))
     fast(IMAGE)
     assert report(fast).saving == 0
     assert "skipping would save less than it costs" in line(fast, "0").reason

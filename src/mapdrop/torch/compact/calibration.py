@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mapdrop.torch.compact.cost_model import Costs, Workload
+from mapdrop.system.timing import ratio
+from mapdrop.torch.compact.cost_model import PASSES, Costs, Workload
 from mapdrop.torch.compact.packed_conv.convolve import convolve
 from mapdrop.torch.compact.packed_conv.cpu import supports
 from mapdrop.torch.compact.packed_conv.operation import PackedConv
-from mapdrop.torch.compact.packing.layout import Layout
-from mapdrop.torch.compact.timing import shortest, step, undisturbed
+from mapdrop.torch.compact.packing.layout import Layout, dense_layout
+from mapdrop.torch.compact.timing import step, timed, undisturbed
 from mapdrop.torch.graph.lattice import AllMaps, Kept
 from mapdrop.torch.graph.settings import Convolution
 
@@ -53,16 +54,18 @@ def _measure(threads: int) -> Costs:
     settings = Convolution((1, 1), (_KERNEL // 2,) * 2, (1, 1), (0, 0))
     if not supports(settings, x, weight):
         return Costs()
-    layout = Layout.from_bits(_bits())
+    layout, few = Layout.from_bits(_bits()), dense_layout(1, 1)
     packed, conv = x.new_zeros(1, layout.rows, _SIDE, _SIDE), PackedConv(settings, layout, layout)
+    tiny, call = x[:1, :1, :1, :1], PackedConv(settings, few, few)
     large, other = torch.zeros(_COPIED), torch.zeros(_COPIED)
-    dense, own, copy = shortest(
+    dense, own, smallest, copy = timed(
         lambda: step(lambda a, w: settings.forward(a, w, None), x, weight),
         lambda: step(lambda a, w: convolve(a, w, None, conv), packed, weight),
+        lambda: step(lambda a, w: convolve(a, w, None, call), tiny, weight[:1, :1]),
         lambda: other.copy_(large),  # A new array's pages would be mapped, too.
     )
     moved = 2 * large.numel() * large.element_size()
-    costs = Costs(activations=moved / copy)
+    costs = Costs(activations=moved / copy.least, own_call=smallest.least / PASSES)
     work = Workload(_SAMPLES, _MAPS, _MAPS, _KERNEL**2, _SIDE**2, _SIDE**2, _KERNEL)
     every, kept = AllMaps(_MAPS), Kept(0, _MAPS, _KEPT / _MAPS, _SAMPLES, _MAPS, _KEPT)
 
@@ -72,7 +75,9 @@ def _measure(threads: int) -> Costs:
     def by_own_kernels(own: float) -> float:
         return replace(costs, own=own).seconds(work, kept, kept)
 
-    flops, chosen = _speed(by_torch, dense), _speed(by_own_kernels, own)
+    # Both times of a round meet the same machine, so their ratio is known best.
+    flops = _speed(by_torch, dense.least)
+    chosen = _speed(by_own_kernels, dense.least / ratio(own, dense))
     return replace(costs, flops=threads * flops, own=threads * chosen)
 
 

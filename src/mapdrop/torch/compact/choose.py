@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import fsum
 
 from mapdrop.torch.compact.cost_model import Costs, Workload
+from mapdrop.torch.compact.packed.registry import PACKED
 from mapdrop.torch.graph.analysis import Analysis
 from mapdrop.torch.graph.facts import ChannelMixing
 from mapdrop.torch.graph.graph import Node
@@ -169,10 +170,13 @@ class _Search:
                 if decision.skips:
                     yield self.costs.margin * decision.dense_seconds(self.costs)
             else:
-                yield self._copy_seconds(node, self._is_packed(node))
+                packed, facts = self._is_packed(node), self.analysis.facts[node]
+                if PACKED[type(facts)].copies if packed else facts.copies:
+                    yield self._copy_seconds(node, packed)
         for source, reader, _ in {edge for node in nodes for edge in self.edges[node]}:
             if self._is_packed(source) != self._reads_packed(reader):
-                yield self._copy_seconds(source, packed=True)
+                density = self.analysis.needed[source].density
+                yield self.costs.packing_seconds(source.shape, density)
 
     def _copy_seconds(self, node: Node, packed: bool) -> float:
         share = self.analysis.needed[node].density if packed else 1.0

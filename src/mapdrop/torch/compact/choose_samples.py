@@ -7,13 +7,13 @@ from math import prod
 
 from torch import Tensor
 
-from mapdrop.torch.compact.cost_model import Costs
+from mapdrop.torch.compact.cost_model import PASSES, Costs
 from mapdrop.torch.compact.products import products
 from mapdrop.torch.graph.branches import Branches, find_branches
 from mapdrop.torch.graph.graph import Graph, Node
 from mapdrop.torch.graph.sample_drops import SampleDrop
 
-_BYTES, _PASSES = 4, 3  # A training step computes an output and two gradients.
+_BYTES = 4
 _MOVES = 5  # To take samples out and to add their gradients reads and writes so many arrays.
 _CALLS = 2  # To take samples out, and to add what the branch makes of them.
 _VIEWS = {
@@ -82,4 +82,4 @@ def _seconds(node: Node, costs: Costs) -> float:
     results = node.value if isinstance(node.value, (tuple, list)) else (node.value,)
     read = sum(prod(source.shape) for source in node.tensors)
     values = read + sum(prod(r.shape) for r in results if isinstance(r, Tensor))
-    return _PASSES * (2 * products(node) / costs.flops + values * _BYTES / costs.activations)
+    return PASSES * (2 * products(node) / costs.flops + values * _BYTES / costs.activations)

@@ -11,9 +11,13 @@ from mapdrop.torch.graph.facts import ChannelMixing
 from mapdrop.torch.graph.graph import Node
 from mapdrop.torch.graph.lattice import AllMaps, MapSet
 
-_BYTES, _PASSES = 4, 3  # float32; a training step computes an output and two gradients.
+PASSES = 3  # A training step computes an output and two gradients.
+_BYTES = 4  # float32
+_MOVES = 3  # PyTorch's convolutions copy what they read and what they make into another order.
 _ROWS, _PIXELS = 4, 8  # Mapdrop's kernels compute tiles of so many maps and pixels.
 _READ = 8  # They read a factor of a weight in the time that they multiply so many pixels by it.
+_LINE = 16  # Factors in a line of a cache.
+_CACHE = 1 << 20  # Bytes of a weight that stay near a core while it goes from sample to sample.
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,11 @@ class Workload:
     def own_kernels(self) -> bool:
         """Whether mapdrop's own kernels do it."""
         return self.copies > 0
+
+    @property
+    def weight_bytes(self) -> int:
+        """The size of the weight."""
+        return self.inputs * self.outputs * self.kernel * _BYTES
 
     @classmethod
     def of(cls, node: Node, facts: ChannelMixing, static: bool) -> Workload:
@@ -65,6 +74,7 @@ class Costs:
             and added back.
         activations: bytes per second at which arrays are read, written and reordered.
         call: seconds that an operation, or a run of samples in it, costs besides its arithmetic.
+        own_call: the same of mapdrop's convolutions.
         margin: an operation skips only if that is predicted to save this share of its time.
         least: a model skips only if that is predicted to save this share of its step, beyond the
             margins. What runs besides the operations is not predicted, and may cost as much.
@@ -75,6 +85,7 @@ class Costs:
     weights: float = 5e9
     activations: float = 10e9
     call: float = 100e-6
+    own_call: float = 300e-6
     margin: float = 0.05
     least: float = 0.01
 
@@ -93,23 +104,33 @@ class Costs:
         runs = max(reads.runs, makes.runs)
         inputs, outputs = _padded(reads, BLOCK), _padded(makes, BLOCK)
         weights = runs * inputs * outputs * work.kernel * _BYTES / self.weights
-        return self._by_torch(work, inputs, outputs, runs) + _PASSES * weights
+        return self._by_torch(work, inputs, outputs, runs) + PASSES * weights
 
     def _by_torch(self, work: Workload, inputs: float, outputs: float, runs: int) -> float:
         products = work.samples * inputs * outputs * work.kernel * work.space_out
-        weight = 2 * work.inputs * work.outputs * work.kernel * _BYTES / self.weights
-        moves = self._moves(work, inputs, outputs) + runs * self.call
-        return _PASSES * (2 * products / self.flops + weight + moves)
+        moves = _MOVES * self._moves(work, inputs, outputs) + runs * self.call
+        return PASSES * (2 * products / self.flops + self._reordered(work) + moves)
 
     def _by_own_kernels(self, work: Workload, reads: MapSet, makes: MapSet) -> float:
-        inputs, outputs = _padded(reads, _ROWS), _padded(makes, _ROWS)
-        weights = work.samples * inputs * outputs * work.kernel  # Each sample reads its part once.
+        inputs, outputs = _padded(reads, 0), _padded(makes, 0)
+        # Each sample reads its part once. A pass pads the maps that it makes, not those it reads.
+        padded = (inputs * _padded(makes, _ROWS) + _padded(reads, _ROWS) * outputs) / 2
+        weights = work.samples * padded * work.kernel
         pixels = -(-work.space_out // _PIXELS) * _PIXELS
-        product = 2 * weights * (pixels + _READ) / self.own
+        # What no cache holds is read anew for each sample, in whole lines, while it multiplies.
+        beyond = max(0.0, 1 - _CACHE / max(1, work.weight_bytes))
+        lines = min(1 + _LINE / work.kernel, work.inputs / max(1, inputs))
+        reading = lines * _BYTES * beyond / self.activations
+        product = weights * max(2 * (pixels + _READ) / self.own, reading)
         # Copies are read once for each output map, but written only once.
         copied = (2 * inputs * work.space_out + outputs * work.space_in) * work.copies * _BYTES
         copying = work.samples * copied / self.activations
-        return _PASSES * (product + self._moves(work, inputs, outputs) + self.call) + copying
+        moves = self._moves(work, inputs, outputs) + self.own_call
+        return PASSES * (product + self._reordered(work) + moves) + copying
+
+    def _reordered(self, work: Workload) -> float:
+        """Predict the seconds of reordering the whole weight, or of writing its gradient."""
+        return 2 * work.weight_bytes / self.weights
 
     def _moves(self, work: Workload, inputs: float, outputs: float) -> float:
         values = work.samples * (inputs * work.space_in + outputs * work.space_out)
@@ -118,6 +139,10 @@ class Costs:
     def copy_seconds(self, shape: tuple[int, ...], share: float) -> float:
         """Predict the seconds of copying a share of an array, forward and backward."""
         return 2 * 2 * prod(shape) * share * _BYTES / self.activations
+
+    def packing_seconds(self, shape: tuple[int, ...], share: float) -> float:
+        """Predict the seconds of packing or unpacking an array, forward and backward."""
+        return self.copy_seconds(shape, share) + 2 * self.call
 
 
 def _padded(maps: MapSet, block: int) -> float:

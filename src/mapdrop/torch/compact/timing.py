@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from mapdrop.system.timing import interleaved
+from mapdrop.system.timing import Times, interleaved
 
 _ROUNDS = 12
 
@@ -26,9 +26,14 @@ def undisturbed() -> Iterator[None]:
         yield
 
 
+def timed(*functions: Callable[[], object]) -> list[Times]:
+    """Return the times of each, called in turn."""
+    return [*interleaved(dict(enumerate(functions)), _ROUNDS).values()]
+
+
 def shortest(*functions: Callable[[], object]) -> list[float]:
     """Return the seconds that each takes at its best."""
-    return [times.least for times in interleaved(dict(enumerate(functions)), _ROUNDS).values()]
+    return [times.least for times in timed(*functions)]
 
 
 def step(operation: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) -> None:

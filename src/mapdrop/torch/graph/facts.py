@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 from mapdrop.torch.graph.drops import MapDrop
 from mapdrop.torch.graph.graph import Node
@@ -35,7 +35,10 @@ class Facts(ABC):
     Attributes:
         sources: the nodes whose maps it reads.
         homogeneous: whether f(a * x) = a * f(x) for a > 0 and x all of the sources.
+        copies: whether it writes a new array, and does not return a view of its source.
     """
+
+    copies: ClassVar[bool] = True
 
     sources: tuple[Node, ...]
     homogeneous: bool = False
@@ -89,10 +92,14 @@ class BatchNormTraining(PerMapWithParameters):
 class Identity(PerMap):
     """A call that returns the values of its source, in any shape of the same maps."""
 
+    copies = False
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Flatten(PerMap):
     """(samples, channels, *space) to (samples, features): a map becomes neighbouring features."""
+
+    copies = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -45,6 +45,7 @@ class PackedSlice(Packed[Slice]):
     """Some neighbouring channels, as chunk, split and narrow return them."""
 
     static = False
+    copies = False
 
     def input_storages(self, storage: Storage) -> list[Storage]:
         assert storage.maps is not None
@@ -57,6 +58,8 @@ class PackedSlice(Packed[Slice]):
 
 class PackedFlatten(Packed[Flatten]):
     """(samples, channels, *space) to (samples, features): a map becomes neighbouring features."""
+
+    copies = False
 
     def run(self, values: list[Tensor], env: Env, state: StepState, storage: Storage) -> Tensor:
         """Return an array of shape (1, rows, features of a map)."""

@@ -20,10 +20,12 @@ class Packed(ABC, Generic[Known]):
 
     Attributes:
         static: whether it can work on any maps, if they are as many in every sample.
+        copies: whether it writes a new array, and does not return the one that it reads.
         reason: why it needs dense arrays, in one sentence, and what would change that; or "".
     """
 
     static: ClassVar[bool] = True
+    copies: ClassVar[bool] = True
     reason: ClassVar[str] = ""
 
     def __init__(self, node: Node, facts: Known) -> None:

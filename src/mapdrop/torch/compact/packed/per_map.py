@@ -29,6 +29,8 @@ class PackedPerMap(Packed[PerMap]):
 class PackedIdentity(Packed[Facts]):
     """What changes no value: a drop, whose dropped maps a packed array does not have."""
 
+    copies = False
+
     def run(self, values: list[Tensor], env: Env, state: StepState, storage: Storage) -> Tensor:
         return values[0]
 

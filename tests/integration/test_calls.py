@@ -52,6 +52,7 @@ def test_torch(pattern: str) -> None:
     torch = framework("torch")
     x = torch.ones(8, 16, 4, 4)
     assert 1 < len(calls(lambda: mapdrop.drop(x, pattern, 0.5))) <= 16
+    assert 1 < len(calls(lambda: mapdrop.drop(x, pattern, 0.5, inplace=True))) <= 19
     gradient = torch.ones_like(x)
     x.requires_grad_()
     assert 1 < len(calls(lambda: mapdrop.drop(x, pattern, 0.5).backward(gradient))) <= 23

@@ -71,8 +71,8 @@ def drop(
     """See `mapdrop.drop`."""
     if out is not None:
         raise TypeError("out= is for NumPy arrays; for a tensor use inplace=True")
-    if not inplace and isinstance(spec, MaskSpec) and eager_cpu.takes(x):
-        return eager_cpu.drop(x, spec, seed, seeds.check_stream(stream), step)
+    if isinstance(spec, MaskSpec) and eager_cpu.takes(x):
+        return eager_cpu.drop(x, spec, seed, seeds.check_stream(stream), step, inplace)
     if isinstance(x, Proxy):
         return _recorded(x, spec, seed, stream=stream, step=step, inplace=inplace)
     if distributed(x):

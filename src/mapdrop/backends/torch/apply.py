@@ -41,6 +41,15 @@ def drop_bound(x: Tensor, seed: Tensor, stream: str | None, bound: BoundSpec | L
     return out
 
 
+def check_writable(x: Tensor) -> None:
+    """Raise RuntimeError if several of x's values may have one place in memory."""
+    if not x.is_contiguous() and cpu.overlapping(x.shape, x.stride()):
+        raise RuntimeError(
+            "inplace=True would write one value for several: the tensor was expanded, or its "
+            "values share memory in another way; x.clone() has memory of its own"
+        )
+
+
 def drop_values_in_place(x: Tensor, seed: Tensor, *arguments: Any) -> None:
     """Drop x in place."""
     bound = bound_for(x, arguments)

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mapdrop.backends.cpu import overlapping
 from mapdrop.backends.torch._internals import (
     dispatch_modes,
     inductor_imported,
@@ -22,6 +21,7 @@ from mapdrop.backends.torch._internals import (
 )
 from mapdrop.backends.torch.apply import (
     bound_for,
+    check_writable,
     drop_anywhere,
     drop_bound,
     drop_values,
@@ -72,11 +72,7 @@ def dropped_in_place(x: Tensor, seed: Tensor, arguments: Arguments) -> Tensor:
     """Drop x in place and return it."""
     if torch.compiler.is_compiling() or not _plain(x) or transformed():
         return x.copy_(dropped(x, seed, arguments))
-    if not x.is_contiguous() and overlapping(x.shape, x.stride()):
-        raise RuntimeError(
-            "inplace=True would write one value for several: the tensor was expanded, or its "
-            "values share memory in another way; x.clone() has memory of its own"
-        )
+    check_writable(x)
     bound_for(x, arguments)  # For its checks.
     written: Tensor = _Eager.apply(x, seed, arguments, True)
     drop_values_in_place(x.detach(), seed, *arguments)

@@ -23,7 +23,7 @@ from mapdrop.backends.torch._internals import (
     has_storage,
     is_tracing,
 )
-from mapdrop.backends.torch.apply import broadcast, drop_into
+from mapdrop.backends.torch.apply import broadcast, check_writable, drop_into
 from mapdrop.backends.torch.autodiff import dropped
 from mapdrop.backends.torch.coins import drawn
 from mapdrop.backends.torch.hugepages import huge_pages
@@ -58,7 +58,9 @@ def takes(x: Tensor) -> bool:
     )
 
 
-def drop(x: Tensor, spec: MaskSpec, seed: Any, stream: str | None, step: Any) -> Tensor:
+def drop(
+    x: Tensor, spec: MaskSpec, seed: Any, stream: str | None, step: Any, inplace: bool = False
+) -> Tensor:
     """Return x dropped, differentiable to any order; x is one that `takes` accepts."""
     shards = current_in_eager_code()
     if shards:
@@ -69,6 +71,11 @@ def drop(x: Tensor, spec: MaskSpec, seed: Any, stream: str | None, step: Any) ->
     if spec.p == 0:
         return x
     key, number = key_and_step(x, seed, stream, step)
+    if inplace:
+        check_writable(x)
+        written = _mark_written(x, _Drawn(route, key, number))
+        route.drop_in_place(x.detach(), key, number)
+        return written
     if x.requires_grad and torch.is_grad_enabled():
         return _apply(x, _Drawn(route, key, number))
     return route.drop(x, key, number)
@@ -97,6 +104,15 @@ class Route:
             return out
         words = seed_tensor(x, key, step)
         return broadcast(x, self.bound.binding, *drawn(self.bound, words, None))
+
+    def drop_in_place(self, x: Tensor, key: int, step: int) -> None:
+        """Drop x itself."""
+        if self.small is not None and (memory := x.data_ptr()):
+            self.small(memory, memory, key, step)
+        elif self.compiled:
+            drop_into(x, x, self.bound, key, step)
+        else:
+            x.copy_(self.drop(x, key, step))
 
     def arguments(self) -> Arguments:
         """Return the same drop as arguments of the dispatcher's operation."""
@@ -139,4 +155,15 @@ class _Dropped(torch.autograd.Function):
         return own.drop(grad, key, step), None
 
 
+class _Written(_Dropped):
+    """Mark x as changed: PyTorch refuses what must not be, before it is written."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, drawn: _Drawn) -> Tensor:
+        ctx.drawn = drawn
+        ctx.mark_dirty(x)
+        return x
+
+
 _apply: Callable[..., Tensor] = direct_apply(_Dropped)  # `takes` has looked for transforms.
+_mark_written: Callable[..., Tensor] = direct_apply(_Written)

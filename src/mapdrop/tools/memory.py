@@ -34,12 +34,13 @@ def peak(work: Callable[[], object], device: str = "cpu") -> int:
         device: where its tensors are, "cpu" or "cuda".
 
     Raises:
-        RuntimeError: when the profiler saw no allocation in several tries.
+        RuntimeError: when the profiler recorded nothing in several tries.
     """
     if device != "cpu":
         return _on_gpu(work)
     for _ in range(_TRIES):
-        if most := _recorded(work):
+        most = _recorded(work)
+        if most is not None:
             return most
     raise RuntimeError("the profiler recorded no allocation on the CPU")
 
@@ -52,8 +53,9 @@ def _on_gpu(work: Callable[[], object]) -> int:
     return torch.cuda.max_memory_allocated() - held
 
 
-def _recorded(work: Callable[[], object]) -> int:
+def _recorded(work: Callable[[], object]) -> int | None:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        torch.empty(1)  # Allocated and released, so that nothing recorded is no zero bytes.
         kept = work()  # Held until the profile ends, as its memory is part of the answer.
     del kept
     with TemporaryDirectory() as folder:
@@ -65,8 +67,10 @@ def _recorded(work: Callable[[], object]) -> int:
         for event in events
         if event.get("name") == "[memory]"
     ]
+    if not changes:
+        return None
     held, most = 0, 0
-    for _, change in sorted(changes, key=lambda change: change[0]):
+    for _, change in sorted(changes, key=lambda change: change[0])[2:]:
         held += change
         most = max(most, held)
     return most

@@ -28,7 +28,7 @@ _COPIED = 1 << 22  # Values: more than the caches near the cores of most process
 def calibrate() -> Costs:
     """Return the constants of this machine for PyTorch's present number of threads.
 
-    Takes less than a second, once for each number of threads in a process. What is not measured
+    Takes about a second, once for each number of threads in a process. What is not measured
     keeps its default.
     """
     return _calibrate(torch.get_num_threads())

@@ -103,7 +103,7 @@ def compact(model: Model, costs: Costs | None = None) -> Model:
     Args:
         model: any module. It is not changed.
         costs: a machine's constants, which decide where skipping pays. By default they are
-            measured when they are first needed, in less than a second. Runs that must agree to
+            measured when they are first needed, in about a second. Runs that must agree to
             the last bit need the same ones: save what `mapdrop.torch.compact.calibrate()` returns.
 
     Returns:

@@ -113,20 +113,25 @@ class Costs:
 
     def _by_own_kernels(self, work: Workload, reads: MapSet, makes: MapSet) -> float:
         inputs, outputs = _padded(reads, 0), _padded(makes, 0)
-        # Each sample reads its part once. A pass pads the maps that it makes, not those it reads.
+        # A pass pads the maps that it makes, not those that it reads.
         padded = (inputs * _padded(makes, _ROWS) + _padded(reads, _ROWS) * outputs) / 2
-        weights = work.samples * padded * work.kernel
         pixels = -(-work.space_out // _PIXELS) * _PIXELS
-        # What no cache holds is read anew for each sample, in whole lines, while it multiplies.
-        beyond = max(0.0, 1 - _CACHE / max(1, work.weight_bytes))
-        lines = min(1 + _LINE / work.kernel, work.inputs / max(1, inputs))
-        reading = lines * _BYTES * beyond / self.activations
-        product = weights * max(2 * (pixels + _READ) / self.own, reading)
+        each = max(2 * (pixels + _READ) / self.own, self._reading(work, inputs))
+        product = work.samples * padded * work.kernel * each  # Each sample reads its part once.
         # Copies are read once for each output map, but written only once.
         copied = (2 * inputs * work.space_out + outputs * work.space_in) * work.copies * _BYTES
         copying = work.samples * copied / self.activations
         moves = self._moves(work, inputs, outputs) + self.own_call
         return PASSES * (product + self._reordered(work) + moves) + copying
+
+    def _reading(self, work: Workload, inputs: float) -> float:
+        """Predict the seconds of reading one factor of a weight for one sample.
+
+        What no cache holds is read anew for each sample, in whole lines.
+        """
+        beyond = max(0.0, 1 - _CACHE / max(1, work.weight_bytes))
+        lines = min(1 + _LINE / work.kernel, work.inputs / max(1, inputs))
+        return lines * _BYTES * beyond / self.activations
 
     def _reordered(self, work: Workload) -> float:
         """Predict the seconds of reordering the whole weight, or of writing its gradient."""

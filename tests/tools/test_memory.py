@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,17 @@ def test_in_place_nothing_is_allocated() -> None:
     assert memory.peak(lambda: drop(x, "b c h w -> b c", 0.5, seed=2, inplace=True)) == 0
     whole = x.numel() * 4
     assert memory.peak(lambda: drop(x, "b c h w -> b c", 0.5, seed=3)) >= whole
+
+
+def test_what_was_there_before_counts_for_nothing() -> None:
+    held: list[Any] = []
+    memory.peak(lambda: held.append(torch.empty(16 * KIB)))  # Its size is known to the profiler.
+
+    def work() -> Any:
+        held.clear()
+        return torch.empty(KIB)
+
+    assert memory.peak(work) == 4 * KIB
 
 
 def test_a_profile_of_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,22 +55,31 @@ def _on_gpu(work: Callable[[], object]) -> int:
 
 def _recorded(work: Callable[[], object]) -> int | None:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        torch.empty(1)  # Allocated and released, so that nothing recorded is no zero bytes.
+        torch.empty(1, device="cpu")  # Two changes: without them, nothing was recorded.
         kept = work()  # Held until the profile ends, as its memory is part of the answer.
     del kept
     with TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
         recorded.export_chrome_trace(str(file))
         events: list[dict[str, Any]] = json.loads(file.read_text())["traceEvents"]
-    changes = [
-        (event["ts"], int(event["args"]["Bytes"]))
-        for event in events
-        if event.get("name") == "[memory]"
-    ]
-    if not changes:
-        return None
+    changes = [event for event in events if event.get("name") == "[memory]"]
+    changes.sort(key=lambda event: event["ts"])
+    given = [(event["args"]["Addr"], int(event["args"]["Bytes"])) for event in changes]
+    return _most_held(given[2:]) if given else None
+
+
+def _most_held(changes: list[tuple[int, int]]) -> int:
+    """Return the most bytes held at once, of blocks that were allocated in these changes.
+
+    A change is an address and the bytes allocated there; negative bytes are released.
+    """
+    sizes: dict[int, int] = {}
     held, most = 0, 0
-    for _, change in sorted(changes, key=lambda change: change[0])[2:]:
-        held += change
+    for address, size in changes:
+        if size > 0:
+            sizes[address] = size
+            held += size
+        else:
+            held -= sizes.pop(address, 0)
         most = max(most, held)
     return most

@@ -95,6 +95,41 @@ def test_what_may_be_written_is(make: Callable[[], Drop], kind: str, tracked: bo
     assert 0 < (came == 0).sum() < came.numel()
 
 
+@every
+@pytest.mark.parametrize("kind", ["whole", "every second", "turned", "one of many"])
+def test_gradients_are_those_of_a_copy(make: Callable[[], Drop], kind: str) -> None:
+    view: Callable[[Tensor], Tensor] = {
+        "whole": lambda m: m,
+        "every second": lambda m: m[::2, ::2],
+        "turned": lambda m: m.transpose(2, 3),
+        "one of many": lambda m: m[3:9, 2:6],
+    }[kind]
+    base = torch.randn(12, 8, 3, 3, dtype=torch.float64, requires_grad=True)
+    found = []
+    for inplace in (True, False):
+        torch.manual_seed(3)
+        memory, layer = base * 1, make()
+        layer.inplace = inplace
+        y = layer(view(memory))
+        came = view(memory) if inplace else y  # What was written is seen by all views.
+        (first,) = torch.autograd.grad(came.pow(3).sum(), base, create_graph=True)
+        (second,) = torch.autograd.grad(first.pow(2).sum(), base)
+        found.append((first, second))
+    for ours, wanted in zip(*found, strict=True):
+        assert torch.equal(ours, wanted)
+        assert 0 < (view(ours) == 0).sum() < view(ours).numel()
+
+
+def test_a_parameter_is_written_without_gradients() -> None:
+    x = torch.nn.Parameter(torch.ones(SHAPE))
+    with torch.no_grad():
+        Dropout(inplace=True)(x)
+    assert x.is_leaf
+    assert x.requires_grad
+    assert x._version == 1
+    assert sorted(set(x.flatten().tolist())) == [0.0, 2.0]
+
+
 def test_what_was_written_is_seen_by_what_was_kept_for_backward() -> None:
     x = torch.randn(SHAPE)
     y = torch.ones(SHAPE, requires_grad=True) * x  # Keeps x.

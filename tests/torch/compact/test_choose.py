@@ -71,6 +71,7 @@ class Oracle:
     def prices(self, on: Sides) -> list[float]:
         """Return the seconds of everything in a step."""
         needed, packed, found = self.flow.needed, self.packed(on), []
+        moved = set()
         for node, op in self.flow.facts.items():
             reads_packed = node in packed
             if isinstance(op, ChannelMixing):
@@ -86,8 +87,10 @@ class Oracle:
                 found.append(self.costs.copy_seconds(self.shapes[node], share))
             for source in op.sources:
                 if reads_packed != (source in packed):
-                    share = needed[source].density
-                    found.append(self.costs.packing_seconds(self.shapes[source], share))
+                    moved.add(source)  # Once, however many read it.
+        for source in moved:
+            share = needed[source].density
+            found.append(self.costs.packing_seconds(self.shapes[source], share))
         return found
 
     def possible(self) -> list[tuple[Any, str]]:

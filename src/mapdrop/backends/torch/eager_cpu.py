@@ -61,7 +61,10 @@ def takes(x: Tensor) -> bool:
 def drop(
     x: Tensor, spec: MaskSpec, seed: Any, stream: str | None, step: Any, inplace: bool = False
 ) -> Tensor:
-    """Return x dropped, differentiable to any order; x is one that `takes` accepts."""
+    """Return x dropped, differentiable to any order; x itself, if it is done in place.
+
+    x is one that `takes` accepts.
+    """
     shards = current_in_eager_code()
     if shards:
         shards = held(x.dim())
@@ -156,7 +159,7 @@ class _Dropped(torch.autograd.Function):
 
 
 class _Written(_Dropped):
-    """Mark x as changed: PyTorch refuses what must not be, before it is written."""
+    """Mark x as changed, so that PyTorch refuses what must not be written before it is."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, drawn: _Drawn) -> Tensor:

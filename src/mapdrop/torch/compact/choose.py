@@ -126,11 +126,10 @@ class _Search:
             if isinstance(facts, ChannelMixing)
         }
         self.groups = _groups(analysis)
-        self.edges: dict[Node, list[tuple[Node, Node, int]]] = defaultdict(list)
+        self.readers: dict[Node, list[Node]] = defaultdict(list)
         for node, facts in analysis.facts.items():
-            for i, source in enumerate(facts.sources):
-                self.edges[source].append((source, node, i))
-                self.edges[node].append((source, node, i))
+            for source in facts.sources:
+                self.readers[source].append(node)
 
     def flip(self, side: _Side) -> None:
         """Let a side skip, or no longer skip."""
@@ -159,7 +158,7 @@ class _Search:
         return Choice(self.costs, decisions, packed, reads_packed, saves_too_little)
 
     def seconds(self, nodes: Collection[Node]) -> Iterator[float]:
-        """Predict what nodes cost, and packing and unpacking at their edges, each apart.
+        """Predict what nodes cost, and packing or unpacking what they read and make, each apart.
 
         A convolution that skips is charged the margin on top.
         """
@@ -173,8 +172,10 @@ class _Search:
                 packed, facts = self._is_packed(node), self.analysis.facts[node]
                 if PACKED[type(facts)].copies if packed else facts.copies:
                     yield self._copy_seconds(node, packed)
-        for source, reader, _ in {edge for node in nodes for edge in self.edges[node]}:
-            if self._is_packed(source) != self._reads_packed(reader):
+        facts = self.analysis.facts
+        for source in {one for node in nodes for one in (node, *facts[node].sources)}:
+            packed = self._is_packed(source)
+            if any(self._reads_packed(reader) != packed for reader in self.readers[source]):
                 density = self.analysis.needed[source].density
                 yield self.costs.packing_seconds(source.shape, density)
 

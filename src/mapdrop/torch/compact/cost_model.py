@@ -16,6 +16,7 @@ _BYTES = 4  # float32
 _MOVES = 3  # PyTorch's convolutions copy what they read and what they make into another order.
 _ROWS, _PIXELS = 4, 8  # Mapdrop's kernels compute tiles of so many maps and pixels.
 _READ = 8  # They read a factor of a weight in the time that they multiply so many pixels by it.
+_FAR = 20  # And one that no cache near a core holds in the time of so many.
 _LINE = 16  # Factors in a line of a cache.
 _CACHE = 1 << 20  # Bytes of a weight that stay near a core while it goes from sample to sample.
 
@@ -116,22 +117,13 @@ class Costs:
         # A pass pads the maps that it makes, not those that it reads.
         padded = (inputs * _padded(makes, _ROWS) + _padded(reads, _ROWS) * outputs) / 2
         pixels = -(-work.space_out // _PIXELS) * _PIXELS
-        each = max(2 * (pixels + _READ) / self.own, self._reading(work, inputs))
-        product = work.samples * padded * work.kernel * each  # Each sample reads its part once.
+        each = max(pixels + _READ, _reading(work, inputs))  # Each sample reads its part once.
+        product = 2 * work.samples * padded * work.kernel * each / self.own
         # Copies are read once for each output map, but written only once.
         copied = (2 * inputs * work.space_out + outputs * work.space_in) * work.copies * _BYTES
         copying = work.samples * copied / self.activations
         moves = self._moves(work, inputs, outputs) + self.own_call
         return PASSES * (product + self._reordered(work) + moves) + copying
-
-    def _reading(self, work: Workload, inputs: float) -> float:
-        """Predict the seconds of reading one factor of a weight for one sample.
-
-        What no cache holds is read anew for each sample, in whole lines.
-        """
-        beyond = max(0.0, 1 - _CACHE / max(1, work.weight_bytes))
-        lines = min(1 + _LINE / work.kernel, work.inputs / max(1, inputs))
-        return lines * _BYTES * beyond / self.activations
 
     def _reordered(self, work: Workload) -> float:
         """Predict the seconds of reordering the whole weight, or of writing its gradient."""
@@ -148,6 +140,16 @@ class Costs:
     def packing_seconds(self, shape: tuple[int, ...], share: float) -> float:
         """Predict the seconds of packing or unpacking an array, forward and backward."""
         return self.copy_seconds(shape, share) + 2 * self.call
+
+
+def _reading(work: Workload, inputs: float) -> float:
+    """Return how many pixels could be multiplied while one factor of a weight is read.
+
+    What no cache holds is read anew for each sample, in whole lines.
+    """
+    beyond = max(0.0, 1 - _CACHE / max(1, work.weight_bytes))
+    lines = min(1 + _LINE / work.kernel, work.inputs / max(1, inputs))
+    return _FAR * lines * beyond
 
 
 def _padded(maps: MapSet, block: int) -> float:

@@ -172,8 +172,8 @@ class _Search:
                 packed, facts = self._is_packed(node), self.analysis.facts[node]
                 if PACKED[type(facts)].copies if packed else facts.copies:
                     yield self._copy_seconds(node, packed)
-        facts = self.analysis.facts
-        for source in {one for node in nodes for one in (node, *facts[node].sources)}:
+        known = self.analysis.facts
+        for source in {one for node in nodes for one in (node, *known[node].sources)}:
             packed = self._is_packed(source)
             if any(self._reads_packed(reader) != packed for reader in self.readers[source]):
                 density = self.analysis.needed[source].density

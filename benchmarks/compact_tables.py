@@ -1,7 +1,7 @@
-"""The tables of compacted training steps: `python -m benchmarks.compact_tables`.
+"""The tables of compacted training steps in docs/compact.md: `python -m benchmarks.compact_tables`.
 
-README.md has the main rows, between <!-- compact --> and <!-- /compact -->; docs/compact.md has
-the stacks at several rates, between <!-- rates --> and <!-- /rates -->.
+The main rows stand between <!-- compact --> and <!-- /compact -->, the stacks at several rates
+between <!-- rates --> and <!-- /rates -->.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.compact import AGAIN, NONE, OURS, PEER, RESULTS, ROWS
 from benchmarks.models import MODELS
-from benchmarks.pages import DOCS, README, measured_on, newest, placed
+from benchmarks.pages import DOCS, measured_on, newest, placed
 
 # Two ways to build the network of one paper are one published network; our chains are none.
 _PAPERS = {
@@ -38,7 +38,7 @@ def _records(results: Path) -> dict[str, dict[str, Any]]:
 
 
 def table(results: Path = RESULTS) -> str:
-    """Return the README's table as Markdown. Raises what `_records` raises."""
+    """Return the main rows as Markdown. Raises what `_records` raises."""
     records = _records(results)
     processors = sorted({record["processor"] for record in records.values()})
     used = [
@@ -128,13 +128,11 @@ def rates(results: Path = RESULTS) -> str:
 
 
 def filled(text: str, results: Path = RESULTS) -> str:
-    """Return README.md or docs/compact.md with the table where it has marks for it."""
+    """Return docs/compact.md with the tables in their places."""
     for mark, made in (("compact", table), ("rates", rates)):
-        if f"<!-- {mark} -->" in text:
-            text = placed(text, mark, made(results))
+        text = placed(text, mark, made(results))
     return text
 
 
 if __name__ == "__main__":
-    for page in (README, PAGE):
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

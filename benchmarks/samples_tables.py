@@ -1,19 +1,16 @@
-"""The tables of skipped samples, from rows to pages: `python -m benchmarks.samples_tables`.
+"""The table of skipped samples in docs/compact.md: `python -m benchmarks.samples_tables`.
 
-README.md has a few of the rows, between <!-- samples --> and <!-- /samples -->; docs/compact.md
-has all of them, between <!-- all samples --> and <!-- /all samples -->.
+It stands between <!-- samples --> and <!-- /samples -->.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.pages import DOCS, README, Record, measured_on, newest, placed
+from benchmarks.pages import DOCS, Record, measured_on, newest, placed
 from benchmarks.samples import AS_IS, NONE, OURS, RESULTS, ROWS, SUBSETS, Row
 
 PAGE = DOCS / "compact.md"
-SHOWN = ("ViT, p = 0.1", "ViT, p = 0.3", "ViT, p = 0.5", "ViT, p = 0.5, compiled")
-"""The README's rows of our own blocks; it has those of the transformers package, too."""
 
 
 def records(results: Path = RESULTS) -> dict[str, Record]:
@@ -65,14 +62,9 @@ def _line(record: Record) -> str:
 
 
 def filled(text: str, results: Path = RESULTS) -> str:
-    """Return README.md or docs/compact.md with the tables where it has marks for them."""
-    few = [row for row in ROWS if row.name in SHOWN or not row.name.startswith("ViT")]
-    for mark, rows in (("samples", few), ("all samples", ROWS)):
-        if f"<!-- {mark} -->" in text:
-            text = placed(text, mark, table(rows, records(results)))
-    return text
+    """Return docs/compact.md with the table in its place."""
+    return placed(text, "samples", table(ROWS, records(results)))
 
 
 if __name__ == "__main__":
-    for page in (README, PAGE):
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The tables of speed in README.md and docs/bench.md, made from the committed rows.
+"""The table of speed in docs/bench.md, made from the committed rows.
 
 mapdrop bench --full --out benchmarks/results/operations.jsonl
 python -m benchmarks.tables
@@ -6,15 +6,13 @@ python -m benchmarks.tables
 
 from __future__ import annotations
 
-from benchmarks.pages import DOCS, README, RESULTS, Record, measured_on, newest, placed
-from mapdrop.tools.bench.case import BOTH, FORWARD, OURS, PLAIN
+from benchmarks.pages import DOCS, RESULTS, Record, measured_on, newest, placed
+from mapdrop.tools.bench.case import OURS
 from mapdrop.tools.bench.report import PACKAGES, theirs, time_text
 
 PAGE = DOCS / "bench.md"
 _KEY = ("framework", "operation", "shape", "layout", "dtype", "device", "direction")
 _USUAL = {"dtype": "float32", "device": "cpu"}
-# The README's: one activation, and what a call costs.
-_SHOWN = ("resnet50-2", "1000-values")
 
 
 def rows() -> list[Record]:
@@ -22,23 +20,6 @@ def rows() -> list[Record]:
     records = newest(RESULTS / "operations.jsonl", _KEY).values()
     order = list(dict.fromkeys(record["framework"] for record in records))
     return sorted(records, key=lambda record: order.index(record["framework"]))
-
-
-def shown(records: list[Record]) -> list[Record]:
-    """Those that stand in the README: on the CPU, of training where both passes were timed."""
-    usual = [
-        r
-        for r in records
-        if r["shape"] in _SHOWN
-        and (r["dtype"], r["device"]) == ("float32", "cpu")
-        and (r["layout"] == PLAIN or r["framework"] != "torch")
-    ]
-    both = {(r["framework"], r["operation"]) for r in usual if r["direction"] == BOTH}
-    return [
-        r
-        for r in usual
-        if r["direction"] != FORWARD or (r["framework"], r["operation"]) not in both
-    ]
 
 
 def table(records: list[Record]) -> str:
@@ -78,13 +59,9 @@ def _code(name: str) -> str:
 
 
 def filled(text: str) -> str:
-    """README.md or docs/bench.md with the tables in their places."""
-    records = rows()
-    for mark, made in (("speed", table(shown(records))), ("rows", table(records))):
-        text = placed(text, mark, made)
-    return text
+    """Return docs/bench.md with the table in its place."""
+    return placed(text, "rows", table(rows()))
 
 
 if __name__ == "__main__":
-    for page in (README, PAGE):
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

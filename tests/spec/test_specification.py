@@ -6,14 +6,12 @@ NumPy; `mapdrop.backends` make the same bits faster or elsewhere.
 
 from __future__ import annotations
 
-import doctest
 import importlib.resources
 import itertools
 import json
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -193,16 +191,6 @@ def test_every_kind_has_vectors() -> None:
     for kind in ("exact", "balance", "block", "stream", "step", "sizes", "region", "scale"):
         assert any(kind in row for row in rows), kind
     assert {row["name"] for row in rows} == {case.name for case in ALL}
-
-
-# --- The text.
-
-
-def test_the_document_runs() -> None:
-    page = Path(__file__).parents[2] / "docs" / "mask-v1.md"
-    result = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 # --- Properties: any seed, step, law and shape.

@@ -1,10 +1,8 @@
-"""LoRA dropout of peft: converted, checkpointed, compiled and seeded; as docs/lora.md has it."""
+"""LoRA dropout of peft: converted, checkpointed, compiled and seeded."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ import transformers
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-import mapdrop.torch
 from mapdrop.torch import Drop, Dropout, convert, convert_report, seeded
 from tests.conftest import framework
 from tests.integration.test_statistics import accept
@@ -25,8 +22,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
 ]
 
-PAGE = Path(__file__).parents[3] / "docs" / "lora.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 RATE = 0.3
 TOKENS = torch.arange(48).reshape(4, 12)
 
@@ -125,16 +120,3 @@ def test_a_compiled_model_has_the_same_masks() -> None:
     wanted = gradients(model)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     assert far(gradients(model, compiled), wanted) < 1e-6
-
-
-def test_the_page_s_code_runs() -> None:
-    names: dict[str, Any] = {"model": adapted(), "another": adapted(), "tokens": TOKENS}
-    for block in BLOCKS:
-        exec(block, names)
-    wanted = gradients(convert(adapted()))
-    trained = [p.grad for p in names["model"].parameters() if p.requires_grad]
-    assert far(trained, wanted) < 1e-6
-    kinds = {repr(m) for m in names["another"].modules() if isinstance(m, Drop)}
-    assert kinds == {f"Drop('b ... c -> b c', p={RATE})"}
-    assert not any(isinstance(m, nn.Dropout) for m in names["another"].modules())
-    assert names["mapdrop"].torch is mapdrop.torch

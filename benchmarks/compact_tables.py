@@ -1,4 +1,4 @@
-"""The tables of compacted training steps in docs/compact.md: `python -m benchmarks.compact_tables`.
+"""The tables of compacted training steps in docs/compact-maps.md: `python -m benchmarks.compact_tables`.
 
 The main rows stand between <!-- compact --> and <!-- /compact -->, the stacks at several rates
 between <!-- rates --> and <!-- /rates -->.
@@ -19,7 +19,7 @@ _PAPERS = {
 }
 
 
-PAGE = DOCS / "compact.md"
+PAGE = DOCS / "compact-maps.md"
 
 
 def _records(results: Path) -> dict[str, dict[str, Any]]:
@@ -128,7 +128,7 @@ def rates(results: Path = RESULTS) -> str:
 
 
 def filled(text: str, results: Path = RESULTS) -> str:
-    """Return docs/compact.md with the tables in their places."""
+    """Return docs/compact-maps.md with the tables in their places."""
     for mark, made in (("compact", table), ("rates", rates)):
         text = placed(text, mark, made(results))
     return text

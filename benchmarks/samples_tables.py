@@ -1,4 +1,4 @@
-"""The table of skipped samples in docs/compact.md: `python -m benchmarks.samples_tables`.
+"""The table of skipped samples in docs/compact-samples.md: `python -m benchmarks.samples_tables`.
 
 It stands between <!-- samples --> and <!-- /samples -->.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.pages import DOCS, Record, measured_on, newest, placed
 from benchmarks.samples import AS_IS, NONE, OURS, RESULTS, ROWS, SUBSETS, Row
 
-PAGE = DOCS / "compact.md"
+PAGE = DOCS / "compact-samples.md"
 
 
 def records(results: Path = RESULTS) -> dict[str, Record]:
@@ -62,7 +62,7 @@ def _line(record: Record) -> str:
 
 
 def filled(text: str, results: Path = RESULTS) -> str:
-    """Return docs/compact.md with the table in its place."""
+    """Return docs/compact-samples.md with the table in its place."""
     return placed(text, "samples", table(ROWS, records(results)))
 
 

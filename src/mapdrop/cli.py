@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from mapdrop.system.extras import remedy
+
 try:
     import typer
 except ModuleNotFoundError as error:
-    raise SystemExit('The mapdrop command needs its extra: pip install "mapdrop[study]"') from error
+    raise SystemExit(f"The mapdrop command needs its extra: {remedy('study')}") from error
 
 from mapdrop.localize.command import app as localize
 from mapdrop.study.command import app as study

@@ -33,7 +33,7 @@ def drop(
     """Drop a fraction p of the values of x together, as the pattern says, and scale the rest.
 
     The same arguments give the same mask in every framework, dtype and memory layout
-    (docs/mask-v1.md). The mask never depends on the values of x.
+    (https://mapdrop.github.io/mapdrop/mask-v1/). The mask never depends on the values of x.
 
     Args:
         x: an array of float16, bfloat16, float32, float64 or complex numbers (which are dropped

@@ -1,5 +1,9 @@
 """mapdrop for Equinox: layers that drop structured parts of one sample."""
 
+from mapdrop.system.extras import require as _require
+
+_require(__name__, "equinox", "jax", "equinox")
+
 from mapdrop.equinox.layers import Drop as Drop
 from mapdrop.equinox.layers import DropBlock1d as DropBlock1d
 from mapdrop.equinox.layers import DropBlock2d as DropBlock2d

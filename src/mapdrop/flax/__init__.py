@@ -1,5 +1,9 @@
 """mapdrop for Flax NNX: layers that drop structured parts of their input."""
 
+from mapdrop.system.extras import require as _require
+
+_require(__name__, "flax", "jax", "flax")
+
 from mapdrop.flax.layers import Drop as Drop
 from mapdrop.flax.layers import DropBlock1d as DropBlock1d
 from mapdrop.flax.layers import DropBlock2d as DropBlock2d

@@ -1,5 +1,9 @@
 """mapdrop for Keras 3: layers that drop structured parts of their input, on any backend."""
 
+from mapdrop.system.extras import require as _require
+
+_require(__name__, "keras,tensorflow", "keras")
+
 from mapdrop.keras.layers import Drop as Drop
 from mapdrop.keras.layers import DropBlock1D as DropBlock1D
 from mapdrop.keras.layers import DropBlock2D as DropBlock2D

@@ -3,7 +3,7 @@
 A word depends on seed, stream, step and the coin's logical number alone. `mapdrop.spec.law` decides
 from words which coins are kept. The two are the definition, and know neither an array layout nor a
 framework; implementations elsewhere must give the same bits (see `vectors.json`). The same in prose
-is docs/mask-v1.md. It never changes under this version number.
+is https://mapdrop.github.io/mapdrop/mask-v1/. It never changes under this version number.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mapdrop.system.extras import remedy
 from mapdrop.system.printable import printable_lines, stop
 
 Exceptions = tuple[type[Exception], ...]
@@ -35,7 +36,7 @@ def user_errors(*, arguments: Exceptions = (), others: Exceptions = ()) -> Itera
         if (error.name or "").startswith("mapdrop"):
             raise
         extra = _EXTRAS.get(error.name or "", "study")
-        stop(f'{error.name} is not installed: pip install "mapdrop[{extra}]"')
+        stop(f"{error.name} is not installed: {remedy(extra)}")
     except others as error:
         stop(error)
     except arguments as error:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from mapdrop.backends.registry import FRAMEWORKS
+from mapdrop.system.extras import remedy
 
 NAMES = ",".join(FRAMEWORKS)
 """As `--only` takes them."""
@@ -52,12 +53,12 @@ def find(names: Collection[str]) -> Iterator[Installed | Missing]:
     """Look for these frameworks, for Keras once on each that it works on. Imports none of them."""
     for name in names:
         framework = FRAMEWORKS[name]
-        remedy = f'pip install "mapdrop[{framework.extras or name}]"'
+        install = remedy(framework.extras or name)
         found = [other for other in framework.runs_on if _is_installed(other)]
         if not _is_installed(name):
-            yield Missing(name, f"not installed: {remedy}")
+            yield Missing(name, f"not installed: {install}")
         elif framework.runs_on and not found:
-            yield Missing(name, f"has no backend here: {remedy}")
+            yield Missing(name, f"has no backend here: {install}")
         elif found:
             yield from (Installed(f"{name} ({other})", name, other) for other in found)
         else:

@@ -1,5 +1,9 @@
 """mapdrop for PyTorch: layers that drop structured parts of their input, and their seeds."""
 
+from mapdrop.system.extras import require as _require
+
+_require(__name__, "torch", "torch")
+
 from mapdrop.backends.torch.sharding import shard as shard
 from mapdrop.backends.torch.source import replay as replay
 from mapdrop.torch.audit import audit as audit

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from mapdrop.system.extras import require as _require
+
+_require(__name__, "study", "typer")
+
 import typer
 
 from mapdrop.localize.command.evaluate import evaluate

@@ -6,6 +6,10 @@ folder or a file, and opens images one by one.
 
 from __future__ import annotations
 
+from mapdrop.system.extras import require as _require
+
+_require(__name__, "study", "PIL", "yaml")
+
 from pathlib import Path
 
 from mapdrop.localize.data import coco, deeplabcut, flic, matlab, mpii, sleap, table

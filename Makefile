@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: study test suite quick versions lint types bench clean
+.PHONY: study test suite quick matrix release lint types bench clean
 
 # A process for each core, which takes tests from another when it has no more of its own.
 PYTEST := $(BIN)/pytest -n auto --dist worksteal
@@ -27,23 +27,16 @@ suite: $(INSTALLED)
 quick: $(INSTALLED)
 	$(PYTEST) -m "not (long or compiler or subprocess or training or exhaustive)" $(QUICK)
 
-# The wheel, installed with other versions: tests/versions/lowest.txt or newest.txt. As in
-# make versions PYTHON=python3.10 PINS=lowest EXTRAS=torch,keras TESTS="tests/backends/torch tests/torch"
-PINS ?= newest
-EXTRAS ?= numba
-TESTS ?= tests/spec tests/backends/test_numpy.py tests/test_mask.py
-VERSIONS := build/versions
+# The installed wheel with the lowest and the newest versions: each row of tox.ini whose Python is on
+# the PATH or in pyenv. Or the rows that are named: make matrix ROW=numpy-lowest-3.10
+PYTHONS = PATH="$$PATH$$(printf ':%s' "$$HOME"/.pyenv/versions/*/bin)"
 
-# What frameworks of other versions warn of is no error here.
-versions: export PYTHONPATH =
-versions:
-	rm -rf $(VERSIONS)
-	$(PYTHON) -m venv $(VERSIONS)
-	$(VERSIONS)/bin/pip wheel --quiet --no-deps --wheel-dir $(VERSIONS)/wheel .
-	$(VERSIONS)/bin/pip install --quiet --constraint tests/versions/$(PINS).txt \
-		"$$(ls $(VERSIONS)/wheel/*.whl)[$(EXTRAS)]" hypothesis ml_dtypes pytest
-	$(VERSIONS)/bin/python -c "import mapdrop as m; assert 'site-packages' in m.__file__, m.__file__"
-	$(VERSIONS)/bin/python -m pytest -W default $(TESTS)
+matrix: $(INSTALLED)
+	$(PYTHONS) $(BIN)/tox run $(ROW:%=--skip-missing-interpreters false -e %)
+
+# Everything before the tag, which publishes (CONTRIBUTING.md). ROWS=ALL tests the wheel in all rows.
+release: $(INSTALLED)
+	$(PYTHONS) $(BIN)/python -m tools.release $(ROWS:%=--rows %)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -68,4 +61,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tox build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,8 +6,8 @@ from mapdrop.system.extras import remedy
 
 try:
     import typer
-except ModuleNotFoundError as error:
-    raise SystemExit(f"The mapdrop command needs its extra: {remedy('study')}") from error
+except ModuleNotFoundError as _lacks:
+    raise SystemExit(f"The mapdrop command needs its extra: {remedy('study')}") from _lacks
 
 from mapdrop.localize.command import app as localize
 from mapdrop.study.command import app as study
@@ -17,7 +17,7 @@ from mapdrop.tools.bench.command import bench
 from mapdrop.tools.check.command import check
 from mapdrop.tools.explain.command import explain
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="Drops whole feature maps, and every other structured kind of dropout.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

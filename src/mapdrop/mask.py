@@ -32,20 +32,23 @@ _ALWAYS, _EACH = 1 << 28, 64
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mask:
-    """Which values of an array are kept, and what they are multiplied by.
+    """Say which values of an array are kept, and what they are multiplied by.
+
+    `mapdrop.mask` makes one, in CPU memory, for arrays of every framework.
 
     Attributes:
         binding: the pattern fitted to the shape.
         p: the fraction that was to be dropped, from 0 to 1.
         coins: bool, one for each coin, in the order of the pattern's right side; True is kept.
         scale: what kept values are multiplied by: a number, or (``scale="sample"``) float64 of
-            shape (n, 1, ..., 1) for each index of the first coin axis.
+            shape (n, 1, ..., 1) for each index of the first coin axis, of which there are n.
 
-    >>> m = mapdrop.mask("b c -> b c", (2, 8), 0.5, seed=7)
-    >>> m
-    Mask('b c -> b c', shape=(2, 8), p=0.5, 6 of 16 coins kept)
-    >>> m.apply(np.ones((2, 8), np.float32))[0]
-    array([2., 2., 0., 0., 0., 2., 0., 2.], dtype=float32)
+    Examples:
+        >>> m = mapdrop.mask("b c -> b c", (2, 8), 0.5, seed=7)
+        >>> m
+        Mask('b c -> b c', shape=(2, 8), p=0.5, 6 of 16 coins kept)
+        >>> m.apply(np.ones((2, 8), np.float32))[0]
+        array([2., 2., 0., 0., 0., 2., 0., 2.], dtype=float32)
     """
 
     binding: Binding
@@ -74,9 +77,21 @@ class Mask:
         return 1 - self.kept / self.coins.size if self.coins.size else math.nan
 
     def apply(self, x: Array) -> Array:
-        """Return x, any framework's array of this shape, with dropped values +0 and others scaled.
+        """Return x with its dropped values +0 and the others scaled.
 
-        Raises ValueError where the shape is another.
+        Args:
+            x: any framework's array of the mask's `shape`.
+
+        Returns:
+            An array like x: same shape, dtype, device and memory layout.
+
+        Raises:
+            ValueError: where x has another shape.
+
+        Examples:
+            >>> mapdrop.mask("b c -> b", (2, 3), 0.5, seed=3).apply(np.ones((2, 3)))
+            array([[2., 2., 2.],
+                   [0., 0., 0.]])
         """
         framework, array = backend_for(x), cast("Any", x)
         if tuple(array.shape) != self.shape:
@@ -87,7 +102,21 @@ class Mask:
         return result
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a NumPy .npz file (no pickle), at once or not at all."""
+        """Write the mask to a NumPy .npz file (no pickle), at once or not at all.
+
+        Args:
+            path: the file, which is replaced if there is one.
+
+        Raises:
+            OSError: where it cannot be written.
+
+        Examples:
+            >>> import os, tempfile
+            >>> path = os.path.join(tempfile.mkdtemp(), "mask.npz")
+            >>> mapdrop.mask("b c -> b c", (2, 8), 0.5, seed=7).save(path)
+            >>> mapdrop.Mask.load(path)
+            Mask('b c -> b c', shape=(2, 8), p=0.5, 6 of 16 coins kept)
+        """
         sizes = {
             axis.name: size
             for part, factors in zip(_parts(self.binding), self.binding.axes, strict=True)
@@ -114,13 +143,23 @@ class Mask:
     def load(path: str | os.PathLike[str], *, limit: int | None = None) -> Mask:
         """Read a file that `save` wrote.
 
-        `limit` is the largest number of coins to accept: where it is None, 2**28, or 64 for each
-        byte of the file if these are more. Raises ValueError, naming the file, for more coins, for
-        any other content, and for what is not a regular file; OSError where it cannot be opened.
+        Args:
+            path: the file.
+            limit: the largest number of coins to accept; None for 2**28, or 64 for each byte of the
+                file if these are more.
 
-        >>> mapdrop.Mask.load("/dev/null")
-        Traceback (most recent call last):
-        mapdrop.system.files.IrregularFileError: /dev/null is not a regular file
+        Returns:
+            The mask.
+
+        Raises:
+            ValueError: naming the file, for more coins, for any other content, and for what is not
+                a regular file.
+            OSError: where the file cannot be opened.
+
+        Examples:
+            >>> mapdrop.Mask.load("/dev/null")
+            Traceback (most recent call last):
+            mapdrop.system.files.IrregularFileError: /dev/null is not a regular file
         """
         # Imported here because zipfile takes long.
         from mapdrop.system.files import opened
@@ -161,18 +200,44 @@ def mask(
     scale: str | None = "expected",
     **sizes: int,
 ) -> Mask:
-    """Return the mask that `mapdrop.drop` uses for an array of this shape. See `drop`.
+    """Return the mask that `mapdrop.drop` uses for an array of this shape.
 
-    >>> m = mapdrop.mask("b h w c -> b c", (4, 32, 32, 12), 0.5, seed=7)
-    >>> m.coins.shape, m.kept, m.scale
-    ((4, 12), 23, 2.0)
-    >>> print(m)
-    Mask('b h w c -> b c', shape=(4, 32, 32, 12), p=0.5, 23 of 48 coins kept)
-    b x c (4 x 12)
-    ██···█·█··██
-    ·····███··██
-    █·····██·█··
-    █··████·███·
+    Args:
+        pattern: the axes of the arrays, an arrow, and the axes that have coins of their own.
+        shape: the sizes of the arrays' axes.
+        p: the fraction to drop, from 0 to 1.
+        seed: a whole number from 0 to 2**64 - 1; a NumPy generator to draw it from; or None, to
+            draw it from numpy.random.
+        stream: a name, so that several masks with one seed have different coins.
+        step: the training step, a whole number from 0 to 2**64 - 1.
+        exact: a coin axis along which exactly round((1 - p) * n) of n coins survive.
+        balance: a coin axis of size n across which every line keeps floor or ceil of (1 - p) * n
+            coins.
+        block: sizes of blocks along coin axes, ``dict(h=7, w=7)``.
+        region: where a block's centre may lie: "valid", where the whole block fits, or "full".
+        scale: what kept values are multiplied by: "expected", "sample", "batch" or None, as for
+            `mapdrop.drop`.
+        **sizes: sizes of names inside groups: ``k=8`` for ``"b h w (g k) -> b g"``.
+
+    Returns:
+        The mask, which `Mask.apply` applies to an array of any framework.
+
+    Raises:
+        PatternError: where the pattern cannot be read or does not fit the shape.
+        ValueError: where p, seed, step, region or scale is out of its range.
+        TypeError: where an argument has another type.
+
+    Examples:
+        >>> m = mapdrop.mask("b h w c -> b c", (4, 32, 32, 12), 0.5, seed=7)
+        >>> m.coins.shape, m.kept, m.scale
+        ((4, 12), 23, 2.0)
+        >>> print(m)
+        Mask('b h w c -> b c', shape=(4, 32, 32, 12), p=0.5, 23 of 48 coins kept)
+        b x c (4 x 12)
+        ██···█·█··██
+        ·····███··██
+        █·····██·█··
+        █··████·███·
     """
     checked_shape = tuple(seeds.check_uint64(n, "a size of the shape") for n in shape)
     spec = mask_spec(

@@ -33,7 +33,8 @@ def drop(
     """Drop a fraction p of the values of x together, as the pattern says, and scale the rest.
 
     The same arguments give the same mask in every framework, dtype and memory layout
-    (https://mapdrop.github.io/mapdrop/mask-v1/). The mask never depends on the values of x.
+    (https://mapdrop.github.io/mapdrop/mask-v1/): its coins come from Philox 4x32-10, a
+    counter-based generator (Salmon et al., SC 2011). The mask never depends on the values of x.
 
     Args:
         x: an array of float16, bfloat16, float32, float64 or complex numbers (which are dropped
@@ -57,8 +58,8 @@ def drop(
             says where that is another rate, by more than a tenth of p or of 1 - p.
         balance: a coin axis of size n across which every line keeps floor or ceil of
             (1 - p) * n coins, while each single coin keeps its law.
-        block: sizes of blocks along coin axes, ``dict(h=7, w=7)`` (DropBlock, Ghiasi et al. 2018);
-            the mean drop over the map is p.
+        block: sizes of blocks along coin axes, ``dict(h=7, w=7)`` (DropBlock, Ghiasi et al.,
+            NeurIPS 2018, arXiv 1810.12890); the mean drop over the map is p.
         region: where a block's centre may lie: "valid", where the whole block fits, or "full".
         scale: what kept values are multiplied by: "expected", 1 / (1 - p); "sample" or "batch",
             the number of values over the number kept, for each index of the first coin axis or
@@ -72,11 +73,14 @@ def drop(
         An array like x: same shape, dtype, device, sharding and memory layout.
 
     Raises:
-        PatternError: (a ValueError) where the pattern cannot be read or does not fit x.
-        ValueError: p, seed, step, region or scale out of its range.
-        TypeError: x of another type or dtype.
+        PatternError: where the pattern cannot be read or does not fit x (it is a ValueError).
+        ValueError: where p, seed, step, region or scale is out of its range.
+        TypeError: where x has another type or dtype.
 
-    Example:
+    Warns:
+        UserWarning: where `exact` keeps a rate that is far from 1 - p.
+
+    Examples:
         >>> import numpy as np
         >>> x = np.ones((1, 2, 2, 4), np.float32)  # one image of 2 x 2, with 4 maps
         >>> mapdrop.drop(x, "b h w c -> b c", 0.5, seed=7)[0]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop import kernels
-from mapdrop.spec.law import BlockAxis
+from mapdrop.spec.law import BlockAxis, Size
 from mapdrop.spec.local_spec import Box, LocalSpec
 from mapdrop.spec.numpy_coins import Bits, NumpySpace
 from mapdrop.spec.words import Words, words
@@ -33,7 +33,7 @@ class CompiledSpace(NumpySpace):
     ) -> None:
         super().__init__(sizes, key, step)
         self.threads = threads
-        self.order = tuple(range(len(sizes))) if order is None else order
+        self.order: tuple[int, ...] = tuple(range(len(sizes))) if order is None else order
         self.kernels: Any = kernels.for_cpu()
 
     def draw(self, count: int, start: int) -> Words:
@@ -59,6 +59,10 @@ class CompiledSpace(NumpySpace):
 
 class BoxSpace(NumpySpace):
     """Those coins of a mask that a shard needs."""
+
+    box: Box
+    shape: tuple[Size, ...]
+    threads: int
 
     def __init__(self, box: Box, key: int, step: int, threads: int) -> None:
         super().__init__(box.sizes, key, step)

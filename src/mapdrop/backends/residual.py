@@ -29,7 +29,8 @@ def residual(
 ) -> Array:
     """Return ``x + mapdrop.drop(branch(x), pattern, p)``, running the branch for kept samples only.
 
-    That is stochastic depth (drop path) whose dropped samples cost nothing: the branch is given the
+    That is stochastic depth (drop path; Huang et al., ECCV 2016, arXiv 1603.09382) whose dropped
+    samples cost nothing: the branch is given the
     kept samples, in their order, and what it returns is scaled and added to them. It must treat
     each sample by itself, as layer normalisation and attention within a sample do, and batch
     normalisation in training does not. Where no sample is kept it runs on an empty batch, so that
@@ -52,20 +53,27 @@ def residual(
             (``"(m s) ... -> m"``), or one for the batch (``"... ->"``).
         inputs: other arrays with a first axis of samples, such as masks and conditions: the branch
             is given those of the kept samples, after x.
-        seed, stream, step, exact, balance, scale, **sizes: as for `mapdrop.drop`.
+        seed: a whole number from 0 to 2**64 - 1, None, a generator or a key, as for `mapdrop.drop`.
+        stream: a name, so that several branches with one seed draw different coins.
+        step: the training step, a whole number from 0 to 2**64 - 1.
+        exact: the axis of samples, ``"b"``: exactly round((1 - p) * n) of n samples are kept.
+        balance: the same axis: floor or ceil of (1 - p) * n samples are kept, each with
+            probability 1 - p.
+        scale: what the result of the branch is multiplied by, as for `mapdrop.drop`.
+        **sizes: sizes of names inside groups, ``m=4`` for ``"(m s) ... -> m"``.
 
     Returns:
         An array of the shape of x; its dtype is that of ``x + branch(x)``.
 
     Raises:
-        PatternError: (a ValueError) where the pattern cannot be read, does not fit x, or has coins
-            of another axis than the first.
-        ValueError: p, seed, step or scale out of its range; inputs without as many samples; a
-            branch that returns another shape.
-        TypeError: x, or what the branch returns, of a type or dtype that cannot be dropped; inputs
-            that are no arrays.
+        PatternError: where the pattern cannot be read, does not fit x, or has coins of another
+            axis than the first (it is a ValueError).
+        ValueError: where p, seed, step or scale is out of its range, inputs have another number of
+            samples, or the branch returns another shape.
+        TypeError: where x, or what the branch returns, has a type or dtype that cannot be dropped,
+            and where inputs are no arrays.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> def branch(kept):
         ...     print("given", kept.shape)

@@ -26,18 +26,28 @@ class Drop(Settings, RankCheck, eqx.Module):
         p: the fraction to drop, from 0 to 1.
         inference: True makes the layer the identity; `equinox.nn.inference_mode` sets it, and the
             call's own argument goes before it.
-        exact, balance, block, region, scale, **sizes: as for `mapdrop.drop`.
+        exact: a coin axis along which exactly round((1 - p) * n) of n coins survive.
+        balance: a coin axis across which every line keeps floor or ceil of (1 - p) * n coins.
+        block: sizes of blocks along coin axes, ``dict(h=7, w=7)``.
+        region: where a block's centre may lie: "valid", where all of it fits, or "full".
+        scale: what kept values are multiplied by: "expected", "sample", "batch" or None.
+        **sizes: sizes of names inside groups, ``k=4`` for ``"(g k) h w -> g"``.
 
-    The layer is called with a key, whose words are the seed of the mask: `layer(x, key=key)`.
+    `mapdrop.drop` says more of these. The layer is called with a key, whose words are the seed of
+    the mask: `layer(x, key=key)`.
 
     Shape: any input that fits the pattern; the output has its shape, dtype and sharding.
 
-    Raises PatternError (a ValueError), when made, for a pattern that cannot be read; when called,
-    for an input that it does not fit. Raises RuntimeError for a call without a key.
+    Raises:
+        PatternError: when made, for a pattern that cannot be read; when called, for an input that
+            it does not fit (it is a ValueError).
+        ValueError: for another argument that is out of its range.
+        RuntimeError: for a call without a key.
 
-    >>> layer = mapdrop.equinox.Drop("(g k) h w -> g", p=0.5, k=4)  # groups of 4 maps together
-    >>> layer(jnp.ones((8, 5, 5)), key=jax.random.key(0)).shape
-    (8, 5, 5)
+    Examples:
+        >>> layer = mapdrop.equinox.Drop("(g k) h w -> g", p=0.5, k=4)  # groups of 4 maps together
+        >>> layer(jnp.ones((8, 5, 5)), key=jax.random.key(0)).shape
+        (8, 5, 5)
     """
 
     batched = False
@@ -71,7 +81,17 @@ class Drop(Settings, RankCheck, eqx.Module):
     def __call__(
         self, x: jax.Array, *, key: jax.Array | None = None, inference: bool | None = None
     ) -> jax.Array:
-        """Return x with its dropped values +0 and the others scaled (in inference: x)."""
+        """Return x with its dropped values +0 and the others scaled (in inference: x).
+
+        Args:
+            x: an array that fits the pattern, of any floating or complex dtype.
+            key: a key of jax.random, which gives one mask.
+            inference: True returns x; None for what the layer says.
+
+        Raises:
+            PatternError: where the pattern does not fit x.
+            RuntimeError: where a key is needed and there is none.
+        """
         if self.dims and x.ndim != self.dims + 1:
             raise self._wrong_rank(x.shape)
         if self.inference if inference is None else inference:
@@ -85,12 +105,17 @@ class Drop(Settings, RankCheck, eqx.Module):
 
 
 class Dropout(Drop):
-    """Drop each value by a coin of its own: ordinary dropout, of an input of any shape.
+    """Drop each value by a coin of its own: ordinary dropout (Srivastava et al., JMLR 2014).
 
-    Arguments as for `Drop`.
+    Args:
+        p: the fraction to drop, from 0 to 1.
+        inference: True makes the layer the identity, as for `Drop`.
 
-    >>> mapdrop.equinox.Dropout(0.1)(jnp.ones((3, 7)), inference=True).sum()
-    Array(21., dtype=float32)
+    Shape: any input; the output has its shape, dtype and sharding.
+
+    Examples:
+        >>> mapdrop.equinox.Dropout(0.1)(jnp.ones((3, 7)), inference=True).sum()
+        Array(21., dtype=float32)
     """
 
     def __init__(self, p: float = 0.5, inference: bool = False) -> None:
@@ -98,14 +123,21 @@ class Dropout(Drop):
 
 
 class DropPath(Drop):
-    """Drop the sample: stochastic depth (Huang et al., ECCV 2016) for a residual branch.
+    """Drop the sample: stochastic depth (Huang et al., ECCV 2016, arXiv 1603.09382).
 
-    Arguments as for `Drop`. A layer sees one sample, so it cannot balance how many of a batch are
-    kept: outside of `jax.vmap`, `mapdrop.residual` and ``mapdrop.drop(..., balance="b")`` can.
+    It stands at the end of a residual branch. A layer sees one sample, so it cannot balance how
+    many of a batch are kept: outside of `jax.vmap`, `mapdrop.residual` and
+    ``mapdrop.drop(..., balance="b")`` can.
 
-    >>> batch, keys = jnp.ones((3, 7)), jax.random.split(jax.random.key(0), 3)
-    >>> jax.vmap(lambda x, key: mapdrop.equinox.DropPath(0.2)(x, key=key))(batch, keys).shape
-    (3, 7)
+    Args:
+        p: the probability of dropping the sample, from 0 to 1.
+        inference: True makes the layer the identity, as for `Drop`.
+        scale: "expected", which multiplies a kept sample by 1 / (1 - p), or None.
+
+    Examples:
+        >>> batch, keys = jnp.ones((3, 7)), jax.random.split(jax.random.key(0), 3)
+        >>> jax.vmap(lambda x, key: mapdrop.equinox.DropPath(0.2)(x, key=key))(batch, keys).shape
+        (3, 7)
     """
 
     def __init__(
@@ -130,10 +162,17 @@ class _SpatialDropout(Drop):
 
 
 class SpatialDropout1d(_SpatialDropout, dims=1):
-    """Drop channels of a sequence, (c, t) or (t, c). Arguments as for `SpatialDropout2d`.
+    """Drop channels of a sequence, (c, t) or (t, c) (Tompson et al., CVPR 2015).
 
-    >>> mapdrop.equinox.SpatialDropout1d(0.3).pattern
-    'c t -> c'
+    Args:
+        p: the fraction of channels to drop, from 0 to 1.
+        inference: True makes the layer the identity, as for `Drop`.
+        data_format: "channels_first" or "channels_last"; one key has one mask in both.
+        exact: keep exactly round((1 - p) * n) of the n channels.
+
+    Examples:
+        >>> mapdrop.equinox.SpatialDropout1d(0.3).pattern
+        'c t -> c'
     """
 
 
@@ -142,21 +181,29 @@ class SpatialDropout2d(_SpatialDropout, dims=2):
 
     Args:
         p: the fraction of maps to drop, from 0 to 1.
-        inference: as for `Drop`.
+        inference: True makes the layer the identity, as for `Drop`.
         data_format: "channels_first" or "channels_last"; one key has one mask in both.
         exact: keep exactly round((1 - p) * n) of the n maps.
 
-    >>> layer = mapdrop.equinox.SpatialDropout2d(0.5, exact=True)
-    >>> layer(jnp.ones((4, 2, 2)), key=jax.random.key(0)).sum()
-    Array(16., dtype=float32)
+    Examples:
+        >>> layer = mapdrop.equinox.SpatialDropout2d(0.5, exact=True)
+        >>> layer(jnp.ones((4, 2, 2)), key=jax.random.key(0)).sum()
+        Array(16., dtype=float32)
     """
 
 
 class SpatialDropout3d(_SpatialDropout, dims=3):
-    """Drop volumes, (c, d, h, w) or (d, h, w, c). Arguments as for `SpatialDropout2d`.
+    """Drop volumes, (c, d, h, w) or (d, h, w, c) (Tompson et al., CVPR 2015).
 
-    >>> mapdrop.equinox.SpatialDropout3d(0.3).pattern
-    'c d h w -> c'
+    Args:
+        p: the fraction of volumes to drop, from 0 to 1.
+        inference: True makes the layer the identity, as for `Drop`.
+        data_format: "channels_first" or "channels_last"; one key has one mask in both.
+        exact: keep exactly round((1 - p) * n) of the n volumes.
+
+    Examples:
+        >>> mapdrop.equinox.SpatialDropout3d(0.3).pattern
+        'c d h w -> c'
     """
 
 
@@ -179,10 +226,20 @@ class _DropBlock(BlockSize, Drop):
 
 
 class DropBlock1d(_DropBlock, dims=1):
-    """Drop spans of a sequence, (c, t) or (t, c). Arguments as for `DropBlock2d`.
+    """Drop spans of a sequence, (c, t) or (t, c) (Ghiasi et al., NeurIPS 2018).
 
-    >>> mapdrop.equinox.DropBlock1d(0.1, 5).block
-    (('t', 5),)
+    Args:
+        p: the fraction of values to drop, from 0 to 1: the mean over the sequence is exactly that.
+        block_size: a span's length; longer ones are cut to the sequence.
+        inference: True makes the layer the identity, as for `Drop`.
+        data_format: "channels_first" or "channels_last"; one key has one mask in both.
+        region: where a span's centre may lie: "valid", where all of it fits, or "full".
+        scale: "expected", "batch" (the number of values over the number kept, here of the one
+            sample) or None, as for `mapdrop.drop`.
+
+    Examples:
+        >>> mapdrop.equinox.DropBlock1d(0.1, 5).block
+        (('t', 5),)
     """
 
 
@@ -192,20 +249,31 @@ class DropBlock2d(_DropBlock, dims=2):
     Args:
         p: the fraction of values to drop, from 0 to 1: the mean over the map is exactly that.
         block_size: the block's side, or one size for each axis; larger ones are cut to the map.
-        inference: as for `Drop`.
+        inference: True makes the layer the identity, as for `Drop`.
         data_format: "channels_first" or "channels_last"; one key has one mask in both.
         region: where a block's centre may lie: "valid", where all of it fits, or "full".
         scale: "expected", "batch" (the number of values over the number kept, here of the one
             sample) or None, as for `mapdrop.drop`.
 
-    >>> mapdrop.equinox.DropBlock2d(0.1, 7).pattern
-    'c h w -> h w c'
+    Examples:
+        >>> mapdrop.equinox.DropBlock2d(0.1, 7).pattern
+        'c h w -> h w c'
     """
 
 
 class DropBlock3d(_DropBlock, dims=3):
-    """Drop boxes of volumes, (c, d, h, w) or (d, h, w, c). Arguments as for `DropBlock2d`.
+    """Drop boxes of volumes, (c, d, h, w) or (d, h, w, c) (Ghiasi et al., NeurIPS 2018).
 
-    >>> mapdrop.equinox.DropBlock3d(0.1, (3, 5, 5)).block
-    (('d', 3), ('h', 5), ('w', 5))
+    Args:
+        p: the fraction of values to drop, from 0 to 1: the mean over the volume is exactly that.
+        block_size: the box's side, or one size for each axis; larger ones are cut to the volume.
+        inference: True makes the layer the identity, as for `Drop`.
+        data_format: "channels_first" or "channels_last"; one key has one mask in both.
+        region: where a box's centre may lie: "valid", where all of it fits, or "full".
+        scale: "expected", "batch" (the number of values over the number kept, here of the one
+            sample) or None, as for `mapdrop.drop`.
+
+    Examples:
+        >>> mapdrop.equinox.DropBlock3d(0.1, (3, 5, 5)).block
+        (('d', 3), ('h', 5), ('w', 5))
     """

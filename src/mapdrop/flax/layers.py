@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 from flax import nnx
@@ -22,29 +22,39 @@ class Drop(Settings, RankCheck, nnx.Module):
     Args:
         pattern: the axes of the input, an arrow, and the axes that have coins of their own.
         rate: the fraction to drop, from 0 to 1.
-        exact, balance, block, region, scale, **sizes: as for `mapdrop.drop`.
+        exact: a coin axis along which exactly round((1 - rate) * n) of n coins survive.
+        balance: a coin axis across which every line keeps floor or ceil of (1 - rate) * n coins.
+        block: sizes of blocks along coin axes, ``dict(h=7, w=7)``.
+        region: where a block's centre may lie: "valid", where all of it fits, or "full".
+        scale: what kept values are multiplied by: "expected", "sample", "batch" or None.
         deterministic: True makes the layer the identity; `model.eval()` and `model.train()` set it,
             and the call's own argument goes before it.
         rng_collection: the stream of `rngs` that keys are drawn from.
         rngs: where the keys come from; a call may bring its own instead (or a key).
+        **sizes: sizes of names inside groups, ``k=4`` for ``"b h w (g k) -> b g"``.
 
-    The attributes (rate, exact, balance, block, region, scale, pattern) may be set at any time:
-    they are checked then, and hold from the next call on. Each call draws one key, whose words are
-    the seed of the mask.
+    `mapdrop.drop` says more of these. The attributes (rate, exact, balance, block, region, scale,
+    pattern) may be set at any time: they are checked then, and hold from the next call on. Each
+    call draws one key, whose words are the seed of the mask.
 
     Shape: any input that fits the pattern; the output has its shape, dtype and sharding.
 
-    Raises PatternError (a ValueError), when made, for a pattern that cannot be read; when called,
-    for an input that it does not fit. Raises ValueError where a call has no `rngs`.
+    Raises:
+        PatternError: when made, for a pattern that cannot be read; when called, for an input that
+            it does not fit (it is a ValueError).
+        ValueError: for another argument that is out of its range, and for a call without `rngs`.
 
-    >>> layer = mapdrop.flax.Drop("b h w (g k) -> b g", rate=0.5, k=4, rngs=nnx.Rngs(0))
-    >>> layer(jnp.ones((2, 5, 5, 8))).shape  # groups of 4 maps together
-    (2, 5, 5, 8)
+    Examples:
+        >>> layer = mapdrop.flax.Drop("b h w (g k) -> b g", rate=0.5, k=4, rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((2, 5, 5, 8))).shape  # groups of 4 maps together
+        (2, 5, 5, 8)
     """
 
     rate_name = "rate"
     rate: float
     other_rank = "x[None] for one sample without a batch axis"
+    deterministic: bool
+    rngs: nnx.RngStream | None
 
     def __init__(
         self,
@@ -71,7 +81,17 @@ class Drop(Settings, RankCheck, nnx.Module):
     def __call__(
         self, x: jax.Array, *, deterministic: bool | None = None, rngs: Source | None = None
     ) -> jax.Array:
-        """Return x with its dropped values +0 and the others scaled (where deterministic: x)."""
+        """Return x with its dropped values +0 and the others scaled (where deterministic: x).
+
+        Args:
+            x: an array that fits the pattern, of any floating or complex dtype.
+            deterministic: True returns x; None for what the layer says.
+            rngs: where the key comes from, or a key; None for the layer's own.
+
+        Raises:
+            PatternError: where the pattern does not fit x.
+            ValueError: where there is no `rngs`.
+        """
         if self.dims and x.ndim != self.dims + 2:
             raise self._wrong_rank(x.shape)
         if self.deterministic if deterministic is None else deterministic:
@@ -80,7 +100,11 @@ class Drop(Settings, RankCheck, nnx.Module):
         return drop(x, mask_spec(self.pattern, self.rate, *self._mask_options), seed=key)
 
     def set_view(self, deterministic: bool | None = None) -> None:
-        """Do what `nnx.view` asks for; True makes the layer the identity."""
+        """Do what `nnx.view` asks for.
+
+        Args:
+            deterministic: True makes the layer the identity; None changes nothing.
+        """
         if deterministic is not None:
             self.deterministic = deterministic
 
@@ -98,13 +122,18 @@ class Drop(Settings, RankCheck, nnx.Module):
 
 
 class Dropout(Drop):
-    """Drop each value by a coin of its own: ordinary dropout, of an input of any shape.
+    """Drop each value by a coin of its own: ordinary dropout (Srivastava et al., JMLR 2014).
 
-    Arguments as for `Drop`; **options are `deterministic`, `rng_collection` and `rngs`.
+    Args:
+        rate: the fraction to drop, from 0 to 1.
+        **options: `deterministic`, `rng_collection` and `rngs`, as for `Drop`.
 
-    >>> layer = mapdrop.flax.Dropout(0.1, rngs=nnx.Rngs(0))
-    >>> layer(jnp.ones((3, 7)), deterministic=True).sum()
-    Array(21., dtype=float32)
+    Shape: any input; the output has its shape, dtype and sharding.
+
+    Examples:
+        >>> layer = mapdrop.flax.Dropout(0.1, rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((3, 7)), deterministic=True).sum()
+        Array(21., dtype=float32)
     """
 
     def __init__(self, rate: float = 0.5, **options: Any) -> None:
@@ -112,7 +141,9 @@ class Dropout(Drop):
 
 
 class DropPath(Drop):
-    """Drop samples, (b, ...): stochastic depth (Huang et al., ECCV 2016) for a residual branch.
+    """Drop samples, (b, ...): stochastic depth (Huang et al., ECCV 2016, arXiv 1603.09382).
+
+    It stands at the end of a residual branch.
 
     Args:
         rate: the fraction of samples to drop, from 0 to 1.
@@ -122,9 +153,10 @@ class DropPath(Drop):
             probability `rate`.
         **options: `deterministic`, `rng_collection` and `rngs`, as for `Drop`.
 
-    >>> layer = mapdrop.flax.DropPath(0.2, balance=True, rngs=nnx.Rngs(0))
-    >>> jnp.count_nonzero(layer(jnp.ones((5, 3))), 0)
-    Array([4, 4, 4], dtype=int32)
+    Examples:
+        >>> layer = mapdrop.flax.DropPath(0.2, balance=True, rngs=nnx.Rngs(0))
+        >>> jnp.count_nonzero(layer(jnp.ones((5, 3))), 0)
+        Array([4, 4, 4], dtype=int32)
     """
 
     def __init__(
@@ -140,7 +172,10 @@ class DropPath(Drop):
 
 class _SpatialDropout(Drop):
     family = "SpatialDropout{}d"
-    fixed = frozenset({"data_format", "share"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"data_format", "share"})
+    data_format: str
+    share: int
+    ragged: bool
 
     def __init__(
         self,
@@ -157,10 +192,18 @@ class _SpatialDropout(Drop):
 
 
 class SpatialDropout1d(_SpatialDropout, dims=1):
-    """Drop channels of sequences, (b, t, c) or (b, c, t). Arguments as for `SpatialDropout2d`.
+    """Drop channels of sequences, (b, t, c) or (b, c, t) (Tompson et al., CVPR 2015).
 
-    >>> mapdrop.flax.SpatialDropout1d(0.3, rngs=nnx.Rngs(0)).pattern
-    'b t c -> b c'
+    Args:
+        rate: the fraction of channels to drop, from 0 to 1.
+        data_format: "channels_last" or "channels_first"; one key has one mask in both.
+        share: how many samples in a row have one mask (a batch's last group may be smaller).
+        balance: keep every channel in floor or ceil of (1 - rate) of the masks of a batch.
+        **options: `deterministic`, `rng_collection` and `rngs`, as for `Drop`.
+
+    Examples:
+        >>> mapdrop.flax.SpatialDropout1d(0.3, rngs=nnx.Rngs(0)).pattern
+        'b t c -> b c'
     """
 
 
@@ -174,22 +217,31 @@ class SpatialDropout2d(_SpatialDropout, dims=2):
         balance: keep every map in floor or ceil of (1 - rate) of the masks of a batch.
         **options: `deterministic`, `rng_collection` and `rngs`, as for `Drop`.
 
-    >>> mapdrop.flax.SpatialDropout2d(0.5, share=8, balance=True, rngs=nnx.Rngs(0)).pattern
-    '(m 8) h w c -> m c'
+    Examples:
+        >>> mapdrop.flax.SpatialDropout2d(0.5, share=8, balance=True, rngs=nnx.Rngs(0)).pattern
+        '(m 8) h w c -> m c'
     """
 
 
 class SpatialDropout3d(_SpatialDropout, dims=3):
-    """Drop volumes, (b, d, h, w, c) or (b, c, d, h, w). Arguments as for `SpatialDropout2d`.
+    """Drop volumes, (b, d, h, w, c) or (b, c, d, h, w) (Tompson et al., CVPR 2015).
 
-    >>> mapdrop.flax.SpatialDropout3d(0.3, rngs=nnx.Rngs(0)).pattern
-    'b d h w c -> b c'
+    Args:
+        rate: the fraction of volumes to drop, from 0 to 1.
+        data_format: "channels_last" or "channels_first"; one key has one mask in both.
+        share: how many samples in a row have one mask (a batch's last group may be smaller).
+        balance: keep every volume in floor or ceil of (1 - rate) of the masks of a batch.
+        **options: `deterministic`, `rng_collection` and `rngs`, as for `Drop`.
+
+    Examples:
+        >>> mapdrop.flax.SpatialDropout3d(0.3, rngs=nnx.Rngs(0)).pattern
+        'b d h w c -> b c'
     """
 
 
 class _DropBlock(BlockSize, Drop):
     family = "DropBlock{}d"
-    fixed = frozenset({"data_format"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"data_format"})
 
     def __init__(
         self,
@@ -207,10 +259,19 @@ class _DropBlock(BlockSize, Drop):
 
 
 class DropBlock1d(_DropBlock, dims=1):
-    """Drop spans of sequences, (b, t, c) or (b, c, t). Arguments as for `DropBlock2d`.
+    """Drop spans of sequences, (b, t, c) or (b, c, t) (Ghiasi et al., NeurIPS 2018).
 
-    >>> mapdrop.flax.DropBlock1d(0.1, 5, rngs=nnx.Rngs(0)).block
-    (('t', 5),)
+    Args:
+        rate: the fraction of values to drop, from 0 to 1: exactly the mean over the sequence.
+        block_size: a span's length; longer ones are cut to the sequence.
+        data_format: "channels_last" or "channels_first"; one key has one mask in both.
+        region: where a span's centre may lie: "valid", where all of it fits, or "full".
+        scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
+        **options: `deterministic`, `rng_collection` and `rngs`, as for `Drop`.
+
+    Examples:
+        >>> mapdrop.flax.DropBlock1d(0.1, 5, rngs=nnx.Rngs(0)).block
+        (('t', 5),)
     """
 
 
@@ -225,14 +286,24 @@ class DropBlock2d(_DropBlock, dims=2):
         scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
         **options: `deterministic`, `rng_collection` and `rngs`, as for `Drop`.
 
-    >>> mapdrop.flax.DropBlock2d(0.1, 7, rngs=nnx.Rngs(0)).pattern
-    'b h w c -> b h w c'
+    Examples:
+        >>> mapdrop.flax.DropBlock2d(0.1, 7, rngs=nnx.Rngs(0)).pattern
+        'b h w c -> b h w c'
     """
 
 
 class DropBlock3d(_DropBlock, dims=3):
-    """Drop boxes of volumes, (b, d, h, w, c) or (b, c, d, h, w). Arguments as for `DropBlock2d`.
+    """Drop boxes of volumes, (b, d, h, w, c) or (b, c, d, h, w) (Ghiasi et al., NeurIPS 2018).
 
-    >>> mapdrop.flax.DropBlock3d(0.1, (3, 5, 5), rngs=nnx.Rngs(0)).block
-    (('d', 3), ('h', 5), ('w', 5))
+    Args:
+        rate: the fraction of values to drop, from 0 to 1: the mean over the volume is exactly that.
+        block_size: the box's side, or one size for each axis; larger ones are cut to the volume.
+        data_format: "channels_last" or "channels_first"; one key has one mask in both.
+        region: where a box's centre may lie: "valid", where all of it fits, or "full".
+        scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
+        **options: `deterministic`, `rng_collection` and `rngs`, as for `Drop`.
+
+    Examples:
+        >>> mapdrop.flax.DropBlock3d(0.1, (3, 5, 5), rngs=nnx.Rngs(0)).block
+        (('d', 3), ('h', 5), ('w', 5))
     """

@@ -36,19 +36,31 @@ class Drop(Settings, RankCheck, keras.layers.Layer):
     Args:
         pattern: the axes of the input, an arrow, and the axes that have coins of their own.
         rate: the fraction to drop, from 0 to 1.
-        exact, balance, block, region, scale, **sizes: as for `mapdrop.drop`.
+        exact: a coin axis along which exactly round((1 - rate) * n) of n coins survive.
+        balance: a coin axis across which every line keeps floor or ceil of (1 - rate) * n coins.
+        block: sizes of blocks along coin axes, ``dict(h=7, w=7)``.
+        region: where a block's centre may lie: "valid", where all of it fits, or "full".
+        scale: what kept values are multiplied by: "expected", "sample", "batch" or None.
         seed: a whole number from 0 to 2**64 - 1; None draws one from Python's generator, which
             `keras.utils.set_random_seed` sets.
-        name, dtype, trainable: as for every Keras layer.
+        name: the layer's name, as for every Keras layer.
+        dtype: its dtype or dtype policy, as for every Keras layer.
+        trainable: as for every Keras layer; there is nothing to train.
+        **sizes: sizes of names inside groups, ``k=4`` for ``"b h w (g k) -> b g"``.
+
+    `mapdrop.drop` says more of these.
 
     Shape: any input that fits the pattern; the output has its shape and dtype.
 
-    Raises PatternError (a ValueError), when made, for a pattern that cannot be read; when called,
-    symbolically too, for an input that it does not fit.
+    Raises:
+        PatternError: when made, for a pattern that cannot be read; when called, symbolically too,
+            for an input that it does not fit (it is a ValueError).
+        ValueError: for another argument that is out of its range, when made or set.
 
-    >>> layer = mapdrop.keras.Drop("b h w (g k) -> b g", 0.5, k=4)  # groups of 4 maps together
-    >>> tuple(layer(np.ones((2, 5, 5, 8)), training=True).shape)
-    (2, 5, 5, 8)
+    Examples:
+        >>> layer = mapdrop.keras.Drop("b h w (g k) -> b g", 0.5, k=4)  # groups of 4 maps together
+        >>> tuple(layer(np.ones((2, 5, 5, 8)), training=True).shape)
+        (2, 5, 5, 8)
     """
 
     rate_name = "rate"
@@ -79,10 +91,10 @@ class Drop(Settings, RankCheck, keras.layers.Layer):
         # It counts the calls. Of a seed it keeps 31 bits, so a seed given is taken from here. At
         # rate 0 it is there as well: the rate may change.
         start = None if self.seed is None else self.seed % 2**31
-        self.seed_generator = keras.random.SeedGenerator(start)
+        self.seed_generator: Any = keras.random.SeedGenerator(start)
         self.supports_masking = True
         # There is nothing to build, unless a class made from this one has something.
-        self.built = type(self).build is keras.layers.Layer.build
+        self.built: bool = type(self).build is keras.layers.Layer.build
 
     def _checked_rate(self, name: str, value: Any) -> float:
         rate = super()._checked_rate(name, value)
@@ -112,7 +124,15 @@ class Drop(Settings, RankCheck, keras.layers.Layer):
         return self.variable_rate
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
-        """Return the inputs, in training with dropped values +0 and the others scaled."""
+        """Return the inputs, in training with dropped values +0 and the others scaled.
+
+        Args:
+            inputs: an array of the backend that fits the pattern.
+            training: whether to drop; Keras gives it.
+
+        Raises:
+            PatternError: where the pattern does not fit the inputs.
+        """
         if self.dims and len(inputs.shape) != self.dims + 2:
             raise self._wrong_rank(inputs.shape)
         if not training:
@@ -132,7 +152,14 @@ class Drop(Settings, RankCheck, keras.layers.Layer):
         return backend.drop(inputs, spec, seed=seed, step=state[1])
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Return the input's shape. Raises PatternError where it does not fit."""
+        """Return the input's shape.
+
+        Args:
+            input_shape: the sizes of the input's axes; None for one that is not known.
+
+        Raises:
+            PatternError: where the pattern does not fit it.
+        """
         shape = tuple(input_shape)
         if self.dims and len(shape) != self.dims + 2:
             raise self._wrong_rank(shape)
@@ -140,7 +167,12 @@ class Drop(Settings, RankCheck, keras.layers.Layer):
         return shape
 
     def compute_output_spec(self, inputs: Any, training: bool | None = False) -> Any:
-        """Return a symbolic tensor like the input."""
+        """Return a symbolic tensor like the input.
+
+        Args:
+            inputs: a symbolic tensor.
+            training: makes no difference.
+        """
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -151,11 +183,19 @@ class Drop(Settings, RankCheck, keras.layers.Layer):
         return {**super().get_config(), **own}
 
     def save_own_variables(self, store: Any) -> None:
-        """Save the generator's state, which Keras leaves out of a model's variables."""
+        """Save the generator's state, which Keras leaves out of a model's variables.
+
+        Args:
+            store: where Keras collects what the layer saves.
+        """
         store[_STATE] = self.seed_generator.state
 
     def load_own_variables(self, store: Any) -> None:
-        """Load what was saved; the weights of a model with Keras' own layers have none."""
+        """Load what was saved; the weights of a model with Keras' own layers have none.
+
+        Args:
+            store: what Keras read of the layer.
+        """
         if _STATE in set(store.keys()):  # Before Keras 3.10 a store cannot be asked by `in`.
             self.seed_generator.state.assign(store[_STATE])
 
@@ -183,13 +223,14 @@ class Dropout(Drop):
 
     Shape: any input; with `noise_shape`, one of as many axes.
 
-    >>> layer = mapdrop.keras.Dropout(0.5, noise_shape=(None, 1, None), seed=7)
-    >>> layer.pattern
-    'a0 a1 a2 -> a0 a2'
+    Examples:
+        >>> layer = mapdrop.keras.Dropout(0.5, noise_shape=(None, 1, None), seed=7)
+        >>> layer.pattern
+        'a0 a1 a2 -> a0 a2'
     """
 
-    arguments = ("rate", "noise_shape", "seed")
-    fixed = frozenset({"noise_shape"})
+    arguments: ClassVar[tuple[str, ...]] = ("rate", "noise_shape", "seed")
+    fixed: ClassVar[frozenset[str]] = frozenset({"noise_shape"})
 
     def __init__(
         self,
@@ -241,7 +282,9 @@ def _checked_noise_shape(noise_shape: Any) -> tuple[int | None, ...] | None:
 
 @register_keras_serializable("mapdrop")
 class DropPath(Drop):
-    """Drop samples, (b, ...): stochastic depth (Huang et al., ECCV 2016) for a residual branch.
+    """Drop samples, (b, ...): stochastic depth (Huang et al., ECCV 2016, arXiv 1603.09382).
+
+    It stands at the end of a residual branch.
 
     Args:
         rate: the fraction of samples to drop, from 0 to 1.
@@ -252,12 +295,13 @@ class DropPath(Drop):
             probability `rate`.
         **kwargs: name, dtype and trainable, as for every Keras layer.
 
-    >>> layer = mapdrop.keras.DropPath(0.5, seed=7)
-    >>> keras.ops.convert_to_numpy(layer(np.ones((4, 3)), training=True))[:, 0]
-    array([2., 2., 0., 0.], dtype=float32)
+    Examples:
+        >>> layer = mapdrop.keras.DropPath(0.5, seed=7)
+        >>> keras.ops.convert_to_numpy(layer(np.ones((4, 3)), training=True))[:, 0]
+        array([2., 2., 0., 0.], dtype=float32)
     """
 
-    arguments = ("rate", "scale", "seed")
+    arguments: ClassVar[tuple[str, ...]] = ("rate", "scale", "seed")
 
     def __init__(
         self,
@@ -277,8 +321,8 @@ class DropPath(Drop):
 
 class _SpatialDropout(Drop):
     family = "SpatialDropout{}D"
-    fixed = frozenset({"data_format"})
-    arguments = ("rate", "data_format", "seed")
+    fixed: ClassVar[frozenset[str]] = frozenset({"data_format"})
+    arguments: ClassVar[tuple[str, ...]] = ("rate", "data_format", "seed")
 
     def __init__(
         self,
@@ -297,14 +341,23 @@ class _SpatialDropout(Drop):
 
 @register_keras_serializable("mapdrop")
 class SpatialDropout1D(_SpatialDropout, dims=1):
-    """Drop channels of sequences, (b, t, c) or (b, c, t). Arguments as for `SpatialDropout2D`.
+    """Drop channels of sequences, (b, t, c) or (b, c, t) (Tompson et al., CVPR 2015).
 
     As Keras has it, `seed` comes second, and the data format is "channels_last" unless given.
 
-    >>> layer = mapdrop.keras.SpatialDropout1D(0.5, seed=7)
-    >>> keras.ops.convert_to_numpy(layer(np.ones((1, 2, 4)), training=True))[0]
-    array([[2., 2., 0., 0.],
-           [2., 2., 0., 0.]], dtype=float32)
+    Args:
+        rate: the fraction of channels to drop, from 0 to 1.
+        seed: a whole number from 0 to 2**64 - 1, or None, as for `Drop`.
+        name: the layer's name, as for every Keras layer.
+        dtype: its dtype or dtype policy, as for every Keras layer.
+        data_format: "channels_first" or "channels_last", with one mask for one seed.
+        **kwargs: `trainable`, as for every Keras layer.
+
+    Examples:
+        >>> layer = mapdrop.keras.SpatialDropout1D(0.5, seed=7)
+        >>> keras.ops.convert_to_numpy(layer(np.ones((1, 2, 4)), training=True))[0]
+        array([[2., 2., 0., 0.],
+               [2., 2., 0., 0.]], dtype=float32)
     """
 
     def __init__(
@@ -329,27 +382,47 @@ class SpatialDropout2D(_SpatialDropout, dims=2):
         data_format: "channels_first" or "channels_last", with one mask for one seed; None takes
             `keras.config.image_data_format()`.
         seed: a whole number from 0 to 2**64 - 1, or None, as for `Drop`.
-        name, dtype, **kwargs: as for every Keras layer.
+        name: the layer's name, as for every Keras layer.
+        dtype: its dtype or dtype policy, as for every Keras layer.
+        **kwargs: `trainable`, as for every Keras layer.
 
-    >>> layer = mapdrop.keras.SpatialDropout2D(0.5, data_format="channels_first", seed=7)
-    >>> layer.pattern
-    'b c h w -> b c'
+    Examples:
+        >>> layer = mapdrop.keras.SpatialDropout2D(0.5, data_format="channels_first", seed=7)
+        >>> layer.pattern
+        'b c h w -> b c'
     """
 
 
 @register_keras_serializable("mapdrop")
 class SpatialDropout3D(_SpatialDropout, dims=3):
-    """Drop volumes, (b, d, h, w, c) or (b, c, d, h, w). Arguments as for `SpatialDropout2D`.
+    """Drop volumes, (b, d, h, w, c) or (b, c, d, h, w) (Tompson et al., CVPR 2015).
 
-    >>> mapdrop.keras.SpatialDropout3D(0.3, data_format="channels_last").pattern
-    'b d h w c -> b c'
+    Args:
+        rate: the fraction of volumes to drop, from 0 to 1.
+        data_format: "channels_first" or "channels_last", with one mask for one seed; None takes
+            `keras.config.image_data_format()`.
+        seed: a whole number from 0 to 2**64 - 1, or None, as for `Drop`.
+        name: the layer's name, as for every Keras layer.
+        dtype: its dtype or dtype policy, as for every Keras layer.
+        **kwargs: `trainable`, as for every Keras layer.
+
+    Examples:
+        >>> mapdrop.keras.SpatialDropout3D(0.3, data_format="channels_last").pattern
+        'b d h w c -> b c'
     """
 
 
 class _DropBlock(BlockSize, Drop):
     family = "DropBlock{}D"
-    fixed = frozenset({"data_format"})
-    arguments = ("rate", "block_size", "data_format", "region", "scale", "seed")
+    fixed: ClassVar[frozenset[str]] = frozenset({"data_format"})
+    arguments: ClassVar[tuple[str, ...]] = (
+        "rate",
+        "block_size",
+        "data_format",
+        "region",
+        "scale",
+        "seed",
+    )
 
     def __init__(
         self,
@@ -378,10 +451,23 @@ class _DropBlock(BlockSize, Drop):
 
 @register_keras_serializable("mapdrop")
 class DropBlock1D(_DropBlock, dims=1):
-    """Drop spans of sequences, (b, t, c) or (b, c, t). Arguments as for `DropBlock2D`.
+    """Drop spans of sequences, (b, t, c) or (b, c, t) (Ghiasi et al., NeurIPS 2018).
 
-    >>> mapdrop.keras.DropBlock1D(0.1, 5, data_format="channels_last").block
-    (('t', 5),)
+    Args:
+        rate: the fraction of values to drop, from 0 to 1: exactly the mean over the sequence.
+        block_size: a span's length; longer ones are cut to the sequence.
+        data_format: "channels_first" or "channels_last", with one mask for one seed; None takes
+            `keras.config.image_data_format()`.
+        region: where a span's centre may lie: "valid", where all of it fits, or "full".
+        scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
+        seed: a whole number from 0 to 2**64 - 1, or None, as for `Drop`.
+        name: the layer's name, as for every Keras layer.
+        dtype: its dtype or dtype policy, as for every Keras layer.
+        **kwargs: `trainable`, as for every Keras layer.
+
+    Examples:
+        >>> mapdrop.keras.DropBlock1D(0.1, 5, data_format="channels_last").block
+        (('t', 5),)
     """
 
 
@@ -397,17 +483,33 @@ class DropBlock2D(_DropBlock, dims=2):
         region: where a block's centre may lie: "valid", where all of it fits, or "full".
         scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
         seed: a whole number from 0 to 2**64 - 1, or None, as for `Drop`.
-        name, dtype, **kwargs: as for every Keras layer.
+        name: the layer's name, as for every Keras layer.
+        dtype: its dtype or dtype policy, as for every Keras layer.
+        **kwargs: `trainable`, as for every Keras layer.
 
-    >>> mapdrop.keras.DropBlock2D(0.1, 7, data_format="channels_last").block
-    (('h', 7), ('w', 7))
+    Examples:
+        >>> mapdrop.keras.DropBlock2D(0.1, 7, data_format="channels_last").block
+        (('h', 7), ('w', 7))
     """
 
 
 @register_keras_serializable("mapdrop")
 class DropBlock3D(_DropBlock, dims=3):
-    """Drop boxes of volumes, (b, d, h, w, c) or (b, c, d, h, w). Arguments as for `DropBlock2D`.
+    """Drop boxes of volumes, (b, d, h, w, c) or (b, c, d, h, w) (Ghiasi et al., NeurIPS 2018).
 
-    >>> mapdrop.keras.DropBlock3D(0.1, (3, 5, 5), data_format="channels_last").block
-    (('d', 3), ('h', 5), ('w', 5))
+    Args:
+        rate: the fraction of values to drop, from 0 to 1: the mean over the volume is exactly that.
+        block_size: the box's side, or one size for each axis; larger ones are cut to the volume.
+        data_format: "channels_first" or "channels_last", with one mask for one seed; None takes
+            `keras.config.image_data_format()`.
+        region: where a box's centre may lie: "valid", where all of it fits, or "full".
+        scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
+        seed: a whole number from 0 to 2**64 - 1, or None, as for `Drop`.
+        name: the layer's name, as for every Keras layer.
+        dtype: its dtype or dtype policy, as for every Keras layer.
+        **kwargs: `trainable`, as for every Keras layer.
+
+    Examples:
+        >>> mapdrop.keras.DropBlock3D(0.1, (3, 5, 5), data_format="channels_last").block
+        (('d', 3), ('h', 5), ('w', 5))
     """

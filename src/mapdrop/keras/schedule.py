@@ -14,7 +14,7 @@ from mapdrop.spec.warn import warn_user
 
 
 class RateSchedule(keras.callbacks.Callback):
-    """A callback for `fit` that lets the dropout rates of a model follow the steps of its training.
+    """Let the dropout rates of a model follow the steps of `fit`, as one of its callbacks.
 
     Rates change without tracing or compiling anything again, on every backend, and the masks are
     those of layers that have these rates. The step is the optimizer's number of iterations, which
@@ -44,13 +44,14 @@ class RateSchedule(keras.callbacks.Callback):
     Warns:
         UserWarning: of Keras' own dropout in the model, which keeps its rate.
 
-    >>> net = keras.Sequential([keras.layers.Dense(8), mapdrop.keras.Dropout(0.4)])
-    >>> net.compile("sgd", "mse")
-    >>> ramp = mapdrop.keras.RateSchedule(mapdrop.rates.linear(0, 1, steps=4))
-    >>> x = np.ones((6, 8), "float32")
-    >>> _ = net.fit(x, x, batch_size=2, verbose=0, callbacks=[ramp])  # 3 steps
-    >>> list(ramp.rates.values())
-    [0.2]
+    Examples:
+        >>> net = keras.Sequential([keras.layers.Dense(8), mapdrop.keras.Dropout(0.4)])
+        >>> net.compile("sgd", "mse")
+        >>> ramp = mapdrop.keras.RateSchedule(mapdrop.rates.linear(0, 1, steps=4))
+        >>> x = np.ones((6, 8), "float32")
+        >>> _ = net.fit(x, x, batch_size=2, verbose=0, callbacks=[ramp])  # 3 steps
+        >>> list(ramp.rates.values())
+        [0.2]
     """
 
     def __init__(self, rate: Rates) -> None:
@@ -62,7 +63,14 @@ class RateSchedule(keras.callbacks.Callback):
         self.rates: dict[str, float] = {}
 
     def set_model(self, model: Any) -> None:
-        """Take the layers of a model, and let what is compiled from now on read their rates."""
+        """Take the layers of a model, and let what is compiled from now on read their rates.
+
+        Args:
+            model: the model; `fit` gives it.
+
+        Raises:
+            ValueError: for a model without a layer of `mapdrop.keras`, or rates that are 0 always.
+        """
         super().set_model(model)
         self._optimizer = getattr(model, "optimizer", None)
         every = model._flatten_layers()
@@ -85,21 +93,42 @@ class RateSchedule(keras.callbacks.Callback):
             layer.make_rate_variable()
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Begin with the optimizer's step."""
+        """Begin with the optimizer's step.
+
+        Args:
+            logs: not used.
+        """
         self._begun = self._iterations()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Count the epoch's batches from the optimizer's step on."""
+        """Count the epoch's batches from the optimizer's step on.
+
+        Args:
+            epoch: not used.
+            logs: not used.
+        """
         self._begun = self._iterations()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Set the rates of the step."""
+        """Set the rates of the step.
+
+        Args:
+            batch: the number of the batch in its epoch, from 0 on.
+            logs: not used.
+
+        Raises:
+            ValueError: for a rate that is out of range.
+        """
         together = getattr(self._optimizer, "gradient_accumulation_steps", None) or 1
         self._set(rates_at(self._rate, self._begun + batch // together, self._own))
         self.rates = {path: _present(layer) for path, layer in self._layers.items()}
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Give the layers their own rates again."""
+        """Give the layers their own rates again.
+
+        Args:
+            logs: not used.
+        """
         self._set(self._own)
 
     @property

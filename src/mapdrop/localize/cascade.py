@@ -52,7 +52,7 @@ class Cascade(nn.Module):
     def __init__(self, coarse: CoarseNet) -> None:
         super().__init__()
         self.coarse = coarse
-        self.refiner = Refiner(coarse.joints, coarse.width, len(coarse.banks))
+        self.refiner: Refiner = Refiner(coarse.joints, coarse.width, len(coarse.banks))
 
     def forward(self, images: Tensor, jitter: Tensor | None = None) -> CascadeOutput:
         """Return the heat maps of (N, 3, H, W) images, normalised by `local_contrast`.
@@ -88,7 +88,7 @@ class Refiner(nn.Module):
 
     def __init__(self, joints: int, width: int, banks: int) -> None:
         super().__init__()
-        self.shared = nn.Sequential(
+        self.shared: nn.Sequential = nn.Sequential(
             nn.Conv2d(2 * banks * width, 2 * width, 5, padding=2),
             nn.ReLU(),
             nn.Conv2d(2 * width, 2 * width, 5, padding=2),
@@ -96,7 +96,7 @@ class Refiner(nn.Module):
             nn.Conv2d(2 * width, 2 * width, 1),
             nn.ReLU(),
         )
-        self.own = nn.Conv2d(joints * 2 * width, joints, 1, groups=joints)
+        self.own: nn.Conv2d = nn.Conv2d(joints * 2 * width, joints, 1, groups=joints)
         self.apply(initialise)
         start_small(self.own)
 

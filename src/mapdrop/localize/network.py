@@ -53,6 +53,10 @@ class CoarseNet(nn.Module):
     torch.Size([2, 4, 15, 20])
     """
 
+    joints: int
+    width: int
+    pooling: int
+
     def __init__(
         self,
         joints: int,
@@ -78,10 +82,12 @@ class CoarseNet(nn.Module):
 
         self.joints, self.width, self.pooling = joints, width, pooling
         stages = pooling.bit_length() - 1
-        self.banks = nn.ModuleList(Bank(width, stages, layer("banks")) for _ in range(banks))
-        self.drop = layer("head")
+        self.banks: nn.ModuleList = nn.ModuleList(
+            Bank(width, stages, layer("banks")) for _ in range(banks)
+        )
+        self.drop: nn.Module = layer("head")
         last = nn.Conv2d(2 * width, joints, 1)
-        self.head = nn.Sequential(
+        self.head: nn.Sequential = nn.Sequential(
             nn.Conv2d(4 * width, 2 * width, 1),
             nn.ReLU(),
             layer("hidden"),
@@ -138,13 +144,13 @@ class Bank(nn.Module):
 
     def __init__(self, width: int, stages: int, drop: nn.Module) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(
+        self.stages: nn.ModuleList = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width if number else 3, width, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
             )
             for number in range(stages)
         )
-        self.top = nn.Sequential(
+        self.top: nn.Sequential = nn.Sequential(
             nn.Conv2d(width, 4 * width, 5, padding=2),
             nn.ReLU(),
             drop,

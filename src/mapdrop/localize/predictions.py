@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -128,6 +129,10 @@ class TableWriter:
         joints: K names.
         coords: what it has of each joint.
     """
+
+    path: Path
+    partial_path: Path
+    rows: int
 
     def __init__(
         self,

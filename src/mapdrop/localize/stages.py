@@ -26,7 +26,7 @@ class CoarseStage(nn.Module):
 
     def __init__(self, coarse: CoarseNet) -> None:
         super().__init__()
-        self.coarse = coarse.requires_grad_(True)
+        self.coarse: CoarseNet = coarse.requires_grad_(True)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss; the losses of a batch's shards add up to that of the batch."""
@@ -59,7 +59,7 @@ class JointStage(nn.Module):
 
     def __init__(self, cascade: Cascade) -> None:
         super().__init__()
-        self.cascade = cascade.requires_grad_(True)
+        self.cascade: Cascade = cascade.requires_grad_(True)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss; the losses of a batch's shards add up to that of the batch."""

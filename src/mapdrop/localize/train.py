@@ -68,13 +68,17 @@ class Trainer:
             gradients, where the sum is needed.
     """
 
+    stage: nn.Module
+    clip: float
+    world_size: int
+
     def __init__(self, stage: nn.Module, recipe: Recipe, world_size: int = 1) -> None:
         self.stage, self.clip, self.world_size = stage.train(), recipe.clip, world_size
-        self.parameters = [p for p in stage.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
+        self.parameters: list[nn.Parameter] = [p for p in stage.parameters() if p.requires_grad]
+        self.optimiser: torch.optim.AdamW = torch.optim.AdamW(
             self.parameters, weight_decay=recipe.weight_decay, betas=(0.9, 0.99)
         )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+        self.schedule: torch.optim.lr_scheduler.OneCycleLR = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
             recipe.learning_rate,
             # One more, because the schedule needs at least two.

@@ -15,19 +15,26 @@ Rates = Callable[[int, float], float]
 def linear(start: float, stop: float, steps: int) -> Rates:
     """Return rates that go from `start` to `stop` times a layer's own in so many steps, and stay.
 
-    With 0 and 1 this is the ramp of DropBlock (Ghiasi et al., 2018) and of drop path; with 1 and 0
-    the early dropout of Liu et al. ("Dropout Reduces Underfitting", ICML 2023).
+    With 0 and 1 this is the ramp of DropBlock (Ghiasi et al., NeurIPS 2018, arXiv 1810.12890) and
+    of drop path; with 1 and 0 the early dropout of Liu et al. ("Dropout Reduces Underfitting",
+    ICML 2023).
 
     Args:
-        start, stop: shares of the layer's own rate, from 0 on.
+        start: the share of the layer's own rate at step 0, from 0 on.
+        stop: the share from step `steps` on, from 0 on.
         steps: how many steps it takes, from 1 on.
 
-    Raises:
-        TypeError, ValueError: for anything else.
+    Returns:
+        A function of the step, from 0 on, and of a layer's own rate, which returns the rate.
 
-    >>> ramp = mapdrop.rates.linear(0, 1, steps=1000)
-    >>> [ramp(step, 0.2) for step in (0, 500, 1000, 5000)]
-    [0.0, 0.1, 0.2, 0.2]
+    Raises:
+        TypeError: where steps is no whole number.
+        ValueError: where start, stop or steps is out of its range.
+
+    Examples:
+        >>> ramp = mapdrop.rates.linear(0, 1, steps=1000)
+        >>> [ramp(step, 0.2) for step in (0, 500, 1000, 5000)]
+        [0.0, 0.1, 0.2, 0.2]
     """
     first, last = _share("start", start), _share("stop", stop)
     number = _steps("steps", steps)
@@ -47,11 +54,16 @@ def early(until: int) -> Rates:
     Args:
         until: the first step without dropout, from 1 on.
 
-    Raises:
-        TypeError, ValueError: for anything else.
+    Returns:
+        A function of the step, from 0 on, and of a layer's own rate, which returns the rate.
 
-    >>> [mapdrop.rates.early(until=50)(step, 0.1) for step in (0, 49, 50)]
-    [0.1, 0.1, 0.0]
+    Raises:
+        TypeError: where until is no whole number.
+        ValueError: where until is below 1.
+
+    Examples:
+        >>> [mapdrop.rates.early(until=50)(step, 0.1) for step in (0, 49, 50)]
+        [0.1, 0.1, 0.0]
     """
     number = _steps("until", until)
     return lambda step, p: p if step < number else 0.0
@@ -63,11 +75,16 @@ def late(begin: int) -> Rates:
     Args:
         begin: the first step with dropout, from 1 on.
 
-    Raises:
-        TypeError, ValueError: for anything else.
+    Returns:
+        A function of the step, from 0 on, and of a layer's own rate, which returns the rate.
 
-    >>> [mapdrop.rates.late(begin=50)(step, 0.1) for step in (0, 49, 50)]
-    [0.0, 0.0, 0.1]
+    Raises:
+        TypeError: where begin is no whole number.
+        ValueError: where begin is below 1.
+
+    Examples:
+        >>> [mapdrop.rates.late(begin=50)(step, 0.1) for step in (0, 49, 50)]
+        [0.0, 0.0, 0.1]
     """
     number = _steps("begin", begin)
     return lambda step, p: p if step >= number else 0.0

@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapdrop.spec.binding import Binding, bind
 from mapdrop.spec.law import Bits, CoinSpace, Law, Words, expected, survivors
@@ -58,7 +59,7 @@ class BoundSpec:
     law: Law
     scale: str | None
     first = 0
-    starts = np.zeros(1, np.int64)
+    starts: ClassVar[NDArray[np.int64]] = np.zeros(1, np.int64)
     warning: str = ""
 
     @cached_property

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapdrop.spec import law as laws
-from mapdrop.spec.law import BlockAxis, CoinSpace, Law, numbered
+from mapdrop.spec.law import BlockAxis, CoinSpace, Law, Size, numbered
 from mapdrop.spec.words import U64, Words, all_words
 
 Bits = NDArray[np.bool_]
@@ -16,6 +16,10 @@ Bits = NDArray[np.bool_]
 
 class NumpySpace(CoinSpace[Words, Bits]):
     """The coins of a mask, drawn by NumPy."""
+
+    shape: tuple[Size, ...]
+    key: int
+    step: int
 
     def __init__(self, sizes: tuple[int, ...], key: int, step: int) -> None:
         self.sizes = self.shape = sizes

@@ -16,19 +16,33 @@ _TOKEN = re.compile(r"\s*(->|\.\.\.|\w+|\S)")
 
 
 class PatternError(ValueError):
-    """A pattern that cannot be read, or that does not fit the array's shape.
+    """Report a pattern that cannot be read, or that does not fit the array's shape.
 
     The message shows the pattern with a caret under the offence, the shape that came (where one
     did), and what to write instead.
 
-    >>> import mapdrop, numpy as np
-    >>> mapdrop.drop(np.ones((2, 3)), "b c -> b k", 0.5)
-    Traceback (most recent call last):
-    mapdrop.PatternError: 'k' is not an axis on the left
-      b c -> b k
-               ^
-      instead: name it on the left, or take it out; on the left are b, c
+    Attributes:
+        reason: what is wrong, in a sentence.
+        pattern: the text of the pattern; "" where there is none.
+        at: where in the text the offence begins, counted from 0.
+        instead: what to write instead; "" where nothing is said.
+        shape: the shape that came, None for a size that is not known yet; None where none came.
+
+    Examples:
+        >>> import mapdrop, numpy as np
+        >>> mapdrop.drop(np.ones((2, 3)), "b c -> b k", 0.5)
+        Traceback (most recent call last):
+        mapdrop.PatternError: 'k' is not an axis on the left
+          b c -> b k
+                   ^
+          instead: name it on the left, or take it out; on the left are b, c
     """
+
+    reason: str
+    pattern: str
+    at: int
+    instead: str
+    shape: tuple[int | None, ...] | None
 
     def __init__(
         self,
@@ -68,13 +82,22 @@ class Axis:
 
 @dataclass(frozen=True, repr=False)
 class Pattern:
-    """A parsed pattern: immutable, hashable, equal to any other that means the same.
+    """Name the axes of an array and, behind an arrow, those that have coins of their own.
 
-    `left` has a tuple of axes for each axis of the array (several where a group splits it) and
-    None for the ellipsis; `right` has the names whose order is the order of the coins.
+    A pattern is parsed once. It is immutable, hashable, and equal to any other that means the same.
+    Every function and layer takes its text as well. ``"b h w c -> b c"`` has a coin for each map of
+    each sample; ``...`` stands for any number of axes, ``(g k)`` splits one axis into groups, and
+    ``1`` on the right side is no axis.
 
-    >>> Pattern.parse("b  h w c->b 1 1 c")
-    Pattern('b h w c -> b c')
+    Attributes:
+        left: a tuple of axes for each axis of the array (several where a group splits it), None for
+            the ellipsis.
+        right: the names whose order is the order of the coins.
+        text: the pattern as it was written.
+
+    Examples:
+        >>> Pattern.parse("b  h w c->b 1 1 c")
+        Pattern('b h w c -> b c')
     """
 
     left: tuple[tuple[Axis, ...] | None, ...]
@@ -83,7 +106,18 @@ class Pattern:
 
     @staticmethod
     def parse(text: str | Pattern) -> Pattern:
-        """Read a pattern; the same text gives the same object. Raises PatternError."""
+        """Read a pattern; the same text gives the same object.
+
+        Args:
+            text: the pattern; one that is parsed already is returned.
+
+        Returns:
+            The parsed pattern.
+
+        Raises:
+            PatternError: where the text cannot be read.
+            TypeError: for what is no text.
+        """
         if isinstance(text, Pattern):
             return text
         if not isinstance(text, str):
@@ -112,7 +146,8 @@ class Pattern:
     def rows(self) -> Pattern:
         """Return the pattern of the array's first axis alone, for which the coins are the same.
 
-        Raises PatternError where another axis has coins of its own.
+        Raises:
+            PatternError: where another axis has coins of its own.
         """
         first = self.left[0] if self.left else None
         own = {axis.name for axis in first or ()}

@@ -36,7 +36,9 @@ class _Group(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(cls=_Group, help="Which dropout does this task want, and what does it cost?")
+app: typer.Typer = typer.Typer(
+    cls=_Group, help="Which dropout does this task want, and what does it cost?"
+)
 
 
 @app.command(epilog="mapdrop study report RUN writes the report of a study again, also as HTML.")

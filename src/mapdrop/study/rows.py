@@ -41,8 +41,10 @@ class RowFile:
         OSError: when the folder can't be written.
     """
 
+    rows: list[Row]
+
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+        self.path: Path = folder / NAME
         _refuse_foreign(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / ".lock")

@@ -25,7 +25,7 @@ class Npz:
         if file.read(4) != b"PK\x03\x04":
             raise ValueError("it is no .npz file")
         self._zip = ZipFile(file)
-        self.names = [name.removesuffix(".npy") for name in self._zip.namelist()]
+        self.names: list[str] = [name.removesuffix(".npy") for name in self._zip.namelist()]
         if len(set(self.names)) < len(self.names):
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ValueError(f"{twice!r} is in it twice")

@@ -27,11 +27,12 @@ def remove_drops(module: GraphModule) -> GraphModule:
         ValueError: for a residual branch that was exported for the kept samples only. The module is
             then as it was.
 
-    >>> net = nn.Sequential(nn.Linear(4, 4), mapdrop.torch.Dropout(0.5))
-    >>> x = torch.ones(2, 4)
-    >>> module = torch.export.export(net.train(), (x,)).module()
-    >>> torch.equal(mapdrop.torch.remove_drops(module)(x), net[0](x))
-    True
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(4, 4), mapdrop.torch.Dropout(0.5))
+        >>> x = torch.ones(2, 4)
+        >>> module = torch.export.export(net.train(), (x,)).module()
+        >>> torch.equal(mapdrop.torch.remove_drops(module)(x), net[0](x))
+        True
     """
     if not isinstance(module, GraphModule):
         raise TypeError(

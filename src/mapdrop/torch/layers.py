@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,31 +30,48 @@ class Drop(Settings, RankCheck, DropoutBase):
     Args:
         pattern: the axes of the input, an arrow, and the axes that have coins of their own.
         p: the fraction to drop, from 0 to 1.
-        exact, balance, block, region, scale, **sizes: as for `mapdrop.drop`.
+        exact: a coin axis along which exactly round((1 - p) * n) of n coins survive.
+        balance: a coin axis across which every line keeps floor or ceil of (1 - p) * n coins.
+        block: sizes of blocks along coin axes, ``dict(h=7, w=7)``.
+        region: where a block's centre may lie: "valid", where all of it fits, or "full".
+        scale: what kept values are multiplied by: "expected", "sample", "batch" or None.
         inplace: overwrite the input.
+        **sizes: sizes of names inside groups, ``k=4`` for ``"b (g k) h w -> b g"``.
 
-    The attributes (p, which is drop_prob too, exact, balance, block, region, scale, inplace,
-    pattern) may be set at any time: they are checked then, and hold from the next call on. Only a
-    `schedule` sets p itself. Each
-    call draws a fresh seed from PyTorch's generator for the input's device, unless the model was
-    `seeded`: only then the layer has an entry in the state dict, the number of its calls so far,
-    `mapdrop_step`.
+    `mapdrop.drop` says more of these. The attributes (p, which is drop_prob too, exact, balance,
+    block, region, scale, inplace, pattern) may be set at any time: they are checked then, and hold
+    from the next call on. Only a `schedule` sets p itself. Each call draws a fresh seed from
+    PyTorch's generator for the input's device, unless the model was `seeded`: only then the layer
+    has an entry in the state dict, the number of its calls so far, `mapdrop_step`.
 
     Shape: any input that fits the pattern; the output has its shape, dtype and memory format.
 
-    Raises PatternError (a ValueError), when made, for a pattern that cannot be read; when called,
-    for an input that it does not fit.
+    Raises:
+        PatternError: when made, for a pattern that cannot be read; when called, for an input that
+            it does not fit (it is a ValueError).
+        ValueError: for another argument that is out of its range, when made or set.
 
-    >>> layer = mapdrop.torch.Drop("b (g k) h w -> b g", p=0.5, k=4)  # groups of 4 maps together
-    >>> layer(torch.ones(2, 8, 5, 5)).shape
-    torch.Size([2, 8, 5, 5])
+    Examples:
+        >>> layer = mapdrop.torch.Drop("b (g k) h w -> b g", p=0.5, k=4)  # groups of 4 maps
+        >>> layer(torch.ones(2, 8, 5, 5)).shape
+        torch.Size([2, 8, 5, 5])
     """
 
     other_rank = "x.unsqueeze(0) for one sample without a batch axis"
     scheduled: ScheduledRate | None = None  # Set by `schedule`.
     # What TorchScript need not read: to it a layer is the identity, or an error.
-    __jit_ignored_attributes__ = ("pattern", "source", "scheduled", *(name for name, _ in OPTIONS))
-    __jit_unused_properties__ = ("drop_prob", "block_size", "mapdrop_step", "_mask_options")
+    __jit_ignored_attributes__: ClassVar[tuple[str, ...]] = (
+        "pattern",
+        "source",
+        "scheduled",
+        *(name for name, _ in OPTIONS),
+    )
+    __jit_unused_properties__: ClassVar[tuple[str, ...]] = (
+        "drop_prob",
+        "block_size",
+        "mapdrop_step",
+        "_mask_options",
+    )
 
     def __init__(
         self,
@@ -93,7 +110,15 @@ class Drop(Settings, RankCheck, DropoutBase):
         return p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x with its dropped values +0 and the others scaled (in eval mode: x)."""
+        """Return x with its dropped values +0 and the others scaled (in eval mode: x).
+
+        Args:
+            x: a tensor that fits the pattern, of any floating or complex dtype.
+
+        Raises:
+            PatternError: where the pattern does not fit x.
+            RuntimeError: in training mode, of a layer that torch.jit.script compiled.
+        """
         if not is_scripting():  # What TorchScript leaves out.
             if isinstance(x, Proxy) and x.tracer.root is not self:
                 # A call, for every tracer of torch.fx: traced in eval, it drops in training.
@@ -175,12 +200,19 @@ class Drop(Settings, RankCheck, DropoutBase):
 
 
 class Dropout(Drop, nn.Dropout):
-    """Drop each value by a coin of its own: ordinary dropout, of an input of any shape.
+    """Drop each value by a coin of its own: ordinary dropout (Srivastava et al., JMLR 2014).
 
-    It is an `nn.Dropout` to tools that look for one. Arguments as for `Drop`.
+    It is an `nn.Dropout` to tools that look for one.
 
-    >>> mapdrop.torch.Dropout(0.1)
-    Dropout('... -> ...', p=0.1)
+    Args:
+        p: the fraction to drop, from 0 to 1.
+        inplace: overwrite the input.
+
+    Shape: any input; the output has its shape, dtype and memory format.
+
+    Examples:
+        >>> mapdrop.torch.Dropout(0.1)
+        Dropout('... -> ...', p=0.1)
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
@@ -188,7 +220,9 @@ class Dropout(Drop, nn.Dropout):
 
 
 class DropPath(Drop):
-    """Drop samples, (b, ...): stochastic depth (Huang et al., ECCV 2016) for a residual branch.
+    """Drop samples, (b, ...): stochastic depth (Huang et al., ECCV 2016, arXiv 1603.09382).
+
+    It stands at the end of a residual branch. `mapdrop.residual` does not compute what it drops.
 
     Args:
         p: the fraction of samples to drop, from 0 to 1.
@@ -197,8 +231,9 @@ class DropPath(Drop):
         inplace: overwrite the input.
         balance: keep floor or ceil of (1 - p) * b of b samples; each is dropped with probability p.
 
-    >>> mapdrop.torch.DropPath(0.2, balance=True)(torch.ones(5, 7)).count_nonzero(0)
-    tensor([4, 4, 4, 4, 4, 4, 4])
+    Examples:
+        >>> mapdrop.torch.DropPath(0.2, balance=True)(torch.ones(5, 7)).count_nonzero(0)
+        tensor([4, 4, 4, 4, 4, 4, 4])
     """
 
     def __init__(
@@ -214,7 +249,10 @@ class DropPath(Drop):
 
 class _SpatialDropout(Drop):
     family = "SpatialDropout{}d"
-    fixed = frozenset({"data_format", "share"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"data_format", "share"})
+    data_format: str
+    share: int
+    ragged: bool
 
     def __init__(
         self,
@@ -231,10 +269,18 @@ class _SpatialDropout(Drop):
 
 
 class SpatialDropout1d(_SpatialDropout, dims=1):
-    """Drop channels of sequences, (b, c, t) or (b, t, c). Arguments as for `SpatialDropout2d`.
+    """Drop channels of sequences, (b, c, t) or (b, t, c) (Tompson et al., CVPR 2015).
 
-    >>> mapdrop.torch.SpatialDropout1d(0.3)
-    SpatialDropout1d('b c t -> b c', p=0.3)
+    Args:
+        p: the fraction of channels to drop, from 0 to 1.
+        data_format: "channels_first" or "channels_last"; one seed has one mask in both.
+        share: how many samples in a row have one mask (a batch's last group may be smaller).
+        balance: keep every channel in floor or ceil of (1 - p) of the masks of a batch.
+        inplace: overwrite the input.
+
+    Examples:
+        >>> mapdrop.torch.SpatialDropout1d(0.3)
+        SpatialDropout1d('b c t -> b c', p=0.3)
     """
 
 
@@ -248,22 +294,31 @@ class SpatialDropout2d(_SpatialDropout, dims=2):
         balance: keep every map in floor or ceil of (1 - p) of the masks of a batch.
         inplace: overwrite the input.
 
-    >>> mapdrop.torch.SpatialDropout2d(0.5, share=8, balance=True)
-    SpatialDropout2d('(m 8) c h w -> m c', p=0.5, balance='m')
+    Examples:
+        >>> mapdrop.torch.SpatialDropout2d(0.5, share=8, balance=True)
+        SpatialDropout2d('(m 8) c h w -> m c', p=0.5, balance='m')
     """
 
 
 class SpatialDropout3d(_SpatialDropout, dims=3):
-    """Drop volumes, (b, c, d, h, w) or (b, d, h, w, c). Arguments as for `SpatialDropout2d`.
+    """Drop volumes, (b, c, d, h, w) or (b, d, h, w, c) (Tompson et al., CVPR 2015).
 
-    >>> mapdrop.torch.SpatialDropout3d(0.3)
-    SpatialDropout3d('b c d h w -> b c', p=0.3)
+    Args:
+        p: the fraction of volumes to drop, from 0 to 1.
+        data_format: "channels_first" or "channels_last"; one seed has one mask in both.
+        share: how many samples in a row have one mask (a batch's last group may be smaller).
+        balance: keep every volume in floor or ceil of (1 - p) of the masks of a batch.
+        inplace: overwrite the input.
+
+    Examples:
+        >>> mapdrop.torch.SpatialDropout3d(0.3)
+        SpatialDropout3d('b c d h w -> b c', p=0.3)
     """
 
 
 class _DropBlock(BlockSize, Drop):
     family = "DropBlock{}d"
-    fixed = frozenset({"data_format"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"data_format"})
 
     def __init__(
         self,
@@ -281,10 +336,19 @@ class _DropBlock(BlockSize, Drop):
 
 
 class DropBlock1d(_DropBlock, dims=1):
-    """Drop spans of sequences, (b, c, t) or (b, t, c). Arguments as for `DropBlock2d`.
+    """Drop spans of sequences, (b, c, t) or (b, t, c) (Ghiasi et al., NeurIPS 2018).
 
-    >>> mapdrop.torch.DropBlock1d(0.1, 5)
-    DropBlock1d('b c t -> b t c', p=0.1, block={'t': 5})
+    Args:
+        p: the fraction of values to drop, from 0 to 1: the mean over the sequence is exactly that.
+        block_size: a span's length; longer ones are cut to the sequence.
+        data_format: "channels_first" or "channels_last"; one seed has one mask in both.
+        region: where a span's centre may lie: "valid", where all of it fits, or "full".
+        scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
+        inplace: overwrite the input.
+
+    Examples:
+        >>> mapdrop.torch.DropBlock1d(0.1, 5)
+        DropBlock1d('b c t -> b t c', p=0.1, block={'t': 5})
     """
 
 
@@ -299,14 +363,24 @@ class DropBlock2d(_DropBlock, dims=2):
         scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
         inplace: overwrite the input.
 
-    >>> mapdrop.torch.DropBlock2d(0.1, 7)
-    DropBlock2d('b c h w -> b h w c', p=0.1, block={'h': 7, 'w': 7})
+    Examples:
+        >>> mapdrop.torch.DropBlock2d(0.1, 7)
+        DropBlock2d('b c h w -> b h w c', p=0.1, block={'h': 7, 'w': 7})
     """
 
 
 class DropBlock3d(_DropBlock, dims=3):
-    """Drop boxes of volumes, (b, c, d, h, w) or (b, d, h, w, c). Arguments as for `DropBlock2d`.
+    """Drop boxes of volumes, (b, c, d, h, w) or (b, d, h, w, c) (Ghiasi et al., NeurIPS 2018).
 
-    >>> mapdrop.torch.DropBlock3d(0.1, (3, 5, 5))
-    DropBlock3d('b c d h w -> b d h w c', p=0.1, block={'d': 3, 'h': 5, 'w': 5})
+    Args:
+        p: the fraction of values to drop, from 0 to 1: the mean over the volume is exactly that.
+        block_size: the box's side, or one size for each axis; larger ones are cut to the volume.
+        data_format: "channels_first" or "channels_last"; one seed has one mask in both.
+        region: where a box's centre may lie: "valid", where all of it fits, or "full".
+        scale: "expected", "sample", "batch" (the paper's) or None, as for `mapdrop.drop`.
+        inplace: overwrite the input.
+
+    Examples:
+        >>> mapdrop.torch.DropBlock3d(0.1, (3, 5, 5))
+        DropBlock3d('b c d h w -> b d h w c', p=0.1, block={'d': 3, 'h': 5, 'w': 5})
     """

@@ -22,12 +22,32 @@ from mapdrop.torch.seeded import named_layers
 
 
 class RateSchedule:
-    """The rates of some layers, as functions of a step. `schedule` makes one.
+    """Let the rates of some layers follow a step. `schedule` makes one.
+
+    Args:
+        layers: the layers, by their names.
+        rate: a function of the step and of a layer's own rate.
+        optimizer: whose steps are counted; None where `step` is called instead.
 
     Attributes:
         steps: the number of steps so far.
-        rates: the present rate of each layer, by its name.
+
+    Raises:
+        TypeError: for an optimizer that does not tell its steps.
+        ValueError: for rates that are out of range, or 0 at every step.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(8, 8), mapdrop.torch.Dropout(0.5))
+        >>> epochs = mapdrop.torch.schedule(net, mapdrop.rates.early(until=1), None)
+        >>> epochs.step()
+        >>> epochs.steps, epochs.rates
+        (1, {'1': 0.0})
+        >>> epochs.remove()
+        >>> net[1].p
+        0.5
     """
+
+    steps: int
 
     def __init__(
         self, layers: Mapping[str, Drop], rate: Rates, optimizer: Optimizer | None
@@ -48,7 +68,7 @@ class RateSchedule:
         return {name: layer.p for name, layer in self._layers.items()}
 
     def step(self) -> None:
-        """Set the rates of the next step; call it after `optimizer.step()`.
+        """Set the rates of the next step; call it after `optimizer.step()`, or once an epoch.
 
         Raises:
             RuntimeError: for a schedule that follows an optimizer, and steps by itself, and for one
@@ -110,8 +130,12 @@ class RateSchedule:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from a saved state. Its rates count, and a warning says where others were set.
 
+        Args:
+            state_dict: what `state_dict` returned.
+
         Raises:
-            TypeError, ValueError: for what is not the state of a schedule of these layers.
+            TypeError: for a number of steps, or a rate, that is no number.
+            ValueError: for what is not the state of a schedule of these layers.
             RuntimeError: for a schedule that was removed.
         """
         if not self._layers:
@@ -169,20 +193,22 @@ def schedule(model: nn.Module, rate: Rates, optimizer: Optimizer | None) -> Rate
         the undisturbed one.
 
     Raises:
-        TypeError, ValueError: for an optimizer that is none, a rate out of its range, a model
-            without a layer of `mapdrop.torch`, and a layer that has a schedule.
+        TypeError: where the model, the rate or the optimizer is none.
+        ValueError: for a rate out of its range, a model without a layer of `mapdrop.torch`, and a
+            layer that has a schedule.
 
     Warns:
         UserWarning: of other libraries' dropout in the model, which keeps its rate.
 
-    >>> net = nn.Sequential(nn.Linear(8, 8), mapdrop.torch.DropPath(0.2), nn.Linear(8, 8))
-    >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    >>> ramp = mapdrop.torch.schedule(net, mapdrop.rates.linear(0, 1, steps=4), optimizer)
-    >>> for _ in range(3):
-    ...     net(torch.ones(4, 8)).sum().backward()
-    ...     optimizer.step()
-    >>> ramp.rates
-    {'1': 0.15000000000000002}
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(8, 8), mapdrop.torch.DropPath(0.2), nn.Linear(8, 8))
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> ramp = mapdrop.torch.schedule(net, mapdrop.rates.linear(0, 1, steps=4), optimizer)
+        >>> for _ in range(3):
+        ...     net(torch.ones(4, 8)).sum().backward()
+        ...     optimizer.step()
+        >>> ramp.rates
+        {'1': 0.15000000000000002}
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"schedule takes a torch.nn.Module, not {type(model).__name__}")

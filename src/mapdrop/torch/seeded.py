@@ -40,14 +40,16 @@ def seeded(model: Model, seed: int) -> Model:
         The model.
 
     Raises:
-        TypeError, ValueError: for another seed.
+        TypeError: for a seed that is no whole number.
+        ValueError: for one that is out of range.
         RuntimeError: by a layer, where a recomputation does not say of which call it is (under
             `preserve_rng_state=False`, say), in DataParallel, while a CUDA graph is captured, and
             where a model that was moved to the meta device is the base of an ensemble.
 
-    >>> net = mapdrop.torch.seeded(nn.Sequential(mapdrop.torch.Dropout(0.5)), seed=7)
-    >>> list(net.state_dict())
-    ['0.mapdrop_step']
+    Examples:
+        >>> net = mapdrop.torch.seeded(nn.Sequential(mapdrop.torch.Dropout(0.5)), seed=7)
+        >>> list(net.state_dict())
+        ['0.mapdrop_step']
     """
     number = seeds.check_uint64(seed, "seed")
     for name, layer in named_layers(model).items():

@@ -28,6 +28,7 @@ from mapdrop.spec.law import (
     BlockAxis,
     CoinSpace,
     Law,
+    Size,
     kept,
     numbered,
     reaches,
@@ -123,10 +124,16 @@ def words(
 class JaxSpace(CoinSpace[Array, Array]):
     """The coins of a mask; factors are of `dtype`."""
 
+    sizes: tuple[Size, ...]
+    shape: tuple[Size, ...]
+    key: Pair
+    step: Pair
+    dtype: np.dtype[Any]
+
     def __init__(self, bound: BoundSpec, key: Pair, step: Pair, dtype: np.dtype[Any]) -> None:
         self.sizes = self.shape = bound.binding.coins
         self.key, self.step, self.dtype = key, step, dtype
-        self.shared = bound.binding.values >= _MANY * bound.binding.count
+        self.shared: bool = bound.binding.values >= _MANY * bound.binding.count
 
     def words(self, axis: int | None = None) -> Array:
         """See `CoinSpace`."""

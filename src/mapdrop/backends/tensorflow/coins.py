@@ -43,6 +43,9 @@ def words(shape: tf.Tensor, source: Source) -> tf.Tensor:
 class TensorFlowSpace(CoinSpace[tf.Tensor, tf.Tensor]):
     """The coins of a mask, of which a graph may learn the sizes only when it runs."""
 
+    sizes: tuple[Size, ...]
+    shape: tuple[Size, ...]
+
     def __init__(self, sizes: tuple[Size, ...], source: Source) -> None:
         self.sizes = self.shape = sizes
         self.source = source

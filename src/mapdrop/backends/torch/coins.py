@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mapdrop.spec.binding import Binding
-from mapdrop.spec.law import BlockAxis, CoinSpace, kept, numbered
+from mapdrop.spec.law import BlockAxis, CoinSpace, Size, kept, numbered
 from mapdrop.spec.local_spec import Box, LocalSpec
 from mapdrop.spec.mask_spec import BoundSpec
 from mapdrop.spec.words import stream_words
@@ -74,6 +74,10 @@ def words_of_runs(starts: Tensor, run: int, key: Tensor, step: Tensor) -> Tensor
 class TorchSpace(CoinSpace[Tensor, Tensor]):
     """The coins of a mask; `seed` is [seed] or [seed, step], where the coins are to be."""
 
+    shape: tuple[Size, ...]
+    seed: Tensor
+    stream: str | None
+
     def __init__(self, sizes: tuple[int, ...], seed: Tensor, stream: str | None) -> None:
         self.sizes = self.shape = sizes
         self.seed, self.stream = seed, stream
@@ -131,6 +135,9 @@ class TorchSpace(CoinSpace[Tensor, Tensor]):
 
 class TorchBoxSpace(TorchSpace):
     """Those coins of a mask that a shard needs."""
+
+    box: Box
+    shape: tuple[Size, ...]
 
     def __init__(self, box: Box, seed: Tensor, stream: str | None) -> None:
         super().__init__(box.sizes, seed, stream)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mapdrop.backends import cpu
-from mapdrop.backends.small_drop import small_drop
+from mapdrop.backends.small_drop import SmallDrop, small_drop
 from mapdrop.backends.torch._internals import (
     direct_apply,
     dispatch_modes,
@@ -31,7 +31,7 @@ from mapdrop.backends.torch.seeds import key_and_step, seed_tensor
 from mapdrop.backends.torch.sharding import current_in_eager_code, held
 from mapdrop.backends.torch.text import Arguments, arguments
 from mapdrop.spec.local_spec import LocalSpec, bound_locally
-from mapdrop.spec.mask_spec import MaskSpec
+from mapdrop.spec.mask_spec import BoundSpec, MaskSpec
 from mapdrop.spec.sharding import Shard
 from mapdrop.spec.warn import warn_user
 
@@ -87,14 +87,19 @@ def drop(
 class Route:
     """How tensors of one shape, memory layout and dtype are dropped by one spec."""
 
+    spec: MaskSpec
+    shards: tuple[Shard, ...]
+
     def __init__(self, x: Tensor, spec: MaskSpec, shards: tuple[Shard, ...]) -> None:
         self.spec, self.shards = spec, shards
-        self.bound = bound_locally(spec, tuple(x.shape), shards, warn=False)
+        self.bound: BoundSpec | LocalSpec = bound_locally(spec, tuple(x.shape), shards, warn=False)
         whole = self.bound.bound if isinstance(self.bound, LocalSpec) else self.bound
-        self.warning = whole.warning  # For every call, as Python shows it once a line.
+        self.warning: str = whole.warning  # For every call, as Python shows it once a line.
         name = str(x.dtype).removeprefix("torch.")
-        self.compiled = x.numel() > 0 and cpu.compiled(self.bound, name)
-        self.small = small_drop(self.bound, tuple(n * x.itemsize for n in x.stride()), name)
+        self.compiled: bool = x.numel() > 0 and cpu.compiled(self.bound, name)
+        self.small: SmallDrop | None = small_drop(
+            self.bound, tuple(n * x.itemsize for n in x.stride()), name
+        )
 
     def drop(self, x: Tensor, key: int, step: int) -> Tensor:
         """Return x dropped: a new tensor of the same memory layout."""

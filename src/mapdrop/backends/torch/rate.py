@@ -45,9 +45,12 @@ class ScheduledRate:
         p: the present rate.
     """
 
+    own: float
+    p: float
+
     def __init__(self, own: float) -> None:
         self.own = self.p = own
-        self.handle = _handles.new(self)
+        self.handle: Tensor = _handles.new(self)
 
     def __reduce__(self) -> Any:
         """Leave this out of copies of the layer: the schedule does not know them."""

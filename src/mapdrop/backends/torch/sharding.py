@@ -72,7 +72,7 @@ def _hold(shards: tuple[Shard, ...]) -> None:
 def shard(
     dim: int, rank: int, ranks: int, *, size: int | None = None, strided: bool = False
 ) -> Iterator[None]:
-    """Within it, each tensor that drops is one of `ranks` parts of a larger one, along an axis.
+    """Take each tensor that drops within it for one of `ranks` parts of a larger one.
 
     Every process then draws just its own part of the whole tensor's mask, so a run on one, two or
     four processes drops the same values of the same samples. The seed must be the same everywhere:
@@ -95,16 +95,17 @@ def shard(
             them, not consecutive ones as torch.chunk and DTensor cut them.
 
     Raises:
-        ValueError: rank, ranks or size out of its range; and by `drop`, where a tensor is not as
-            long as its part.
+        ValueError: where rank, ranks or size is out of its range; and by `drop`, where a tensor is
+            not as long as its part.
         TypeError: for what is no whole number.
 
-    >>> x = torch.ones(8, 6, 4, 4)
-    >>> whole = mapdrop.drop(x, "b c h w -> b c", 0.5, seed=7)
-    >>> with mapdrop.torch.shard(0, rank=1, ranks=4):
-    ...     mine = mapdrop.drop(x[2:4], "b c h w -> b c", 0.5, seed=7)
-    >>> torch.equal(mine, whole[2:4])
-    True
+    Examples:
+        >>> x = torch.ones(8, 6, 4, 4)
+        >>> whole = mapdrop.drop(x, "b c h w -> b c", 0.5, seed=7)
+        >>> with mapdrop.torch.shard(0, rank=1, ranks=4):
+        ...     mine = mapdrop.drop(x[2:4], "b c h w -> b c", 0.5, seed=7)
+        >>> torch.equal(mine, whole[2:4])
+        True
     """
     with holding((_checked(dim, rank, ranks, size, strided),)):
         yield

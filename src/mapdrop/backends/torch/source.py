@@ -33,14 +33,18 @@ _replaying: ContextVar[bool] = ContextVar("mapdrop_replaying", default=False)
 class Source:
     """A layer's seed, stream and number of calls so far. A copy counts by itself."""
 
+    seed: int
+    stream: str
+    count: int
+
     def __init__(self, seed: int, stream: str, count: int = 0) -> None:
         if SEEDS_LACK:
             raise RuntimeError(f"{SEEDS_LACK}; give drop(..., seed=, step=) the numbers instead")
         self.seed, self.stream, self.count = seed, stream, count
-        self.of_many = False  # Whether its layer stands for those of several models.
+        self.of_many: bool = False  # Whether its layer stands for those of several models.
         self._numbers = np.zeros(REMEMBERED, np.int64)  # Of step n at n % REMEMBERED.
         self._shards: list[tuple[Shard, ...]] = [()] * REMEMBERED
-        self.handle = _handles.new(self)
+        self.handle: Tensor = _handles.new(self)
 
     def __reduce__(self) -> Any:
         return Source, (self.seed, self.stream, self.count)
@@ -134,13 +138,14 @@ def replay() -> Iterator[None]:
         RuntimeError: by a layer, where the generator's state is that of none of its last 4096
             calls, or of several.
 
-    >>> net = mapdrop.torch.seeded(nn.Sequential(mapdrop.torch.Dropout(0.5)), seed=7)
-    >>> state = torch.get_rng_state()
-    >>> y = net(torch.ones(8))
-    >>> torch.set_rng_state(state)
-    >>> with mapdrop.torch.replay():
-    ...     torch.equal(net(torch.ones(8)), y)
-    True
+    Examples:
+        >>> net = mapdrop.torch.seeded(nn.Sequential(mapdrop.torch.Dropout(0.5)), seed=7)
+        >>> state = torch.get_rng_state()
+        >>> y = net(torch.ones(8))
+        >>> torch.set_rng_state(state)
+        >>> with mapdrop.torch.replay():
+        ...     torch.equal(net(torch.ones(8)), y)
+        True
     """
     before = _replaying.set(True)
     try:

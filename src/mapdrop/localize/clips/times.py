@@ -41,7 +41,7 @@ class Times:
         self._skipped = 0
         self._end = self._slack = 0
         self._before: int | None = None
-        self.last = 0.0
+        self.last: float = 0.0
 
     def note(self, packet: Packet[Any]) -> None:
         """Follow a packet of any track, in the order of the file."""

@@ -13,7 +13,7 @@ from mapdrop.localize.command.predict import predict
 from mapdrop.localize.command.suggest import suggest
 from mapdrop.localize.command.train import train
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="Find joints, key points or landmarks in your own images, having labelled a few.",
     no_args_is_help=True,
 )

@@ -6,7 +6,14 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class TrainingProgress:
@@ -16,9 +23,12 @@ class TrainingProgress:
         total: steps of the run; 0 while images are read.
     """
 
+    console: Console
+    total: int
+
     def __init__(self, console: Console) -> None:
         self.console, self.total = console, 0
-        self.progress = Progress(
+        self.progress: Progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
@@ -30,8 +40,8 @@ class TrainingProgress:
             transient=True,
             speed_estimate_period=60,  # Stages differ in the cost of a step.
         )
-        self.task = self.progress.add_task("reading the labels", total=1)
-        self.description = ""
+        self.task: TaskID = self.progress.add_task("reading the labels", total=1)
+        self.description: str = ""
 
     def __enter__(self) -> TrainingProgress:
         self.progress.start()

@@ -30,7 +30,7 @@ class ImagesError(DataError):
     """
 
     def __init__(self, problems: Sequence[str], images: int) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[str, ...] = tuple(problems)
         # One line each, because a file's name may have line breaks.
         lines = [printable(problem) for problem in self.problems[:SHOWN]]
         if len(self.problems) > 1:

@@ -52,7 +52,7 @@ class CsvRows(Iterator[CsvRow]):
         preamble = _PREAMBLE.match(text)
         separator = preamble or _SEPARATOR.match(text.lstrip())
         sign = separator[1] if separator else ","
-        self.decimal_comma = sign != ","
+        self.decimal_comma: bool = sign != ","
         self._rows = _rows(table, text, sign, skipped=1 if preamble else 0)
 
     def __next__(self) -> CsvRow:

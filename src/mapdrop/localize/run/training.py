@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mapdrop.localize import metrics
 from mapdrop.localize.batches import Batches
@@ -76,6 +77,14 @@ class Run:
             stages, and the log entry of the step's validation, if any.
     """
 
+    folder: Folder
+    model: CoarseNet | Cascade
+    settings: TrainingSettings
+    group: ProcessGroup
+    train: LabelledImages
+    validation: LabelledImages
+    on_step: Callable[[str, int, LogEntry | None], None]
+
     def __init__(
         self,
         folder: Folder,
@@ -90,9 +99,9 @@ class Run:
         group.check_batch(settings.batch)
         self.folder, self.model, self.settings, self.group = folder, model, settings, group
         self.train, self.validation, self.on_step = train, validation, on_step
-        self.stages = settings.stages(isinstance(model, Cascade))
+        self.stages: dict[str, Recipe] = settings.stages(isinstance(model, Cascade))
         images, points = (tensor.to(group.device) for tensor in train.tensors)
-        self.batches = Batches(
+        self.batches: Batches = Batches(
             images,
             points,
             settings.batch,
@@ -102,8 +111,10 @@ class Run:
             group.rank,
             group.world_size,
         )
-        self.validation_inputs = local_contrast(validation.tensors[0].to(group.device).float())
-        self.state = TrainingState()
+        self.validation_inputs: Tensor = local_contrast(
+            validation.tensors[0].to(group.device).float()
+        )
+        self.state: TrainingState = TrainingState()
         self.saved: Checkpoint | None = None
 
     @property

@@ -58,6 +58,8 @@ class Adapter(ABC):
     channels_first: ClassVar[bool] = False
     peers_of: ClassVar[tuple[str, ...]] = ("element", "spatial", "path")
     gradients: ClassVar[bool] = True
+    device: str
+    device_name: str
 
     def __init__(self, device: str = "cpu", device_name: str = "") -> None:
         self.device, self.device_name = device, device_name

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import cycle
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +25,8 @@ _TYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bf
 class Adapter(base.Adapter):
     """JAX. Its `ours` and `peers` take a key and an array, and are timed under jit."""
 
-    modes = ("eager", "jit")
-    compiled = ("jit",)
+    modes: tuple[str, ...] = ("eager", "jit")
+    compiled: ClassVar[tuple[str, ...]] = ("jit",)
     dropout_name = "where on jax.random.bernoulli"
 
     def __init__(self, device: str = "cpu", device_name: str = "", place: Any = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ class Together(keras.Model):
 
     def __init__(self, layers_of_arrays: Sequence[Drop]) -> None:
         super().__init__()
-        self.layers_of_arrays = list(layers_of_arrays)
+        self.layers_of_arrays: list[Drop] = list(layers_of_arrays)
 
     def call(self, arrays: Sequence[Array]) -> list[Array]:
         """As many arrays as came."""
@@ -53,7 +53,7 @@ class Adapter(base.Adapter):
     """Keras on the device that it chooses, against its own layers. Gradients are its backends'."""
 
     modes: tuple[str, ...] = ("layer", "compiled")
-    compiled = ("compiled",)
+    compiled: ClassVar[tuple[str, ...]] = ("compiled",)
     layers = True
     dropout_name = "keras.layers.Dropout"
     gradients = False

@@ -29,8 +29,8 @@ if importlib.util.find_spec("ml_dtypes"):
 class Adapter(base.Adapter):
     """NumPy, against what one writes by hand. It has no gradients."""
 
-    modes = ("plain", "Numba")
-    dtypes = tuple(_TYPES)
+    modes: tuple[str, ...] = ("plain", "Numba")
+    dtypes: tuple[str, ...] = tuple(_TYPES)
     strided = True
     gradients = False
 

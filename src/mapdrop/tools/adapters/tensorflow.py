@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -20,8 +21,8 @@ _TYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bf
 class Adapter(base.Adapter):
     """TensorFlow. It gives no account of the memory that a graph takes."""
 
-    modes = ("eager", "tf.function", "XLA")
-    compiled = ("tf.function", "XLA")
+    modes: tuple[str, ...] = ("eager", "tf.function", "XLA")
+    compiled: ClassVar[tuple[str, ...]] = ("tf.function", "XLA")
     dropout_name = "tf.nn.dropout"
 
     @classmethod

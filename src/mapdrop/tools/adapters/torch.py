@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,12 +30,12 @@ _TOOLS = {
 class Adapter(base.Adapter):
     """PyTorch, against its own functions and torchvision's and timm's algorithms."""
 
-    modes = ("eager", "torch.compile")
-    compiled = ("torch.compile",)
+    modes: tuple[str, ...] = ("eager", "torch.compile")
+    compiled: ClassVar[tuple[str, ...]] = ("torch.compile",)
     strided = True
     dropout_name = "torch.nn.functional.dropout"
     channels_first = True
-    peers_of = ("element", "spatial", "block", "path")
+    peers_of: ClassVar[tuple[str, ...]] = ("element", "spatial", "block", "path")
 
     @classmethod
     def found(cls) -> Iterator[base.Adapter]:

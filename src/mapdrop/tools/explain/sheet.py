@@ -22,6 +22,9 @@ _LETTER = 0.62  # The width of a monospaced letter, of its size.
 class Sheet:
     """A white page of a width and a height in pixels."""
 
+    width: int
+    height: int
+
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
         self._figure = Figure((width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")

@@ -39,8 +39,9 @@ def audit(model: nn.Module, /, *inputs: Any, **kwargs: Any) -> Audit:
     Args:
         model: any module. Where it is wrapped (torch.compile, DistributedDataParallel), the module
             inside is audited. In a process group all processes must call this.
-        inputs, kwargs: what the model is called with: a small batch, of two samples or more, of
-            the shapes and types of training. Call it inside `torch.autocast` if training is.
+        *inputs: what the model is called with: a small batch, of two samples or more, of the
+            shapes and types of training. Call it inside `torch.autocast` if training is.
+        **kwargs: what it is called with by name.
 
     Returns:
         An `Audit`: `drops`, `findings` (what is wrong), `notes` (what may be meant) and more, with
@@ -52,12 +53,13 @@ def audit(model: nn.Module, /, *inputs: Any, **kwargs: Any) -> Audit:
         RuntimeError: if the model cannot be copied, or PyTorch lacks what is needed to watch it.
         Exception: what the model itself raises in training mode.
 
-    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout2d(0.5), nn.BatchNorm2d(8))
-    >>> found = mapdrop.torch.audit(net, torch.ones(2, 3, 9, 9))
-    >>> [(drop.name, drop.p, drop.unit) for drop in found.drops]
-    [('1', 0.5, 'maps')]
-    >>> [finding.check for finding in found.findings]
-    ['before BatchNorm']
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout2d(0.5), nn.BatchNorm2d(8))
+        >>> found = mapdrop.torch.audit(net, torch.ones(2, 3, 9, 9))
+        >>> [(drop.name, drop.p, drop.unit) for drop in found.drops]
+        [('1', 0.5, 'maps')]
+        >>> [finding.check for finding in found.findings]
+        ['before BatchNorm']
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"audit takes a torch.nn.Module, not {type(model).__name__}")

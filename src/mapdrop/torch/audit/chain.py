@@ -9,7 +9,7 @@ from functools import cached_property
 from mapdrop.torch.compact.products import products
 from mapdrop.torch.graph.analysis import find_facts
 from mapdrop.torch.graph.branches import reads_of
-from mapdrop.torch.graph.facts import DropFacts
+from mapdrop.torch.graph.facts import DropFacts, Facts
 from mapdrop.torch.graph.graph import Graph, Node
 from mapdrop.torch.graph.registry import may_draw, record_of
 from mapdrop.torch.graph.sample_axis import SampleAxis
@@ -42,10 +42,10 @@ class Chains:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.facts = find_facts(graph, lambda kept: True)
+        self.facts: dict[Node, Facts] = find_facts(graph, lambda kept: True)
         self._of_samples = {drop.node: drop.source for drop in sample_drops(graph)}
         of_maps = {n: f.sources[0] for n, f in self.facts.items() if isinstance(f, DropFacts)}
-        self.drops = of_maps | self._of_samples
+        self.drops: dict[Node, Node] = of_maps | self._of_samples
 
     def spots(self, drop: Node) -> list[Spot]:
         """Return the other places along its chain where a drop would still mean the same.

@@ -130,8 +130,8 @@ class Program:
         self._mask = self._slots[_key(mask)]
         sizes = [t.numel() for call in calls if call.drawn for t in tensors_in(call.result)]
         names = {call.name for call in calls}
-        self.independent = _independent(names, min([*sizes, mask.numel()]), tuple(mask.shape))
-        self.law = tuple((call.name, *call.settings) for call in calls)
+        self.independent: int = _independent(names, min([*sizes, mask.numel()]), tuple(mask.shape))
+        self.law: tuple[tuple[Any, ...], ...] = tuple((call.name, *call.settings) for call in calls)
 
     def _with_slots(self, value: Any) -> Any:
         """Return arguments with slots in the place of the tensors that the program makes."""

@@ -30,6 +30,15 @@ def calibrate() -> Costs:
 
     Takes about a second, once for each number of threads in a process. What is not measured
     keeps its default.
+
+    Returns:
+        What `compact` takes as `costs`, in operations, bytes and seconds.
+
+    Examples:
+        >>> from mapdrop.torch.compact import calibrate
+        >>> costs = calibrate()
+        >>> costs.flops > 0, calibrate() is costs
+        (True, True)
     """
     return _calibrate(torch.get_num_threads())
 

@@ -65,7 +65,9 @@ class Workload:
 
 @dataclass(frozen=True)
 class Costs:
-    """A machine's constants. `calibrate()` returns those of this machine.
+    """Hold a machine's constants, by which `compact` decides where skipping pays.
+
+    `calibrate()` returns those of this machine. Two runs with equal constants skip the same.
 
     Attributes:
         flops: multiplications and additions per second of PyTorch's convolutions of many maps.
@@ -79,6 +81,16 @@ class Costs:
         margin: an operation skips only if that is predicted to save this share of its time.
         least: a model skips only if that is predicted to save this share of its step, beyond the
             margins. What runs besides the operations is not predicted, and may cost as much.
+
+    Examples:
+        >>> from mapdrop.torch.compact import Costs
+        >>> always = Costs(own=1e15, own_call=0.0, margin=0.0, least=0.0)  # Skip all that can be.
+        >>> net = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Dropout2d(0.5), nn.Conv2d(64, 9, 1))
+        >>> fast = mapdrop.torch.compact(net, always)
+        >>> fast(torch.ones(8, 3, 16, 16)).shape
+        torch.Size([8, 9, 14, 14])
+        >>> [line.makes for line in mapdrop.torch.compact_report(fast).lines]
+        [0.5, 1.0]
     """
 
     flops: float = 160e9

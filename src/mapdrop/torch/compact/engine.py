@@ -43,6 +43,9 @@ class _Whole:
 class Engine:
     """What one model of class `kind` runs."""
 
+    kind: type[nn.Module]
+    costs: Costs | None
+
     def __init__(self, kind: type[nn.Module], costs: Costs | None) -> None:
         def forward(model: nn.Module, args: Any, kwargs: Any) -> Any:
             return kind.forward(model, *args, **kwargs)

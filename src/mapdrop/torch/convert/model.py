@@ -51,13 +51,14 @@ def convert(model: Model, layers: Mapping[Any, type[Drop] | Make] | None = None)
         ValueError: if a key fits no layer, the model has nothing to replace or is seeded, or a
             layer has a setting that the new one has not. The model is then as it was.
 
-    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(0.1), nn.Conv2d(8, 9, 1))
-    >>> mapdrop.torch.convert(net, {nn.Dropout: mapdrop.torch.SpatialDropout2d})[1]
-    SpatialDropout2d('b c h w -> b c', p=0.1)
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(0.1), nn.Conv2d(8, 9, 1))
+        >>> mapdrop.torch.convert(net, {nn.Dropout: mapdrop.torch.SpatialDropout2d})[1]
+        SpatialDropout2d('b c h w -> b c', p=0.1)
 
-    >>> tokens = {nn.Dropout: lambda old: mapdrop.torch.Drop("b t c -> b c", old.p)}
-    >>> mapdrop.torch.convert(nn.Sequential(nn.Dropout(0.2)), tokens)[0]
-    Drop('b t c -> b c', p=0.2)
+        >>> tokens = {nn.Dropout: lambda old: mapdrop.torch.Drop("b t c -> b c", old.p)}
+        >>> mapdrop.torch.convert(nn.Sequential(nn.Dropout(0.2)), tokens)[0]
+        Drop('b t c -> b c', p=0.2)
     """
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise TypeError(
@@ -91,16 +92,20 @@ def convert_report(model: nn.Module) -> ConvertReport:
     Args:
         model: what `convert` returned.
 
+    Returns:
+        The report, whose text is a line for each layer.
+
     Raises:
         TypeError: if `convert` did not return the model.
 
-    >>> class Block(nn.Module):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.drop, self.lstm = nn.Dropout(0.1), nn.LSTM(8, 8, 2, dropout=0.3)
-    >>> print(mapdrop.torch.convert_report(mapdrop.torch.convert(Block())))
-    replaced  Dropout(p=0.1, inplace=False) -> Dropout('... -> ...', p=0.1)  (drop)
-    left      LSTM with dropout=0.3: it drops inside PyTorch's own code  (lstm)
+    Examples:
+        >>> class Block(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.drop, self.lstm = nn.Dropout(0.1), nn.LSTM(8, 8, 2, dropout=0.3)
+        >>> print(mapdrop.torch.convert_report(mapdrop.torch.convert(Block())))
+        replaced  Dropout(p=0.1, inplace=False) -> Dropout('... -> ...', p=0.1)  (drop)
+        left      LSTM with dropout=0.3: it drops inside PyTorch's own code  (lstm)
     """
     record: ConvertReport | None = getattr(model, _RECORD, None)
     if record is None:

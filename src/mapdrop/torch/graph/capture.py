@@ -49,6 +49,10 @@ class Subgraph(Generic[Made]):
             is also called in the backward pass.
     """
 
+    module: fx.GraphModule
+    make: Make[Made]
+    note: Callable[[Made | str], object]
+
     def __init__(
         self,
         module: fx.GraphModule,
@@ -62,7 +66,7 @@ class Subgraph(Generic[Made]):
         self.last: Made | str | None = None
         # The compiler guards all else, so that only the sizes of these may vary.
         names = [str(n.target) for n in module.graph.nodes if n.op == "placeholder"]
-        self.varying = [i for i, name in enumerate(names) if not is_state(name)]
+        self.varying: list[int] = [i for i, name in enumerate(names) if not is_state(name)]
 
     def __call__(self, *inputs: Any) -> Any:
         """Return the graph's outputs."""

@@ -79,12 +79,16 @@ class MapDrop(ABC):
 class FeatureDropout(MapDrop):
     """PyTorch's own nn.Dropout1d, 2d and 3d: a coin for each of (sample, channel)."""
 
+    p: float
+    dtype: torch.dtype
+    device: torch.device
+
     def __init__(
         self, p: float, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
     ) -> None:
         self.p, self.dtype, self.device = p, dtype, device
-        self.shape = (*shape[:2], *[1] * (len(shape) - 2))
-        self.gain = 1 / (1 - p) if p < 1 else 1.0
+        self.shape: tuple[int, ...] = (*shape[:2], *[1] * (len(shape) - 2))
+        self.gain: float = 1 / (1 - p) if p < 1 else 1.0
 
     def kept(self, number: int) -> Kept:
         """See `MapDrop`."""
@@ -116,6 +120,11 @@ class PatternDrop(MapDrop):
         shape: of the array.
     """
 
+    given: tuple[Node, ...]
+    arguments: Arguments
+    bound: BoundSpec | LocalSpec
+    shape: tuple[int, ...]
+
     def __init__(
         self,
         given: tuple[Node, ...],
@@ -124,9 +133,9 @@ class PatternDrop(MapDrop):
         shape: tuple[int, ...],
     ) -> None:
         self.given, self.arguments, self.bound, self.shape = given, arguments, bound, shape
-        self.scheduled = len(given) > 1
-        self.gain = 1.0 if self.scheduled else bound.expected or 1.0
-        self.exact = bound.law.exact is not None and not self.scheduled
+        self.scheduled: bool = len(given) > 1
+        self.gain: float = 1.0 if self.scheduled else bound.expected or 1.0
+        self.exact: bool = bound.law.exact is not None and not self.scheduled
 
     def kept(self, number: int) -> Kept:
         """See `MapDrop`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ class AllMaps:
     """Every map: the top of the lattice."""
 
     channels: int
-    density = 1.0
+    density: ClassVar[float] = 1.0
     runs = 1
     coins = 1
 
@@ -62,7 +62,7 @@ class NoMaps:
     """No map: the bottom of the lattice."""
 
     channels: int
-    density = 0.0
+    density: ClassVar[float] = 0.0
     runs = 1
     coins = 1
 

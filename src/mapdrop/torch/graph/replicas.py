@@ -87,6 +87,11 @@ class Replicated:
     """
 
     __name__ = "replicated"
+    node: Node
+    states: RandomStates
+    axis: Any
+    axes: Sequence[int | None]
+    shared: Sequence[bool]
 
     def __init__(
         self,
@@ -131,12 +136,15 @@ def _joined(results: Sequence[Any], axis: Any) -> Any:
 class ReplicatedDrop(MapDrop):
     """A drop of whole maps, or of whole samples, from the rows of all replicas."""
 
+    drop: MapDrop
+    gain: float
+
     def __init__(self, drop: MapDrop, node: Node) -> None:
         assert isinstance(node.target, Replicated)
         self.drop, self.gain, self._replicated = drop, drop.gain, node.target
         one = self._replicated.node
         self._places = [one.inputs.index(given) for given in drop.given]
-        self.given = tuple(node.args[place] for place in self._places)
+        self.given: tuple[Node, ...] = tuple(node.args[place] for place in self._places)
         self._count = node.shape[0] // one.shape[0]
 
     def kept(self, number: int) -> Kept:

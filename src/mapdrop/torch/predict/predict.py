@@ -58,7 +58,7 @@ def predict(
     active: Callable[[nn.Module], bool] | None = None,
     costs: Costs | None = None,
 ) -> Prediction:
-    """Predict by Monte-Carlo dropout (Gal & Ghahramani, ICML 2016): pass after pass, drops on.
+    """Predict by Monte-Carlo dropout, pass after pass with drops on (Gal & Ghahramani, ICML 2016).
 
     All that drops is on: layers of mapdrop and PyTorch, drop path and DropBlock of other libraries
     (layers without parameters that are named so), and dropout that the model calls as a function.
@@ -87,12 +87,17 @@ def predict(
         Mean and standard deviation in the form of the model's output, and what else was asked for.
 
     Raises:
-        TypeError, ValueError: for other arguments, and for a model that drops nothing.
+        TypeError: where the model is no module, and for a model that returns what has no mean.
+        ValueError: for other arguments, and for a model that drops nothing.
 
-    >>> net = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 3))
-    >>> found = mapdrop.torch.predict(net, torch.ones(4, 8), samples=100, seed=7, classes=1)
-    >>> found.mean.shape, found.std.shape, found.mutual_information.shape
-    (torch.Size([4, 3]), torch.Size([4, 3]), torch.Size([4]))
+    References:
+        Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016, arXiv 1506.02142.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 3))
+        >>> found = mapdrop.torch.predict(net, torch.ones(4, 8), samples=100, seed=7, classes=1)
+        >>> found.mean.shape, found.std.shape, found.mutual_information.shape
+        (torch.Size([4, 3]), torch.Size([4, 3]), torch.Size([4]))
     """
     _check(model, samples, one_mask, chunk)
     arguments = _arguments(inputs)

@@ -14,11 +14,11 @@ from mapdrop.torch.predict.capture import CONSTANTS
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A model's output under dropout, over many passes.
+    """Hold a model's output under dropout, over many passes. `predict` returns one.
 
     Attributes:
-        mean, std: of each value of the output, over the passes; in the output's own form. The
-            standard deviation is that of a sample (divided by samples - 1).
+        mean: of each value of the output, over the passes; in the output's own form.
+        std: the standard deviation, in the same form: that of a sample (divided by samples - 1).
         seeds: what `torch.manual_seed` gets before each pass: with that seed the model alone, its
             drops on and all else in eval mode, has the same masks.
         samples: the outputs of all passes, with the passes in a new first axis; or None.
@@ -28,10 +28,11 @@ class Prediction:
             would settle (Houlsby et al., 2011, "BALD"); or None.
         reason: why the whole network ran in each pass; "" if what the passes share ran once.
 
-    >>> net = nn.Sequential(nn.Linear(8, 64), nn.Dropout(0.5), nn.Linear(64, 3))
-    >>> found = mapdrop.torch.predict(net, torch.ones(4, 8), samples=100, keep_samples=True)
-    >>> found.samples.shape, torch.allclose(found.samples.std(0), found.std)
-    (torch.Size([100, 4, 3]), True)
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(8, 64), nn.Dropout(0.5), nn.Linear(64, 3))
+        >>> found = mapdrop.torch.predict(net, torch.ones(4, 8), samples=100, keep_samples=True)
+        >>> found.samples.shape, torch.allclose(found.samples.std(0), found.std)
+        (torch.Size([100, 4, 3]), True)
     """
 
     mean: Any
@@ -48,7 +49,7 @@ class Moments:
     """The mean and the variance of arrays that come one after the other (Welford, 1962)."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self.mean: Tensor = torch.empty(0)
         self._squares: Tensor = torch.empty(0)
 

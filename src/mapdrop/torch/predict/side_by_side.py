@@ -63,6 +63,10 @@ class SideBySide:
         costs: the constants by which it is chosen what to skip.
     """
 
+    alone: PassByPass
+    call: Call
+    costs: Costs | None
+
     def __init__(
         self,
         alone: PassByPass,

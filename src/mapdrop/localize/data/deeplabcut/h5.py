@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Names = list[tuple[str, ...]]
 """The names of columns or rows, each of one or several parts."""
 
-LEVELS = {
+LEVELS: dict[int, tuple[str, ...]] = {
     3: ("scorer", "bodyparts", "coords"),
     4: ("scorer", "individuals", "bodyparts", "coords"),
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from torch import Tensor
 
 from mapdrop.torch.compact.packed.packed import Packed
@@ -18,7 +21,7 @@ class PackedElementwise(Packed[Elementwise]):
 
     def __init__(self, node: Node, facts: Elementwise) -> None:
         super().__init__(node, facts)
-        self.call = caller(node)
+        self.call: Callable[[Mapping[Node, Any]], Any] = caller(node)
 
     def input_storages(self, storage: Storage) -> list[Storage]:
         return [storage if full else DENSE for full in self.facts.full]

@@ -24,6 +24,9 @@ class PackedMixing(Packed[ChannelMixing]):
         relu: whether a ReLU follows in the same pass.
     """
 
+    input_storage: Storage
+    relu: bool
+
     def __init__(
         self,
         node: Node,

@@ -27,6 +27,7 @@ class Packed(ABC, Generic[Known]):
     static: ClassVar[bool] = True
     copies: ClassVar[bool] = True
     reason: ClassVar[str] = ""
+    node: Node
 
     def __init__(self, node: Node, facts: Known) -> None:
         self.node, self.facts = node, facts

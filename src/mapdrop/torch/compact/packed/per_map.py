@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ class PackedPerMap(Packed[PerMap]):
 
     def __init__(self, node: Node, facts: PerMap) -> None:
         super().__init__(node, facts)
-        self.call = caller(node)
+        self.call: Callable[[Mapping[Node, Any]], Any] = caller(node)
 
     def run(self, values: list[Tensor], env: Env, state: StepState, storage: Storage) -> Tensor:
         result: Tensor = self.call({self.facts.sources[0]: values[0]})
@@ -43,8 +44,8 @@ class PackedWithParameters(Packed[PerMapWithParameters]):
 
     def __init__(self, node: Node, facts: PerMapWithParameters) -> None:
         super().__init__(node, facts)
-        self.nodes = [p for p in facts.parameters if isinstance(p, Node)]
-        self.call = caller(node)
+        self.nodes: list[Node] = [p for p in facts.parameters if isinstance(p, Node)]
+        self.call: Callable[[Mapping[Node, Any]], Any] = caller(node)
 
     def run(self, values: list[Tensor], env: Env, state: StepState, storage: Storage) -> Tensor:
         index = state.layout(storage.maps).channel_tensor.to(values[0].device)
@@ -62,7 +63,9 @@ class PackedDepthwise(PackedWithParameters):
     def __init__(self, node: Node, facts: PerMapWithParameters) -> None:
         super().__init__(node, facts)
         names = ("input", "weight", "bias", "stride", "padding", "dilation")
-        self.named = dict(zip(names, node.args, strict=False)) | dict(node.kwargs or {})
+        self.named: dict[str, Any] = dict(zip(names, node.args, strict=False)) | dict(
+            node.kwargs or {}
+        )
 
     def _called(self, x: Tensor, parameters: list[Tensor]) -> Tensor:
         given = dict(zip(self.nodes, parameters, strict=True)) | {self.facts.sources[0]: x}

@@ -33,13 +33,16 @@ class StaticLayout:
         index: the channels of each run's rows, of shape (runs, rows of a sample).
     """
 
+    samples: int
+    channels: int
+
     def __init__(
         self, samples: int, channels: int, edges: tuple[tuple[int, int], ...], index: Tensor
     ) -> None:
         self.samples, self.channels = samples, channels
-        self.rows_per_sample = index.shape[1]
-        self.rows = samples * self.rows_per_sample
-        self.runs = tuple(
+        self.rows_per_sample: int = index.shape[1]
+        self.rows: int = samples * self.rows_per_sample
+        self.runs: tuple[StaticRun, ...] = tuple(
             StaticRun(first, last, first * index.shape[1], index.shape[1], row)
             for (first, last), row in zip(edges, index.unbind(), strict=True)
         )

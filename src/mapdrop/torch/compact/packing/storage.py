@@ -45,6 +45,8 @@ class StepState:
     """One call: the masks drawn so far, and layouts whose rows come in multiples of `block`."""
 
     kept_kind: ClassVar[type[KeptSamples]] = KeptSamples
+    samples: int
+    block: int
 
     def __init__(self, samples: int, block: int) -> None:
         self.samples, self.block = samples, block
@@ -122,7 +124,7 @@ class _Part(StepState):
 class StaticStepState(StepState):
     """A step whose masks are tensors on the device, so that shapes are static."""
 
-    kept_kind = StaticKeptSamples
+    kept_kind: ClassVar[type[KeptSamples]] = StaticKeptSamples
 
     def _make_layout(self, maps: MapSet) -> StaticLayout:
         assert isinstance(maps, Kept)

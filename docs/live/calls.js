@@ -148,7 +148,7 @@ const calls = ((mapdrop) => {
       const layer = `layers.SpatialDropout${rank - 2}D`;
       const last = equal(ask.independent, [0, rank - 1]);
       if ((!last && !equal(ask.independent, [0, 1])) || rank < 3 || rank > 5) return [general];
-      const format = last && !equal(ask.independent, [0, 1]) ? "channels_last" : "channels_first";
+      const format = last ? "channels_last" : "channels_first";
       if (rank > 3) return [same(`${layer}(${ask.p}, data_format="${format}")(x)`), general];
       // channels_last is the only format that SpatialDropout1D knows.
       return last ? [same(`${layer}(${ask.p})(x)`), general] : [general];

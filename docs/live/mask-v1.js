@@ -227,12 +227,15 @@ const mapdrop = (() => {
 
   // === The pattern =============================================================================
 
-  /** What Python raises as ValueError; its TypeError is JavaScript's. */
+  /** What Python raises as ValueError. */
   class ValueError extends Error {
     get name() {
       return "ValueError";
     }
   }
+
+  /** What Python raises as TypeError; JavaScript's own says that this file is wrong. */
+  class ArgumentTypeError extends TypeError {}
 
   /** A pattern that cannot be read, or that does not fit the shape; places count characters. */
   class PatternError extends ValueError {
@@ -285,7 +288,7 @@ const mapdrop = (() => {
    */
   function parse(text) {
     if (typeof text !== "string") {
-      throw new TypeError(
+      throw new ArgumentTypeError(
         `a pattern is a string such as 'b h w c -> b c', not ${typeName(text)}`,
       );
     }
@@ -674,7 +677,7 @@ const mapdrop = (() => {
 
   function uint64(value, name) {
     if (!whole(value)) {
-      throw new TypeError(
+      throw new ArgumentTypeError(
         `${name} is a whole number from 0 to 2**64 - 1, not ${repr(value)} of type ${typeName(value)}`,
       );
     }
@@ -687,7 +690,7 @@ const mapdrop = (() => {
 
   function checkRate(p) {
     if (typeof p !== "number" && typeof p !== "bigint") {
-      throw new TypeError(`p is the fraction to drop, a number from 0 to 1, not ${repr(p)}`);
+      throw new ArgumentTypeError(`p is the fraction to drop, a number from 0 to 1, not ${repr(p)}`);
     }
     if (!(p >= 0 && p <= 1)) {
       throw new ValueError(`p is the fraction to drop, from 0 to 1, not ${repr(p)}`);
@@ -714,7 +717,7 @@ const mapdrop = (() => {
 
   function checkMapping(value, argument) {
     if (value === null || typeof value !== "object" || Array.isArray(value)) {
-      throw new TypeError(
+      throw new ArgumentTypeError(
         `${argument} gives a size for each axis, as in dict(h=7, w=7): ${repr(value)}`,
       );
     }
@@ -722,7 +725,7 @@ const mapdrop = (() => {
 
   function checkStream(stream) {
     if (stream !== null && typeof stream !== "string") {
-      throw new TypeError(`stream is a name (a string) or None, not ${repr(stream)}`);
+      throw new ArgumentTypeError(`stream is a name (a string) or None, not ${repr(stream)}`);
     }
   }
 
@@ -786,7 +789,7 @@ const mapdrop = (() => {
    * It has `coins` (1 is kept), `sizes` (the coins' shape) and `names`, `scale` (a number, or with
    * "sample" a Float64Array of one for each index of the first coin axis), `kept` (how many coins),
    * `warning` (what Python warns of, or ""), and what `plan` returns. Throws as `plan` does, and
-   * RangeError for more than 2**24 coins, which only Python draws.
+   * RangeError for more than `MOST_COINS`, which only Python draws.
    */
   function mask(options) {
     const planned = plan(options);
@@ -803,7 +806,7 @@ const mapdrop = (() => {
   }
 
   return {
-    mask, plan, parse, bind, coinOf, numberOf, PatternError, ValueError, ARGUMENTS, MOST_COINS,
+    mask, plan, parse, bind, coinOf, numberOf, PatternError, ValueError, ArgumentTypeError, ARGUMENTS, MOST_COINS,
     philox, blake2b, keyOf, word, words, threshold, thresholdOf, survivors, quotas, ranked,
     blockAxes, centresOf, repr, floatRepr, general,
   };

@@ -207,7 +207,7 @@ const mapdrop = (() => {
     if (value === null || value === undefined) return "None";
     if (typeof value === "boolean") return value ? "True" : "False";
     if (typeof value === "string") return stringRepr(value);
-    if (typeof value === "number") return Number.isInteger(value) ? `${BigInt(value)}` : floatRepr(value);
+    if (typeof value === "number") return Number.isSafeInteger(value) ? `${BigInt(value)}` : floatRepr(value);
     if (Array.isArray(value)) return `[${value.map(repr).join(", ")}]`;
     if (typeof value !== "object") return String(value);
     return `{${Object.entries(value).map(([k, v]) => `${repr(k)}: ${repr(v)}`).join(", ")}}`;
@@ -215,7 +215,7 @@ const mapdrop = (() => {
 
   function typeName(value) {
     if (value === null || value === undefined) return "NoneType";
-    if (typeof value === "number") return Number.isInteger(value) ? "int" : "float";
+    if (typeof value === "number") return Number.isSafeInteger(value) ? "int" : "float";
     if (Array.isArray(value)) return "list";
     return { boolean: "bool", string: "str", bigint: "int" }[typeof value] ?? "dict";
   }
@@ -223,7 +223,8 @@ const mapdrop = (() => {
   /** Return a shape as Python writes a tuple. */
   const tuple = (sizes) => (sizes.length === 1 ? `(${sizes[0]},)` : `(${sizes.join(", ")})`);
 
-  const whole = (value) => typeof value === "bigint" || Number.isInteger(value);
+  // A number beyond 2**53 is taken for a float: as an int it is a BigInt.
+  const whole = (value) => typeof value === "bigint" || Number.isSafeInteger(value);
 
   // === The pattern =============================================================================
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,22 @@ def options(pattern: Any, shape: Any, p: Any, **given: Any) -> dict[str, Any]:
     made = {name: given[name] for name in known if name in given}
     sizes = {name: size for name, size in given.items() if name not in known}
     return {"pattern": pattern, "shape": shape, "p": p, **made, "sizes": sizes}
+
+
+def spoil(folder: Path, script: str, text: str, instead: str) -> None:
+    """Copy the page to a folder, with a fault in one of its scripts."""
+    shutil.copytree(LIVE, folder, dirs_exist_ok=True)
+    whole = (folder / script).read_text("utf-8")
+    assert text in whole, f"{text!r} is not in {script}"
+    (folder / script).write_text(whole.replace(text, instead, 1), "utf-8")
+
+
+@contextmanager
+def spoiled(program: str, folder: Path, script: str, text: str, instead: str) -> Iterator[Node]:
+    """Give a Node with a fault in one of its scripts."""
+    spoil(folder, script, text, instead)
+    made = Node(program, folder)
+    try:
+        yield made
+    finally:
+        made.close()

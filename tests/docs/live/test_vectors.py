@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 import mapdrop
-from tests.docs.live.node import LIVE, Node
+from tests.docs.live.node import Node, spoiled
 
 VECTORS = json.loads(Path(mapdrop.__file__).with_name("vectors.json").read_text("utf-8"))
 SECTIONS = ("random123", "keys", "words", "thresholds", "masks")
@@ -99,15 +98,8 @@ SPOILED = {
 def test_faults_are_noticed(
     program: str, tmp_path: Path, text: str, instead: str, section: str
 ) -> None:
-    for script in LIVE.glob("*.js"):
-        shutil.copy(script, tmp_path)
-    script = tmp_path / "mask-v1.js"
-    whole = script.read_text("utf-8")
-    assert text in whole
-    script.write_text(whole.replace(text, instead, 1), "utf-8")
-    spoiled = Node(program, tmp_path)
-    try:
-        with pytest.raises(AssertionError):
-            check(spoiled, section)
-    finally:
-        spoiled.close()
+    with (
+        spoiled(program, tmp_path, "mask-v1.js", text, instead) as node,
+        pytest.raises(AssertionError),
+    ):
+        check(node, section)

@@ -1,4 +1,4 @@
-"""The pictures and tables of docs/how-to-choose.md and docs/dropblock.md, and the figures behind them.
+"""The pictures, tables and figures of docs/how-to-choose.md and docs/dropblock.md.
 
     python -m benchmarks.pictures           # compute all figures, draw, fill in the pages
     python -m benchmarks.pictures draw      # draw and fill in from the committed figures

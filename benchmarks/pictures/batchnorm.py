@@ -16,7 +16,7 @@ from torch.nn import functional
 
 import mapdrop
 from benchmarks.pictures.photographs import maps
-from benchmarks.pictures.style import BLUE, ORANGE
+from benchmarks.pictures.style import BLUE, ORANGE, RED, SKY
 
 HEIGHT = 4.6
 RATES = (0.1, 0.2, 0.3, 0.5, 0.7)
@@ -65,20 +65,17 @@ def _weight(channels: int) -> Tensor:
 
 
 def draw(figure: Figure, found: dict[str, Any]) -> None:
-    """Draw the ratios against the rate."""
+    """Draw the ratios for each rate, side by side."""
     axis = figure.subplots()
-    axis.axhline(1, color="0.4", lw=1.2, ls=":")
-    styles = zip(PLACES, ("-", "--"), ("o", "s"), strict=True)
-    for place, dashes, marker in styles:
-        for kind, colour in zip(KINDS, (BLUE, ORANGE), strict=True):
-            label = f"{kind}, {place}"
-            axis.plot(RATES, found[place][kind], dashes, marker=marker, color=colour, label=label)
-    axis.set(xlabel="p", ylabel="variance learned / variance in eval", yscale="log")
-    ticks = (1, 1.5, 2, 3, 4, 6)
-    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.minorticks_off()
-    axis.set_xticks(RATES)
-    axis.legend(loc="upper left", fontsize=11)
+    axis.axhline(1, color="black", lw=1.2)
+    series = [(place, kind) for place in PLACES for kind in KINDS]
+    styles = zip((BLUE, ORANGE, SKY, RED), ("o", "s", "^", "D"), strict=True)
+    for number, ((place, kind), (colour, marker)) in enumerate(zip(series, styles, strict=True)):
+        at = np.arange(len(RATES)) + 0.17 * (number - 1.5)
+        axis.plot(at, found[place][kind], marker, color=colour, ms=8, label=f"{kind}, {place}")
+    axis.set(xlabel="p", ylabel="variance learned / in eval", ylim=(0, 4.8))
+    axis.set_xticks(range(len(RATES)), [str(p) for p in RATES])
+    axis.legend(loc="upper left", fontsize=11, handletextpad=0.1)
 
 
 def lines(found: dict[str, Any]) -> list[str]:

@@ -9,9 +9,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 import mapdrop
-from benchmarks.pictures.style import SKY
+from benchmarks.pictures.style import SKY, blank
 
-HEIGHT = 6.4
+HEIGHT = 4.9
 SIDE, MAPS, RATE = 14, 4, 0.25
 EACH, TOGETHER = "c h w -> h w c", "c h w -> h w"
 CASES: dict[str, tuple[str, int, str]] = {
@@ -43,9 +43,10 @@ def draw(figure: Figure, found: dict[str, list[str]]) -> None:
     for row, (name, masks) in zip(axes, found.items(), strict=True):
         for axis, mask in zip(row, masks, strict=True):
             bits = np.array(list(mask), int).reshape(SIDE, SIDE)
-            axis.pcolormesh(bits, cmap=ListedColormap(["#303036", SKY]), vmin=0, vmax=1)
-            axis.set(aspect="equal", xticks=[], yticks=[])
-            axis.grid(False)
+            axis.imshow(
+                bits, ListedColormap(["#303036", SKY]), vmin=0, vmax=1, interpolation="none"
+            )
+            blank(axis)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for number, axis in enumerate(axes[0]):
         axis.set_title(f"map {number + 1}")

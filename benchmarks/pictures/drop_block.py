@@ -61,14 +61,28 @@ def draw(figure: Figure, found: dict[str, Any]) -> None:
     """Draw what is really dropped against p, for the two smallest maps."""
     axes = figure.subplots(2, 1, sharex=True)
     percent = 100 * np.array(RATES)
-    styles = {"timm": (RED, "--"), "mapdrop": (GREEN, "-"), "paper": (BLUE, ":"), "pypi": (ORANGE, "-.")}
+    styles = {
+        "timm": (RED, "--"),
+        "mapdrop": (GREEN, "-"),
+        "paper": (BLUE, ":"),
+        "pypi": (ORANGE, "-."),
+    }
     labels = {"timm": "timm ≥ 1.0.23", "paper": "paper, torchvision", "pypi": "PyPI's dropblock"}
     for axis, n in zip(axes, MAPS[-2:], strict=True):
         for name, (colour, dashes) in styles.items():
             width = 4 if name == "paper" else 2.4
             label = labels.get(name, name)
-            axis.plot(percent, 100 * np.array(found[name][str(n)]), dashes, color=colour, lw=width, label=label)
-        axis.set(title=f"map {n}x{n}, block {BLOCK}x{BLOCK}", ylabel="really dropped, %", ylim=(0, 104))
+            axis.plot(
+                percent,
+                100 * np.array(found[name][str(n)]),
+                dashes,
+                color=colour,
+                lw=width,
+                label=label,
+            )
+        axis.set(
+            title=f"map {n}x{n}, block {BLOCK}x{BLOCK}", ylabel="really dropped, %", ylim=(0, 104)
+        )
     axes[0].legend(loc="upper left", fontsize=11)
     axes[1].set_xlabel("p, %")
 

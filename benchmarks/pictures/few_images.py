@@ -59,3 +59,19 @@ def draw(figure: Figure, found: dict[str, Any]) -> None:
     for drop, (colour, marker) in _STYLES.items():
         axes[0].plot([], [], marker, color=colour, ms=8, label=drop)
     axes[0].legend(ncols=3, loc="upper right", columnspacing=0.8, handletextpad=0.1, fontsize=11)
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """Return what the page says of the rates."""
+    cells = [
+        of for study in found.values() for by_drop in study.values() for of in by_drop.values()
+    ]
+    low = min(of["rate"] for of in cells)
+    better = sum(of["rate"] == low for of in cells)
+    shown = [of for of in cells if of["gained"][1] > 0 or of["gained"][2] < 0]
+    gained = sum(of["gained"][0] > 0 for of in shown)
+    return [
+        f"Of {len(cells)} comparisons with no dropout, the lower rate ({low:g}) was the better "
+        f"one in {better}. In all, {gained} show a gain and {len(shown) - gained} a loss; the "
+        f"intervals of the other {len(cells) - len(shown)} include 0."
+    ]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import mapdrop
 from benchmarks.pictures.photographs import NAMES, Maps, maps
-from benchmarks.pictures.style import BLUE, ORANGE
+from benchmarks.pictures.style import BLUE, ORANGE, blank
 
 HEIGHT = 6.0
 KINDS: dict[str, dict[str, Any]] = {
@@ -130,10 +130,9 @@ def draw(figure: Figure, found: dict[str, Any]) -> None:
         _, mask, read = rebuilt(kind, 0.5)
         for axis, values in zip(row, (np.where(mask, read, np.nan), read), strict=True):
             axis.imshow(values, cmap=colours, vmin=-2.5, vmax=2.5, interpolation="none")
-            axis.set(xticks=[], yticks=[])
-            axis.grid(False)
+            blank(axis)
         row[0].set_ylabel(kind)
-        row[1].set_xlabel(f"{100 * found[kind]['0.5']['same']:.0f} % of it is still there")
+        row[1].set_xlabel(f"{100 * found[kind]['0.5']['same']:.0f} % of what was lost")
 
 
 def lines(found: dict[str, Any]) -> list[str]:

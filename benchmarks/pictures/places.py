@@ -1,4 +1,7 @@
-"""Where dropout goes in three kinds of networks. It shows advice, no measurements."""
+"""Where dropout goes in three kinds of networks. It shows advice, no measurements.
+
+Dropout comes behind the stage whose box is shaded.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from matplotlib.patches import FancyBboxPatch
 HEIGHT = 5.2
 # Each stage, and how much is dropped behind it: 0 nothing, 3 most.
 NETWORKS: dict[str, tuple[tuple[str, int], ...]] = {
-    "heat maps, segmentation, few images: spatial dropout": (
-        ("early", 0), ("middle", 0), ("late", 2), ("1x1", 3), ("maps", 0),
+    "heat maps, segmentation, few images: spatial dropout before the last 1x1": (
+        ("early", 0), ("middle", 0), ("late", 2), ("last", 3), ("1x1", 0),
     ),
     "convolutional classifier: DropBlock late, element-wise before the classifier": (
-        ("early", 0), ("middle", 0), ("late", 1), ("last", 2), ("classes", 3),
+        ("early", 0), ("late", 2), ("last", 2), ("pooled", 3), ("classes", 0),
     ),
     "ResNet, ConvNeXt, ViT, Swin: drop path, more with depth": (
-        ("block 1", 0), ("", 1), ("", 2), ("block n", 3), ("classes", 0),
+        ("block 1", 0), ("...", 1), ("...", 2), ("block n", 3), ("classes", 0),
     ),
 }  # fmt: skip
 _SHADES = ("#FFFFFF", "#FBE3B5", "#F3BE5C", "#E69F00")

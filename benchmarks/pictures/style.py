@@ -42,3 +42,10 @@ def draw(picture: Any, figures: Any, path: Path) -> None:
         picture.draw(figure, figures)
         about = {"Date": None, "Creator": None, "Description": digest(figures)}
         figure.savefig(path, format="svg", metadata=about)
+
+
+def blank(axis: Any) -> None:
+    """Take an image's axes away."""
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.spines[:].set_visible(False)

@@ -39,6 +39,8 @@ def draw(figure: Figure, found: dict[str, Any]) -> None:
     depth.set_xticks((1, 4, 8, 12))
     styles = zip(found["time"].items(), (BLUE, ORANGE, GREEN), ("-", "--", ":"), strict=True)
     for (name, values), colour, dashes in styles:
-        time.step(range(STEPS + 1), values, dashes, color=colour, label=f"rates.{name}", lw=2.8)
+        shape = "default" if name == "linear" else "steps-post"
+        label, steps = f"rates.{name}", range(STEPS + 1)
+        time.plot(steps, values, dashes, drawstyle=shape, color=colour, label=label, lw=2.8)
     time.set(xlabel="% of the training", ylabel="p", title="by time", ylim=(-0.005, 0.135))
     time.legend(ncols=3, loc="upper center", columnspacing=1, fontsize=11)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from mapdrop.localize import metrics
 from mapdrop.localize.metrics import Scores, distances, length, pck, pckh, pdj, pixel_errors
+from mapdrop.localize.scores import PixelErrors
 
 NAN, INF = float("nan"), float("inf")
 JOINTS = ("hip", "knee")
@@ -233,3 +235,60 @@ def test_a_public_function_s_example_runs(name: str) -> None:
     for example in examples:
         runner.run(example)
     assert (runner.tries > 0, runner.failures) == (True, 0)
+
+
+# What the figures' functions return by themselves.
+
+
+def test_labels_are_counted_joint_by_joint() -> None:
+    assert pixel_errors(FOUND, TRUTH, JOINTS).labels.tolist() == [2, 1]
+
+
+def test_a_percentile_is_the_smallest_error_that_suffices() -> None:
+    found = np.array([[[float(n), 0.0]] for n in (4, 1, 3, 2)])
+    errors = pixel_errors(found, np.zeros((4, 1, 2)), ["hip"])
+    for percent, error in {0: 1, 25: 1, 26: 2, 50: 2, 90: 4, 100: 4}.items():
+        assert errors.percentile(percent) == {"hip": error, "total": error}
+
+
+def test_equal_thresholds_have_no_area() -> None:
+    with pytest.raises(ValueError, match="rise from 0.*got 0, 1, 1"):
+        pck(FOUND, TRUTH, JOINTS, [0, 1, 1]).auc()
+    halves = pck(FOUND, TRUTH, JOINTS, [0, 2.5, 5])
+    assert halves.auc()["knee"] == 1
+
+
+def test_a_threshold_of_0_is_not_one_of_nearly_0() -> None:
+    tiny = pck(FOUND, TRUTH, JOINTS, [1e-12])
+    with pytest.raises(ValueError, match="there is no threshold 0, only 1e-12"):
+        tiny.at(0)
+
+
+def pixel_errors_twice() -> tuple[PixelErrors, PixelErrors]:
+    return pixel_errors(FOUND, TRUTH, JOINTS), pixel_errors(FOUND, TRUTH, JOINTS)
+
+
+def test_results_cannot_be_changed_and_are_known_by_their_identity() -> None:
+    for one, other in ((scores(), scores()), pixel_errors_twice()):
+        with pytest.raises(FrozenInstanceError):
+            one.joints = ("hip",)  # type: ignore[misc]
+        assert hash(one) == hash(one)
+        assert one != other
+
+
+def test_no_frame_is_left_out_unless_said() -> None:
+    counts = np.zeros((1, 1), np.intp)
+    assert Scores(("hip",), np.zeros(1), counts, counts[0], 3).left_out == 0
+
+
+TABLE = """\
+            5      10      of
+hip      50.0    50.0       2
+knee    100.0   100.0       1
+total    66.7    66.7       3"""
+
+
+def test_a_table_by_hand() -> None:
+    assert str(pck(FOUND, TRUTH, JOINTS, [5, 10])) == TABLE
+    left_out = str(pck(FOUND, TRUTH, JOINTS, [5], lengths=[1, 0]))
+    assert left_out.endswith("\nwithout a normaliser: 1 of 2 frames, left out")

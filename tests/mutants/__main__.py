@@ -69,6 +69,7 @@ def _run(part: Part, files: tuple[str, ...], mutants: list[Mutant], jobs: int) -
             left = (time.monotonic() - began) / done * (len(mutants) - done) / 60
             print(f"{done} of {len(mutants)}, {left:.0f} minutes left", flush=True)
 
+    os.environ["OMP_NUM_THREADS"] = "1"  # Threads of OpenMP are lost in a fork.
     plugin = MutantsPlugin(part, files, mutants, verdict, jobs)
     options = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler", "-s", "-q")
     status = pytest.main([*options, "-m", _QUICK, *part.tests], plugins=[plugin])

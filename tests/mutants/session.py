@@ -1,14 +1,14 @@
 """A session of pytest that runs its tests on mutants, each in a process forked for it.
 
-The tests are collected once. A forked process imports the changed file in the place of the real
-one, and with it everything that holds what it defines; nothing is written to disk. Frameworks stay
-imported: a mutant costs tenths of a second, where a process of its own would take ten seconds.
+The tests are collected once. In a forked process the changed functions get their new code; where the
+change is in what runs at import, everything that may hold what the file defines is imported anew,
+and the tests with it. Nothing is written to disk. A mutant costs tenths of a second, where a process
+of its own would take ten seconds to import frameworks.
 """
 
 from __future__ import annotations
 
 import functools
-import gc
 import importlib
 import json
 import os
@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.mutants.live import Live
 from tests.mutants.mutant import Mutant
 from tests.mutants.parts import SOURCE, Part
 
@@ -46,15 +47,23 @@ class MutantsPlugin:
         self.part, self.files, self.mutants, self.verdict = part, files, mutants, verdict
         self.jobs = jobs
 
+    def pytest_collection(self) -> None:
+        """Have few examples of Hypothesis, before the tests are imported."""
+        settings = importlib.import_module("hypothesis").settings  # After pytest's look at plugins.
+        settings.register_profile("mutants", max_examples=EXAMPLES)
+        settings.load_profile("mutants")
+
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run all mutants, and none of the tests by themselves."""
-        tests = _baseline(session, self.part, self.files)
+        live = Live(self.files)
+        tests = _baseline(session, self.files, live)
         waiting, running = list(self.mutants), dict[int, tuple[Mutant, float]]()
         while waiting or running:
             while waiting and len(running) < self.jobs:
                 mutant = waiting.pop(0)
                 chosen = tests.of(mutant)
-                pid = _fork(lambda: _run(session, self.part, mutant, chosen, tests.limit(chosen)))
+                limit = tests.limit(chosen)
+                pid = _fork(lambda: _run(session, self.part, live, mutant, chosen, limit))
                 running[pid] = mutant, time.monotonic()
             pid, status = os.wait()
             mutant, began = running.pop(pid)
@@ -101,33 +110,33 @@ def _fork(body: Callable[[], NoReturn]) -> int:
 
 
 def _run(
-    session: pytest.Session, part: Part, mutant: Mutant, chosen: list[str], limit: int
+    session: pytest.Session, part: Part, live: Live, mutant: Mutant, chosen: list[str], limit: int
 ) -> NoReturn:
     """Exit with 0 if all chosen tests pass on the mutant."""
     signal.alarm(limit)
-    sys.meta_path.insert(0, _Instead(mutant))
-    for item, following in _again(session, part, chosen):
+    _be_silent(session)
+    live.forget_results()
+    if not live.become(mutant):
+        sys.meta_path.insert(0, _Instead(mutant))
+        _collect_again(session, part, chosen)
+    for item, following in _in_order(session, chosen):
         if not _passes(item, following):
             os._exit(1)
     os._exit(0)
 
 
-def _baseline(session: pytest.Session, part: Part, files: Sequence[str]) -> Tests:
-    """Run the tests as the mutants' will be, without a change. Exits unless all pass."""
+def _baseline(session: pytest.Session, files: Sequence[str], live: Live) -> Tests:
+    """Run the tests as the mutants' will be, without a change. Raises unless all pass."""
     reading, writing = os.pipe()
-    wanted = [item.nodeid for item in session.items]
 
     def body() -> NoReturn:
+        _be_silent(session)
         seconds, lines = dict[str, float](), defaultdict[str, list[str]](list)
         paths = {str((SOURCE / file).resolve()): file for file in files}
-        tests = _again(session, part, wanted)
-        caches = _caches()
-        for item, following in tests:
-            for cache in caches:  # So that each test runs what it needs.
-                cache.cache_clear()
+        for item, following in _in_order(session, [item.nodeid for item in session.items]):
+            live.forget_results()  # So that each test runs what it needs.
             trace, began = _Trace(paths), time.monotonic()
-            passes = _passes(item, following, trace)
-            if not passes:
+            if not _passes(item, following, trace):
                 os.write(writing, json.dumps(item.nodeid).encode())
                 os._exit(1)
             seconds[item.nodeid] = time.monotonic() - began
@@ -146,24 +155,23 @@ def _baseline(session: pytest.Session, part: Part, files: Sequence[str]) -> Test
     return Tests(*json.loads(answer))
 
 
-def _again(
-    session: pytest.Session, part: Part, chosen: list[str]
+def _in_order(
+    session: pytest.Session, chosen: list[str]
 ) -> list[tuple[pytest.Item, pytest.Item | None]]:
-    """Import and collect the tests' files anew; return the tests, each with the next one."""
-    os.environ.get("LOUD") or _be_silent(session)
+    """Return the tests in this order, each with the next one."""
+    place = {test: number for number, test in enumerate(chosen)}
+    items = [item for item in session.items if item.nodeid in place]
+    items.sort(key=lambda item: place[item.nodeid])
+    return list(zip(items, [*items[1:], None], strict=True))
+
+
+def _collect_again(session: pytest.Session, part: Part, chosen: list[str]) -> None:
+    """Import what may hold what a file defines, and the tests, anew."""
     for name in list(sys.modules):
         package = name.partition(".")[0]
         if name == part.reloads or name.startswith(f"{part.reloads}.") or package == "tests":
             del sys.modules[name]
-    importlib.invalidate_caches()
-    hypothesis = importlib.import_module("hypothesis")  # Later than pytest looks at its plugins.
-    hypothesis.settings.register_profile("mutants", max_examples=EXAMPLES)
-    hypothesis.settings.load_profile("mutants")
-    place = {test: number for number, test in enumerate(chosen)}
-    files = sorted({test.partition("::")[0] for test in chosen})
-    items = [item for item in session.perform_collect(files) if item.nodeid in place]
-    items.sort(key=lambda item: place[item.nodeid])
-    return list(zip(items, [*items[1:], None], strict=True))
+    session.perform_collect(sorted({test.partition("::")[0] for test in chosen}))
 
 
 def _passes(
@@ -224,12 +232,6 @@ class _Loader(SourceFileLoader):
         code = compile(self.source, self.path, "exec", dont_inherit=True)
         assert isinstance(code, CodeType)
         return code
-
-
-def _caches() -> list[Any]:
-    kind = functools._lru_cache_wrapper
-    ours = (found for found in gc.get_objects() if type(found) is kind)
-    return [found for found in ours if str(found.__module__).startswith("mapdrop")]
 
 
 def _be_silent(session: pytest.Session) -> None:

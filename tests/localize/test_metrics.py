@@ -129,6 +129,11 @@ def test_a_frame_without_a_length_is_left_out_and_counted(none: float) -> None:
     assert "frames" not in str(pck(FOUND, TRUTH, JOINTS, [0, 12], lengths=[1, 1]))
 
 
+def test_a_wild_prediction_is_a_miss_and_no_warning() -> None:
+    found = np.full((1, 1, 2), np.finfo(float).max)
+    assert pixel_errors(found, np.zeros((1, 1, 2)), ["hip"]).mean()["hip"] == INF
+
+
 def test_the_tiniest_length_makes_misses_not_warnings() -> None:
     assert pck(FOUND, TRUTH, JOINTS, 1e9, lengths=[5e-324, 1]).found.tolist() == [[1, 1]]
 
@@ -192,6 +197,9 @@ GOOD: dict[str, Any] = {
         ({"lengths": 7.0}, r"one for each of 2 frames, got \(\)"),
         ({"lengths": [[1], [1]]}, r"one for each of 2 frames, got \(2, 1\)"),
         ({"lengths": [1, -2]}, "not negative.*got -2"),
+        ({"lengths": [1, -0.5]}, "not negative.*got -0.5"),
+        ({"lengths": [0, -2]}, "not negative.*got -2"),
+        ({"lengths": [INF, -2]}, "not negative.*got inf"),
         ({"lengths": [INF, 1]}, "finite and not negative.*got inf"),
         ({"lengths": [0, NAN]}, "2 of 2 frames have a length of NaN or 0"),
     ],
@@ -242,6 +250,7 @@ def test_a_public_function_s_example_runs(name: str) -> None:
 
 def test_labels_are_counted_joint_by_joint() -> None:
     assert pixel_errors(FOUND, TRUTH, JOINTS).labels.tolist() == [2, 1]
+    assert pixel_errors(FOUND[:1], TRUTH[:1], JOINTS).labels.tolist() == [1, 1]
 
 
 def test_a_percentile_is_the_smallest_error_that_suffices() -> None:
@@ -252,7 +261,7 @@ def test_a_percentile_is_the_smallest_error_that_suffices() -> None:
 
 
 def test_equal_thresholds_have_no_area() -> None:
-    with pytest.raises(ValueError, match="rise from 0.*got 0, 1, 1"):
+    with pytest.raises(ValueError, match=r"rise from 0.*got 0, 1, 1"):
         pck(FOUND, TRUTH, JOINTS, [0, 1, 1]).auc()
     halves = pck(FOUND, TRUTH, JOINTS, [0, 2.5, 5])
     assert halves.auc()["knee"] == 1

@@ -25,7 +25,9 @@ def main() -> int:
     asked = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     asked.add_argument("wanted", nargs="?", default="", help="a part, or a file as spec/law.py")
     asked.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
-    asked.add_argument("--sample", type=int, help="only so many of each part, drawn by a fixed seed")
+    asked.add_argument(
+        "--sample", type=int, help="only so many of each part, drawn by a fixed seed"
+    )
     options = asked.parse_args()
     parts = parts_of(options.wanted)
     if len(parts) > 1:  # Each in a process of its own: what one imports is not the other's.

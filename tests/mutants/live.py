@@ -23,7 +23,9 @@ class Live:
         objects = gc.get_objects()
         kind = FunctionType
         self._functions = [
-            found for found in objects if type(found) is kind and found.__code__.co_filename in paths
+            found
+            for found in objects
+            if type(found) is kind and found.__code__.co_filename in paths
         ]
         self._caches: list[Any] = [
             found
@@ -44,8 +46,8 @@ class Live:
             compile(source, path, "exec", dont_inherit=True) for source in (text, mutant.source)
         )
         try:
-            changed = dict(_changed(old, new))
-        except _RunsAtImport:
+            changed = dict(changed_codes(old, new))
+        except RunsAtImport:
             return False
         own = [function for function in self._functions if function.__code__ in changed]
         for function in own:
@@ -53,21 +55,23 @@ class Live:
         return bool(own)
 
 
-class _RunsAtImport(Exception):  # noqa: N818 - it is no error
-    pass
+class RunsAtImport(Exception):  # noqa: N818 - no error
+    """Raised where a change is not in a function's code alone."""
 
 
-def _changed(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
-    """Yield functions' codes with those that take their place."""
+def changed_codes(
+    old: CodeType, new: CodeType, called: bool = False
+) -> Iterator[tuple[CodeType, CodeType]]:
+    """Yield functions' codes with those that take their place; `called`: they lie in a function."""
+    called = called or _is_function(old)
+    alike = called or _outside(old) == _outside(new)
     pairs = list(zip(_within(old), _within(new), strict=False))
-    if not _is_function(old) and not _alike(old, new):
-        raise _RunsAtImport
-    if old.co_freevars != new.co_freevars or len(_within(old)) != len(_within(new)):
-        raise _RunsAtImport
-    if _is_function(old) and old != new:
+    if not alike or len(_within(old)) != len(_within(new)) or old.co_freevars != new.co_freevars:
+        raise RunsAtImport
+    if called and old != new:
         yield old, new
     for inner, other in pairs:
-        yield from _changed(inner, other)
+        yield from changed_codes(inner, other, called)
 
 
 def _within(code: CodeType) -> list[CodeType]:
@@ -79,11 +83,7 @@ def _is_function(code: CodeType) -> bool:
     return code.co_flags & _CALLED == _CALLED and not comprehension
 
 
-def _alike(old: CodeType, new: CodeType) -> bool:
-    """Return whether two codes do the same but for the functions that they define."""
-    return _outside(old) == _outside(new)
-
-
 def _outside(code: CodeType) -> Any:
+    """Return what a code does, but for what the functions do that it defines."""
     consts = [None if isinstance(found, CodeType) else repr(found) for found in code.co_consts]
     return code.co_code, consts, code.co_names, code.co_varnames, code.co_cellvars

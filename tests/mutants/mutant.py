@@ -13,7 +13,6 @@ from typing import Any
 
 import parso
 from cosmic_ray.ast import ast_nodes
-from cosmic_ray.operators.operator import Operator
 
 from tests.mutants.operators import OPERATORS
 from tests.mutants.parts import SOURCE
@@ -89,8 +88,12 @@ def _changes(text: str) -> Iterator[tuple[str, int]]:
 def _idle(node: Any) -> bool:
     """Return whether a change here can do nothing: annotations, and what only asserts."""
     child, parent = node, node.parent
+    if node.type == "assert_stmt":
+        return True
     while parent is not None:
-        if parent.type == "assert_stmt" or (parent.type, child) == ("annassign", parent.children[1]):
+        if parent.type == "assert_stmt":
+            return True
+        if parent.type == "annassign" and child is parent.children[1]:
             return True
         if parent.type == "tfpdef" and child is parent.children[-1]:
             return True

@@ -18,12 +18,14 @@ class Part:
         tests: files and folders of tests.
         reloads: the package that is imported anew for each mutant: all that may hold what the
             files define, and nothing that registers itself with a framework.
+        frameworks: what tests import, once for all mutants.
     """
 
     name: str
     files: tuple[str, ...]
     tests: tuple[str, ...]
     reloads: str
+    frameworks: tuple[str, ...] = ()
 
 
 PARTS = (
@@ -38,6 +40,7 @@ PARTS = (
         ),
         ("tests/spec", "tests/test_mask.py", "tests/backends/test_numpy.py"),
         "mapdrop",
+        ("numba", "torch"),
     ),
     Part(
         "graph",
@@ -45,7 +48,7 @@ PARTS = (
             f"torch/graph/{name}.py"
             for name in ("registry", "record", "rules", "sample_rules", "facts")
         ),
-        ("tests/torch/graph",),
+        tuple(f"tests/torch/graph/test_{n}.py" for n in ("registry", "sample_rules", "lattice")),
         "mapdrop.torch",
     ),
     Part(

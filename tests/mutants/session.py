@@ -1,9 +1,9 @@
 """A session of pytest that runs its tests on mutants, each in a process forked for it.
 
-The tests are collected once. In a forked process the changed functions get their new code; where the
-change is in what runs at import, everything that may hold what the file defines is imported anew,
-and the tests with it. Nothing is written to disk. A mutant costs tenths of a second, where a process
-of its own would take ten seconds to import frameworks.
+The tests are collected once. In a forked process the changed functions get their new code; where
+the change is in what runs at import, everything that may hold what the file defines is imported
+anew, and the tests with it. Nothing is written to disk. A mutant costs tenths of a second, where a
+process of its own would take ten seconds to import frameworks.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class MutantsPlugin:
         settings = importlib.import_module("hypothesis").settings  # After pytest's look at plugins.
         settings.register_profile("mutants", max_examples=EXAMPLES)
         settings.load_profile("mutants")
+        for name in self.part.frameworks:
+            importlib.import_module(name)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run all mutants, and none of the tests by themselves."""
@@ -61,14 +63,16 @@ class MutantsPlugin:
         while waiting or running:
             while waiting and len(running) < self.jobs:
                 mutant = waiting.pop(0)
-                chosen = tests.of(mutant)
-                limit = tests.limit(chosen)
-                pid = _fork(lambda: _run(session, self.part, live, mutant, chosen, limit))
-                running[pid] = mutant, time.monotonic()
+                running[self._start(session, live, tests, mutant)] = mutant, time.monotonic()
             pid, status = os.wait()
             mutant, began = running.pop(pid)
             self.verdict(mutant, status != 0, time.monotonic() - began)
         return True
+
+    def _start(self, session: pytest.Session, live: Live, tests: Tests, mutant: Mutant) -> int:
+        chosen = tests.of(mutant)
+        limit = tests.limit(chosen)
+        return _fork(lambda: _run(session, self.part, live, mutant, chosen, limit))
 
 
 class Tests:
@@ -177,21 +181,11 @@ def _collect_again(session: pytest.Session, part: Part, chosen: list[str]) -> No
 def _passes(
     item: pytest.Item, following: pytest.Item | None, trace: Callable[..., Any] | None = None
 ) -> bool:
-    reports = _Reports()
-    item.config.pluginmanager.register(reports)
+    failed = item.session.testsfailed
     sys.settrace(trace)
     item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
     sys.settrace(None)
-    item.config.pluginmanager.unregister(reports)
-    return not reports.failed
-
-
-class _Reports:
-    def __init__(self) -> None:
-        self.failed = False
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.failed |= report.failed
+    return item.session.testsfailed == failed
 
 
 class _Trace:

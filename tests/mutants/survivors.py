@@ -59,7 +59,9 @@ def faults(
     tried = set(mutants)
     for mutant, reason in listed:
         if not reason:
-            found.append(f"listed without a reason: {mutant.file} {mutant.function}: {mutant.after}")
+            found.append(
+                f"listed without a reason: {mutant.file} {mutant.function}: {mutant.after}"
+            )
         if whole and mutant not in tried:
             found.append(f"listed, and no mutant: {mutant.file} {mutant.function}: {mutant.after}")
         elif mutant in tried and mutant not in survivors:

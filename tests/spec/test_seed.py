@@ -40,7 +40,9 @@ def test_other_whole_numbers_are_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [True, False, 1.0, "1", [1]], ids=repr)
 def test_what_is_no_whole_number_is_refused(value: Any) -> None:
-    with pytest.raises(TypeError, match=f"step is a whole number .* of type {type(value).__name__}"):
+    with pytest.raises(
+        TypeError, match=f"step is a whole number .* of type {type(value).__name__}"
+    ):
         seeds.check_uint64(value, "step")
 
 

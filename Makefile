@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: study test suite quick matrix release lint types bench clean
+.PHONY: study test suite quick matrix release docs mutants lint types bench clean
 
 # A process for each core, which takes tests from another when it has no more of its own.
 PYTEST := $(BIN)/pytest -n auto --dist worksteal
@@ -37,6 +37,11 @@ matrix: $(INSTALLED)
 # Everything before the tag, which publishes (CONTRIBUTING.md). ROWS=ALL tests the wheel in all rows.
 release: $(INSTALLED)
 	$(PYTHONS) $(BIN)/python -m tools.release $(ROWS:%=--rows %)
+
+# The site, in build/site: any warning is an error.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

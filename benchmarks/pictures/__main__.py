@@ -46,10 +46,13 @@ def filled(text: str, figures: dict[str, Any]) -> str:
     """Return a page with its tables between `<!-- NAME -->` and `<!-- /NAME -->`."""
     for name, picture in PICTURES.items():
         if hasattr(picture, "lines"):
-            table = "\n".join(picture.lines(figures[name]))
-            between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=\n<!-- /{name} -->)", re.DOTALL)
-            text = between.sub(lambda _, table=table: table, text)
+            text = _between(text, name, "\n".join(picture.lines(figures[name])))
     return text
+
+
+def _between(text: str, name: str, table: str) -> str:
+    marks = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=\n<!-- /{name} -->)", re.DOTALL)
+    return marks.sub(lambda _: table, text)
 
 
 def main(command: str = "") -> None:

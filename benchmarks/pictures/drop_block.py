@@ -54,7 +54,7 @@ def covering(n: int, block: int, region: str) -> NDArray[np.int64]:
     edge = block // 2 if region == "valid" else 0
     centre, place = np.arange(edge, n - edge), np.arange(n)
     along = (abs(centre[:, None] - place) <= block // 2).sum(0)
-    return np.multiply.outer(along, along)
+    return np.asarray(np.multiply.outer(along, along))
 
 
 def draw(figure: Figure, found: dict[str, Any]) -> None:

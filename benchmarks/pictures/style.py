@@ -14,7 +14,7 @@ BLACK, ORANGE, BLUE, GREEN, PURPLE, SKY, RED = (
     "#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00",
 )  # fmt: skip
 WIDTH = 5.6  # Inches of 72 pixels: a little more than a phone is wide.
-SETTINGS: dict[str, Any] = {
+SETTINGS: Any = {
     "svg.hashsalt": "mapdrop",  # Otherwise names inside the file are random.
     "svg.fonttype": "path",
     "font.size": 12,

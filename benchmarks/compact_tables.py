@@ -1,4 +1,4 @@
-"""The tables of compacted training steps in docs/compact-maps.md: `python -m benchmarks.compact_tables`.
+"""The tables of compacted steps in docs/compact-maps.md: `python -m benchmarks.compact_tables`.
 
 The main rows stand between <!-- compact --> and <!-- /compact -->, the stacks at several rates
 between <!-- rates --> and <!-- /rates -->.

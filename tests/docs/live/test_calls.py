@@ -227,8 +227,15 @@ def test_presets_are_right_in_both_orders(node: Node) -> None:
 FIELDS = {"pattern": "größe (g 2) ... -> 1 g +&#%=,", "shape": "2, x", "stream": "a+b c&d=e#%20"}
 
 
-@given(st.fixed_dictionaries({}, optional={name: st.text(st.characters(exclude_categories=("Cs",)))
-                                           for name in (*FIELDS, "p", "seed", "at", "law")}))
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            name: st.text(st.characters(exclude_categories=("Cs",)))
+            for name in (*FIELDS, "p", "seed", "at", "law")
+        },
+    )
+)
 def test_links_keep_every_field(node: Node, fields: dict[str, str]) -> None:
     came = node.ask("fragment", {**FIELDS, **fields})
     assert came | FIELDS | fields == came

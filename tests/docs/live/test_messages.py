@@ -163,9 +163,7 @@ _DRAWN = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow]
 
 @_DRAWN
 @given(st.one_of(_TEXT, _LANGUAGE), _SHAPES, _GIVEN)
-def test_any_text(
-    node: Node, text: str, shape: tuple[int, ...], given: dict[str, int]
-) -> None:
+def test_any_text(node: Node, text: str, shape: tuple[int, ...], given: dict[str, int]) -> None:
     check(node, text, shape, **given)
 
 
@@ -197,9 +195,7 @@ def _mutated(draw: st.DrawFn) -> tuple[str, tuple[int, ...], dict[str, Any]]:
 
 @_DRAWN
 @given(_mutated())
-def test_changed_patterns(
-    node: Node, case: tuple[str, tuple[int, ...], dict[str, Any]]
-) -> None:
+def test_changed_patterns(node: Node, case: tuple[str, tuple[int, ...], dict[str, Any]]) -> None:
     text, shape, arguments = case
     # Whole numbers are the first keys of an object in JavaScript, in whichever order they came.
     assume(not any(name.isdecimal() for name in arguments.get("block", {})))

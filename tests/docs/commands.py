@@ -27,6 +27,7 @@ def named(text: str) -> Iterator[str]:
     prose = _FENCE.sub("", text)
     for block in indented(text):
         yield from block.splitlines()
+    prose = re.sub("^#.*$", "", prose, flags=re.MULTILINE)  # Headings quote messages.
     for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose):
         code = " ".join(code.split())
         if re.match(rf"{_START} [^=]|--\w", code):

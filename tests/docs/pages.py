@@ -46,7 +46,7 @@ def run(page: Path) -> None:
 class _Interactive(doctest.DocTestParser):
     """Takes an error for what a terminal shows last, `ValueError: p is ...`."""
 
-    _EXCEPTION_RE = re.compile(r"(?P<msg>[\w.]+(?:Error|Warning): .*)", re.DOTALL)
+    _EXCEPTION_RE = re.compile(r"(?P<msg>[\w.]+(?:Error|Warning|Exit): .*)", re.DOTALL)
 
 
 class _Blocks:

@@ -1,63 +1,177 @@
-"""Links and paths in the pages lead somewhere."""
+"""Links, pictures and paths in the pages lead somewhere, on GitHub and on the site."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from markdown.extensions.toc import slugify
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/*.md")]
-)
+from tests.docs.pages import PAGES, ROOT
+
+DOCS = ROOT / "docs"
+HTML = sorted(path.relative_to(ROOT).as_posix() for path in DOCS.rglob("*.html"))
+_FILES = re.compile(r"https://github\.com/mapdrop/mapdrop/(?:blob|tree|raw|edit)/main/(.*)")
+_RAW = re.compile(r"https://raw\.githubusercontent\.com/mapdrop/mapdrop/main/(.*)")
+_SITE = re.compile(r"https://mapdrop\.github\.io/mapdrop/(.*)")
 
 
 def _prose(page: Path) -> str:
     """Return the page without its blocks of code, whose comments look like headings."""
-    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(
+        r"^( *)```.*?^\1```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+
+
+class _Attributes(HTMLParser):
+    """Collects what a page of HTML links to, and the names of its places."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.names: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("href", "src")]
+        self.names |= {value or "" for name, value in attrs if name in ("id", "name")}
+
+
+def links(page: Path) -> list[str]:
+    """Return what a page links to, and the pictures and scripts that it shows."""
+    if page.suffix == ".html":
+        return _Attributes(page.read_text("utf-8")).links
+    prose = re.sub(r"(`+)[^`].*?\1", "", _prose(page))
+    inline = re.findall(r"\]\(<?([^)>]*)>?\)", prose)
+    return [*inline, *re.findall(r"<(https?:[^>]*)>", prose), *_Attributes(prose).links]
 
 
 def _anchors(page: Path) -> set[str]:
-    """Return what GitHub calls the headings: lower case, no punctuation, hyphens for spaces."""
-    headings = re.findall(r"^#+ (.*)$", _prose(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """Return the names of a page's places: of headings those that GitHub and the site agree on."""
+    if page.suffix != ".md":
+        return _Attributes(page.read_text("utf-8")).names
+    prose = _prose(page)
+    headings = re.findall(r"^#+ (.*?)(?: \{#.*\})?$", prose, re.MULTILINE)
+    texts = [re.sub(r"\[(.*?)\]\(.*?\)|[`*]", r"\1", heading) for heading in headings]
+    github = {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts}
+    given = set(re.findall(r"\{#(.*?)[ }]", prose)) | _Attributes(prose).names
+    return (github & {slugify(text, "-") for text in texts}) | given
 
 
 def broken_links(page: Path) -> list[str]:
-    """Return the relative links of the page that lead nowhere."""
-    broken = []
-    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", _prose(page)):
-        name, _, anchor = link.partition("#")
-        target = page.parent / name if name else page
-        if not target.exists() or (anchor and anchor not in _anchors(target)):
-            broken.append(link)
-    return broken
+    """Return the links of a page that lead nowhere, and those out of the tree that look wrong."""
+    return [link for link in links(page) if not _leads_somewhere(link, page)]
 
 
-@pytest.mark.parametrize("page", PAGES)
+def _leads_somewhere(link: str, page: Path) -> bool:
+    for pattern in (_FILES, _RAW):
+        if found := pattern.fullmatch(link):
+            return _exists(ROOT, found[1])
+    if found := _SITE.fullmatch(link):
+        return found[1] == "" or _exists(DOCS, found[1], site=True)
+    if re.match(r"\w+:", link):
+        return _is_well_formed(link)
+    if link.startswith("#"):
+        return link == "#" or link[1:] in _anchors(page)
+    return _exists(page.parent, link, site=page.suffix == ".html")
+
+
+def _exists(folder: Path, link: str, site: bool = False) -> bool:
+    """Return whether a path leads to a file, on the site to a page, and to a place in it."""
+    name, _, anchor = link.partition("#")
+    path = folder / name.partition("?")[0]
+    ends = [path, path / "index.html", path / "index.md"] if site else [path]
+    if site:
+        ends.append(path.parent / f"{path.name}.md")
+    target = next((end for end in ends if end.exists() and not (site and end.is_dir())), None)
+    return target is not None and (not anchor or anchor in _anchors(target))
+
+
+def _is_well_formed(link: str) -> bool:
+    """Return whether a link out is one by its form: nobody follows it here."""
+    if link.startswith(("mailto:", "data:")):
+        return True
+    parts = urlsplit(link)
+    secure = parts.scheme == "https" and "." in parts.netloc
+    return secure and not re.search(r"[\s<>\"]|[.,;:!?]$", link)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *HTML])
 def test_links_lead_somewhere(page: str) -> None:
     assert broken_links(ROOT / page) == []
 
 
-def test_broken_links_are_found(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(
-        "# A `head`, and more\n[a](#a-head-and-more) [b](page.md) [c](https://example.org)\n"
-        "```\n# no heading\n[d](code.md)\n```\n[e](#no-heading) [f](gone.md) [g](page.md#gone)\n"
-    )
-    assert broken_links(page) == ["#no-heading", "gone.md", "page.md#gone"]
+RIGHT = (
+    "# A `head`, and more\n## One - two {#own}\n<a id='here'></a> [a](#a-head-and-more)"
+    " [b](page.md) [c](https://example.org) [d](#own) [e](page.html#p) [f](#here)"
+    " <https://example.org/a_(b)>\n![g](page.md) <img src='page.html'>"
+    " [h](https://github.com/mapdrop/mapdrop/blob/main/README.md)"
+    " [i](https://mapdrop.github.io/mapdrop/compact/#good-to-know)"
+    " [j](https://mapdrop.github.io/mapdrop/) [k](https://github.com/mapdrop/mapdrop/issues)\n"
+    "```\n# no heading\n[x](code.md)\n```\n`[x](code.md)`\n<!-- [x](hidden.md) -->\n"
+)
+WRONG = [
+    "#no-heading",
+    "#one---two",
+    "gone.md",
+    "page.md#gone",
+    "page.html#gone",
+    "gone.png",
+    "https://github.com/mapdrop/mapdrop/blob/main/gone.md",
+    "https://github.com/mapdrop/mapdrop/tree/main/src/gone",
+    "https://raw.githubusercontent.com/mapdrop/mapdrop/main/gone.png",
+    "https://mapdrop.github.io/mapdrop/gone/",
+    "https://mapdrop.github.io/mapdrop/compact/#gone",
+    "http://example.org",
+    "https://example.org/a b",
+    "https://example.org.",
+    "https://nowhere",
+    "htps://example.org",
+]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    (tmp_path / "page.html").write_text("<p id=p><a href='#p'></a><a href='page/'></a>")
+    (tmp_path / "page.md").write_text(RIGHT)
+    return tmp_path / "page.md"
+
+
+def test_right_links_pass(page: Path) -> None:
+    assert len(links(page)) == 13
+    assert broken_links(page) == []
+    assert broken_links(page.with_suffix(".html")) == []
+
+
+@pytest.mark.parametrize("link", WRONG)
+def test_a_broken_link_is_found(link: str, page: Path) -> None:
+    for form in (f"[a]({link})", f"![a]({link})", f"<img src='{link}'>"):
+        page.write_text(f"{RIGHT}\n{form}\n")
+        assert broken_links(page) == [link]
+
+
+@pytest.mark.parametrize("link", ["../gone/", "#gone", "gone.js", "page.png"])
+def test_a_broken_link_of_html_is_found(link: str, page: Path) -> None:
+    page = page.with_suffix(".html")
+    page.write_text(f"<a href='{link}'></a><script src='{link}'></script>")
+    assert broken_links(page) == [link, link]
+
+
+def _tree() -> Iterator[str]:
+    for folder in ("src", "tests", "docs", "benchmarks"):
+        for path in (ROOT / folder, *(ROOT / folder).rglob("*")):
+            yield f"/{path.relative_to(ROOT).as_posix()}"
+    yield from (f"/{path.name}" for path in ROOT.iterdir())
 
 
 def missing_paths(page: Path) -> list[str]:
     """Return the paths in backquotes that no file or folder of the repository ends with."""
-    known = [
-        f"/{path.relative_to(ROOT).as_posix()}"
-        for folder in ("src", "tests", "docs", "benchmarks")
-        for path in (ROOT / folder, *(ROOT / folder).rglob("*"))
-    ]
-    known += [f"/{path.name}" for path in ROOT.iterdir()]
+    known = list(_tree())
     named = re.findall(r"`([\w./-]+(?:/|\.(?:py|md|json|toml|txt)))`", _prose(page))
     return [
         path

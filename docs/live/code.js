@@ -19,7 +19,8 @@ const code = (() => {
     const item = element("li", "", { className: call ? (near ? "near" : "") : "none" });
     if (title) item.append(element("span", title, { className: "title" }));
     if (call) {
-      const button = element("button", "Copy", { type: "button", className: "copy", ariaLabel: `Copy ${call}` });
+      const button = element("button", "Copy", {
+        type: "button", className: "copy", ariaLabel: `Copy ${call}` });
       button.addEventListener("click", () => copy(call, "Copied."));
       item.append(element("code", call), button);
     }
@@ -32,7 +33,7 @@ const code = (() => {
       await navigator.clipboard.writeText(text);
       say(message);
     } catch (error) { // Not allowed, or not there: the text can still be taken by hand.
-      window.prompt(`This browser does not let the page copy (${error.message}). Copy it here:`, text);
+      window.prompt(`This browser lets no page copy (${error.message}). Copy it here:`, text);
     }
   }
 

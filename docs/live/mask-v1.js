@@ -1,10 +1,10 @@
 // The mask, version 1, in JavaScript: mapdrop.mask of Python, bit for bit and message for message.
 //
-// The text is docs/mask-v1.md. One file without dependencies, for a <script> of any page (it defines
-// `mapdrop`), for Node and for bundlers (`require`). Seeds, steps and sizes of 64 bits are BigInt;
-// whole numbers will do where they are exact.
+// The text is docs/mask-v1.md. One file without dependencies, for a <script> of any page (it
+// defines `mapdrop`), for Node and for bundlers (`require`). Seeds, steps and sizes of 64 bits are
+// BigInt; whole numbers will do where they are exact.
 //
-//     const mask = mapdrop.mask({ pattern: "b h w c -> b c", shape: [2, 8, 8, 12], p: 0.5, seed: 7n });
+//     mask = mapdrop.mask({ pattern: "b h w c -> b c", shape: [2, 8, 8, 9], p: 0.5, seed: 7 });
 //     mask.coins;  // Uint8Array, 1 for kept, in the order of the pattern's right side
 //     mask.scale;  // what kept values are multiplied by
 
@@ -207,7 +207,8 @@ const mapdrop = (() => {
     if (value === null || value === undefined) return "None";
     if (typeof value === "boolean") return value ? "True" : "False";
     if (typeof value === "string") return stringRepr(value);
-    if (typeof value === "number") return Number.isSafeInteger(value) ? `${BigInt(value)}` : floatRepr(value);
+    if (Number.isSafeInteger(value)) return `${BigInt(value)}`; // -0 is 0.
+    if (typeof value === "number") return floatRepr(value);
     if (Array.isArray(value)) return `[${value.map(repr).join(", ")}]`;
     if (typeof value !== "object") return String(value);
     return `{${Object.entries(value).map(([k, v]) => `${repr(k)}: ${repr(v)}`).join(", ")}}`;
@@ -256,15 +257,17 @@ const mapdrop = (() => {
 
   const ELLIPSIS = "...";
   // Python's white space, letters and digits, which are not quite JavaScript's.
-  const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+  const SPACE =
+    "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
   const TOKEN = new RegExp(`[${SPACE}]*(->|\\.\\.\\.|[\\p{L}\\p{N}_]+|[^${SPACE}])`, "gu");
   const IDENTIFIER = /^[\p{XIDS}_]\p{XIDC}*$/u;
   const LITERAL = /^[0-9]{1,19}$/;
   // str.isdigit: decimal digits, and those in circles and in the air.
   const DIGITS = new RegExp(
-    "^[\\p{Nd}\\xb2\\xb3\\xb9\\u1369-\\u1371\\u19da\\u2070\\u2074-\\u2079\\u2080-\\u2089\\u2460-\\u2468" +
-      "\\u2474-\\u247c\\u2488-\\u2490\\u24ea\\u24f5-\\u24fd\\u24ff\\u2776-\\u277e\\u2780-\\u2788" +
-      "\\u278a-\\u2792\\u{10a40}-\\u{10a43}\\u{10e60}-\\u{10e68}\\u{11052}-\\u{1105a}" +
+    "^[\\p{Nd}\\xb2\\xb3\\xb9\\u1369-\\u1371\\u19da\\u2070\\u2074-\\u2079\\u2080-\\u2089" +
+      "\\u2460-\\u2468\\u2474-\\u247c\\u2488-\\u2490\\u24ea\\u24f5-\\u24fd\\u24ff" +
+      "\\u2776-\\u277e\\u2780-\\u2788\\u278a-\\u2792\\u{10a40}-\\u{10a43}" +
+      "\\u{10e60}-\\u{10e68}\\u{11052}-\\u{1105a}" +
       "\\u{1f100}-\\u{1f10a}]+$",
     "u",
   );
@@ -315,7 +318,9 @@ const mapdrop = (() => {
     let group = null, opened = 0;
     for (const { token, at } of tokens) {
       const wrong = (reason, instead) => new PatternError(reason, text, at, instead);
-      if (seen.has(token)) throw wrong(`${repr(token)} stands twice on the left`, "use another name");
+      if (seen.has(token)) {
+        throw wrong(`${repr(token)} stands twice on the left`, "use another name");
+      }
       if (token === "(") {
         if (group !== null) throw wrong("a group inside a group", "one level: (a b c)");
         [group, opened] = [[], at];
@@ -408,7 +413,8 @@ const mapdrop = (() => {
     for (const [name, size] of Object.entries(given)) {
       if (!whole(size) || size < 1) {
         throw errorAt(
-          pattern, `${name}=${repr(size)} is not a size`, name, "a whole number of at least 1", shape);
+          pattern, `${name}=${repr(size)} is not a size`, name, "a whole number of at least 1",
+          shape);
       }
       known.set(name, BigInt(size));
     }
@@ -473,7 +479,8 @@ const mapdrop = (() => {
         `the sizes of ${missing.map((axis) => repr(axis.name)).join(", ")} are open`,
         second.at,
         ARGUMENTS.includes(second.name)
-          ? `write a number in the pattern, or rename ${repr(second.name)}, which is an argument of drop()`
+          ? `write a number in the pattern, or rename ${repr(second.name)}, which is an argument ` +
+            "of drop()"
           : `pass one of the sizes (${second.name}=2), or write a number in the pattern`,
       );
     }
@@ -481,7 +488,10 @@ const mapdrop = (() => {
     if (missing.length === 1) {
       if (total === 0n || size % total !== 0n) {
         throw wrong(
-          `an axis of ${size} does not split into parts of ${total}`, at, `a size that divides ${size}`);
+          `an axis of ${size} does not split into parts of ${total}`,
+          at,
+          `a size that divides ${size}`,
+        );
       }
       sizes[sizes.indexOf(null)] = size / total;
     } else if (total !== size) {
@@ -679,7 +689,8 @@ const mapdrop = (() => {
   function uint64(value, name) {
     if (!whole(value)) {
       throw new ArgumentTypeError(
-        `${name} is a whole number from 0 to 2**64 - 1, not ${repr(value)} of type ${typeName(value)}`,
+        `${name} is a whole number from 0 to 2**64 - 1, not ${repr(value)} ` +
+          `of type ${typeName(value)}`,
       );
     }
     const number = BigInt(value);
@@ -691,7 +702,9 @@ const mapdrop = (() => {
 
   function checkRate(p) {
     if (typeof p !== "number" && typeof p !== "bigint") {
-      throw new ArgumentTypeError(`p is the fraction to drop, a number from 0 to 1, not ${repr(p)}`);
+      throw new ArgumentTypeError(
+        `p is the fraction to drop, a number from 0 to 1, not ${repr(p)}`,
+      );
     }
     if (!(p >= 0 && p <= 1)) {
       throw new ValueError(`p is the fraction to drop, from 0 to 1, not ${repr(p)}`);
@@ -807,7 +820,8 @@ const mapdrop = (() => {
   }
 
   return {
-    mask, plan, parse, bind, coinOf, numberOf, PatternError, ValueError, ArgumentTypeError, ARGUMENTS, MOST_COINS,
+    mask, plan, parse, bind, coinOf, numberOf,
+    PatternError, ValueError, ArgumentTypeError, ARGUMENTS, MOST_COINS,
     philox, blake2b, keyOf, word, words, threshold, thresholdOf, survivors, quotas, ranked,
     blockAxes, centresOf, repr, floatRepr, general,
   };

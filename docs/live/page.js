@@ -73,7 +73,8 @@
   function offerAxes(options) {
     let names = [];
     try {
-      names = Array.isArray(options) ? options : mapdrop.plan({ ...options, exact: null, balance: null }).binding.names;
+      const free = { ...options, exact: null, balance: null };
+      names = Array.isArray(options) ? options : mapdrop.plan(free).binding.names;
     } catch (error) {
       if (!argumentError(error)) throw error; // `update` shows it.
       return;
@@ -95,7 +96,9 @@
 
   // === Presets =================================================================================
 
-  const RESET = ["law", "axis", "block", "region", "sizes", "rows", "columns", "maps", "at", "step"];
+  const RESET = [
+    "law", "axis", "block", "region", "sizes", "rows", "columns", "maps", "at", "step",
+  ];
 
   function fieldsOf(preset, order) {
     const usual = Object.fromEntries(RESET.map((name) => [name, state.DEFAULTS[name]]));
@@ -140,6 +143,7 @@
 
   function show(mask, options) {
     shown = { mask, options };
+    document.body.classList.remove("nothing");
     list($("sentences"), calls.sentences(mask).map((text) => element("li", text)));
     $("warning").hidden = mask.warning === "";
     $("warning").textContent = `Python warns: ${mask.warning}`;
@@ -149,12 +153,14 @@
 
   function showNumbers({ coins, kept, sizes, names, p }) {
     const percent = (x) => `${mapdrop.general(100 * x, 4)} %`;
-    const shape = names.length ? ` (${names.map((name, i) => `${name} ${sizes[i]}`).join(" × ")})` : "";
+    const axes = names.map((name, i) => `${name} ${sizes[i]}`).join(" × ");
+    const shape = names.length ? ` (${axes})` : "";
     const dropped = coins.length ? 1 - kept / coins.length : 0;
-    const coinsText = `${reasons.grouped(coins.length)} coin${coins.length === 1 ? "" : "s"}${shape}`;
+    const drawn = `${reasons.grouped(coins.length)} coin${coins.length === 1 ? "" : "s"}${shape}`;
+    const fallen = `${reasons.grouped(coins.length - kept)} dropped, ${percent(dropped)}`;
     $("numbers").textContent = coins.length
-      ? `${coinsText}: ${reasons.grouped(coins.length - kept)} dropped, ${percent(dropped)}, where p is ${percent(p)}`
-      : `${coinsText}: the array is empty`;
+      ? `${drawn}: ${fallen}, where p is ${percent(p)}`
+      : `${drawn}: the array is empty`;
     $("bar").style.width = `${100 * dropped}%`;
     $("mark").style.left = `${100 * p}%`;
   }

@@ -1,9 +1,9 @@
-// The picture of a mask: which axes are rows, columns and maps, where each value lies, and its look.
+// The picture of a mask: which axes are rows, columns and maps, where a value lies, and its look.
 
 "use strict";
 
 const picture = (() => {
-  const MOST_ROWS = 128, MOST_CELLS = 2 ** 15;
+  const MOST_ROWS = 96, MOST_CELLS = 2 ** 14;
   const ROLES = ["rows", "columns", "maps"];
 
   // === Which axis is what ======================================================================
@@ -38,7 +38,9 @@ const picture = (() => {
       }
     });
     const rank = binding.axes.length;
-    if (rank <= 2) return { rows: rank === 2 ? 0 : null, columns: rank ? rank - 1 : null, maps: null };
+    if (rank <= 2) {
+      return { rows: rank === 2 ? 0 : null, columns: rank ? rank - 1 : null, maps: null };
+    }
     const roles = {
       rows: found.rows ?? null, columns: found.columns ?? found.time ?? null,
       maps: found.maps ?? null,
@@ -49,7 +51,7 @@ const picture = (() => {
       if (roles[role] === null && left.length) roles[role] = left.pop();
     }
     if (roles.rows === null) { // A sequence: channels by time, a panel for each sample.
-      return { rows: roles.maps ?? found.b, columns: roles.columns, maps: roles.maps === null ? null : found.b ?? null };
+      return { rows: roles.maps, columns: roles.columns, maps: found.b ?? null };
     }
     return roles;
   }
@@ -155,7 +157,8 @@ const picture = (() => {
       for (let row = 0; row < view.rows; row++) {
         for (let column = 0; column < view.columns; column++) {
           const coin = view.coin(indexAt(view, map, row, column));
-          const kind = (view.mask.coins[coin] ? "kept" : "dropped") + (coin === chosen ? "Mate" : "");
+          const mate = coin === chosen ? "Mate" : "";
+          const kind = (view.mask.coins[coin] ? "kept" : "dropped") + mate;
           squares[kind].push(squareOf(layout, map, row, column));
         }
       }
@@ -181,6 +184,11 @@ const picture = (() => {
 
   // A dropped value is crossed out, so that nobody has to tell two colours apart.
   function crosses(context, squares, cell, colour) {
+    if (cell < 6) { // Too small to cross out.
+      context.fillStyle = colour;
+      for (const { x, y } of squares) context.fillRect(x + cell / 2 - 1, y + cell / 2 - 0.5, 1.5, 1);
+      return;
+    }
     const inset = cell * 0.3;
     context.strokeStyle = colour;
     context.lineWidth = Math.max(1, cell / 14);
@@ -218,10 +226,12 @@ const picture = (() => {
     const place = cellOf(view);
     if (place === null) return;
     const { x, y, side } = squareOf(layout, place.map, place.row, place.column);
-    for (const [width, colour] of [[5, colours.page], [2.5, colours.ring]]) {
-      context.lineWidth = width;
+    // Around the square, which stays as it is, and thin where its neighbours are small.
+    const width = Math.min(2.5, side / 4), halo = Math.min(1.5, side / 8);
+    for (const [around, colour] of [[width + halo, colours.page], [width, colours.ring]]) {
+      context.lineWidth = around;
       context.strokeStyle = colour;
-      context.strokeRect(x, y, side, side);
+      context.strokeRect(x - around / 2, y - around / 2, side + around, side + around);
     }
   }
 

@@ -31,7 +31,8 @@ const reasons = ((mapdrop) => {
   /** Return T as text, with where it comes from. */
   function thresholdText(mask) {
     const T = mapdrop.thresholdOf(mask.law, mask.sizes);
-    const from = mask.law.block.length ? "round(q × 2³²), for the centres of blocks" : "round(p × 2³²)";
+    const from = mask.law.block.length
+      ? "round(q × 2³²), for the centres of blocks" : "round(p × 2³²)";
     return `${hex(T)} = ${from}`;
   }
 
@@ -77,7 +78,9 @@ const reasons = ((mapdrop) => {
     const fallen = centres.filter((centre) =>
       mapdrop.word(mapdrop.numberOf(centre, sizes), key, step) < T);
     const centresText = `${grouped(reached)} centre${reached === 1 ? "" : "s"}`;
-    if (!fallen.length) return `Blocks around ${centresText} cover it, and no word of theirs is below T.`;
+    if (!fallen.length) {
+      return `Blocks around ${centresText} cover it, and no word of theirs is below T.`;
+    }
     const axes = law.block.map(([axis]) => axis);
     const at = named(axes.map((axis) => names[axis]), axes.map((axis) => fallen[0][axis]));
     const more = fallen.length > 1 ? `, and ${fallen.length - 1} more` : "";
@@ -100,13 +103,15 @@ const reasons = ((mapdrop) => {
     const sharing = values / BigInt(mask.coins.length);
     return [
       ["Value", `${namesAt(mask.binding, index)}, which is x[${index.join(", ") || "()"}]`],
-      ["Its coin", `${named(mask.names, coin)}, number ${grouped(number)} of ${grouped(mask.coins.length)} coins`],
+      ["Its coin", `${named(mask.names, coin)}, number ${grouped(number)} of ` +
+        `${grouped(mask.coins.length)} coins`],
       ["Word", word === null ? "none" : hex(word)],
       ["T", thresholdText(mask)],
       ["Result", `${mask.coins[number] ? "Kept" : "Dropped"}. ${reasonOf(mask, number, coin)}`],
       ["Multiplied by", factorOf(mask, number, coin)],
       ["Shares its coin", sharing === 1n ? "with no other value"
-        : `with ${grouped(sharing - 1n)} other value${sharing === 2n ? "" : "s"}: ${grouped(sharing)} fall together`],
+        : `with ${grouped(sharing - 1n)} other value${sharing === 2n ? "" : "s"}: ` +
+          `${grouped(sharing)} fall together`],
     ];
   }
 

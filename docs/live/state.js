@@ -49,7 +49,8 @@ const state = ((mapdrop) => {
 
   function shape(text) {
     const bare = text.trim().replace(/^[([](.*)[)\]]$/, "$1").replace(/,\s*$/, "").trim();
-    return bare === "" ? [] : bare.split(/\s*[,x×]\s*|\s+/).map(literal);
+    const sizes = bare.replace(/(\d)\s*[x×]\s*(?=\d)/g, "$1,");
+    return sizes === "" ? [] : sizes.split(/\s*,\s*|\s+/).map(literal);
   }
 
   /** Return the sizes in "h=7, w=7". Throws ValueError for anything else. */

@@ -27,7 +27,7 @@ const view = (() => {
     for (const role of picture.ROLES) {
       const axis = Number(fields[role]);
       if (fields[role] === "-") roles[role] = null;
-      else if (fields[role] !== "" && Number.isInteger(axis) && axis < binding.axes.length) roles[role] = axis;
+      else if (fields[role] !== "" && axis in binding.axes) roles[role] = axis;
     }
     return roles;
   }
@@ -48,8 +48,9 @@ const view = (() => {
   function showCut({ rows, columns, maps, whole }) {
     const cut = Object.entries({ rows, columns, maps }).filter(([role, n]) => n < whole[role]);
     $("cut").hidden = cut.length === 0;
-    $("cut").textContent = `The picture shows the first ${cut.map(([role, n]) =>
-      `${n} of ${reasons.grouped(whole[role])} ${role}`).join(", ")}; the numbers above are of the whole mask.`;
+    const parts = cut.map(([role, n]) => `${n} of ${reasons.grouped(whole[role])} ${role}`);
+    $("cut").textContent = `The picture shows the first ${parts.join(", ")}; ` +
+      "the numbers above are of the whole mask.";
   }
 
   function draw() {
@@ -57,7 +58,8 @@ const view = (() => {
     const canvas = $("picture");
     const style = getComputedStyle(document.documentElement);
     const names = ["kept", "dropped", "cross", "mate", "ring", "text", "page"];
-    const colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    const colours = Object.fromEntries(
+      names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     const layout = picture.layoutOf(shown.view, $("frame").clientWidth);
     const ratio = window.devicePixelRatio || 1;
     canvas.width = Math.ceil(layout.width * ratio);
@@ -74,7 +76,8 @@ const view = (() => {
   function describe({ mask, roles, position, whole }) {
     const label = (axis) => picture.labelOf(mask.binding.axes[axis]);
     const others = steppedAxes().map((axis) => `${label(axis)} = ${position[axis]}`);
-    const size = `${whole.maps} map${whole.maps === 1 ? "" : "s"} of ${whole.rows} by ${whole.columns} values`;
+    const maps = `${whole.maps} map${whole.maps === 1 ? "" : "s"}`;
+    const size = `${maps} of ${whole.rows} by ${whole.columns} values`;
     return [...others, size].join(", ");
   }
 
@@ -89,8 +92,11 @@ const view = (() => {
   function showSteppers() {
     const axes = steppedAxes();
     const known = [...$("steppers").children].map((one) => one.dataset.key).join();
-    const key = (axis) => `${axis}:${picture.labelOf(shown.mask.binding.axes[axis])}:${shown.mask.binding.shape[axis]}`;
-    if (known !== axes.map(key).join()) list($("steppers"), axes.map((axis) => stepper(axis, key(axis))));
+    const { axes: all, shape } = shown.mask.binding;
+    const key = (axis) => `${axis}:${picture.labelOf(all[axis])}:${shape[axis]}`;
+    if (known !== axes.map(key).join()) {
+      list($("steppers"), axes.map((axis) => stepper(axis, key(axis))));
+    }
     for (const axis of axes) $(`at-${axis}`).value = shown.position[axis];
   }
 
@@ -123,7 +129,8 @@ const view = (() => {
     const { axes } = shown.mask.binding;
     $("axes").hidden = axes.length < 2;
     list($("roles"), picture.ROLES.map((role) => {
-      const options = [new Option("none", "-"), ...axes.map((axis, i) => new Option(picture.labelOf(axis), String(i)))];
+      const offered = axes.map((axis, i) => new Option(picture.labelOf(axis), String(i)));
+      const options = [new Option("none", "-"), ...offered];
       const chosen = element("select", "", { id: role, className: "code" });
       chosen.append(...options);
       chosen.value = shown.roles[role] === null ? "-" : String(shown.roles[role]);
@@ -136,10 +143,12 @@ const view = (() => {
 
   function chooseRole(role, value) {
     const before = shown.roles;
-    for (const name of picture.ROLES) fields[name] = before[name] === null ? "-" : String(before[name]);
+    for (const name of picture.ROLES) {
+      fields[name] = before[name] === null ? "-" : String(before[name]);
+    }
     // Two roles of one axis change places.
-    const other = picture.ROLES.find((name) => name !== role && value !== "-" && fields[name] === value);
-    if (other) fields[other] = fields[role];
+    const other = picture.ROLES.find((name) => name !== role && fields[name] === value);
+    if (other && value !== "-") fields[other] = fields[role];
     fields[role] = value;
     show(shown.mask, fields);
     $(role).focus();

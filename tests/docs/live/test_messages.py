@@ -30,7 +30,7 @@ def of_python(pattern: Any, shape: Any, p: Any, **arguments: Any) -> Outcome:
     binding._bind.cache_clear()
     forget_specs()
     nothing = np.zeros(0, bool), 1.0
-    with mock.patch.object(cpu, "drawn", lambda *_: nothing):
+    with mock.patch.object(cpu, "drawn", return_value=nothing):
         try:
             mask = mapdrop.mask(pattern, shape, p, **arguments)
         except (TypeError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,23 +26,37 @@ Open = Callable[..., "Page"]
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Open]:
     """Open the page offline; at the end it must have asked for nothing, and had no error."""
+    with watched(browser) as opened:
+        yield opened
+
+
+@contextmanager
+def watched(browser: Browser) -> Iterator[Open]:
+    """Give a function that opens the page. Raises AssertionError at the end for any fault."""
     faults: list[str] = []
     contexts = []
 
     def opened(fragment: str = "", folder: Path = LIVE, **options: Any) -> Page:
-        contexts.append(browser.new_context(offline=True, **options))
+        contexts.append(browser.new_context(offline=True, **{"device_scale_factor": 2, **options}))
         page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text))
+        page.on("console", lambda message: faults.extend(_complaints(message.text)))
         page.on("request", lambda request: faults.extend(_asked_for(request.url)))
         page.goto(f"{(folder / 'index.html').as_uri()}{fragment}")
         return page
 
-    yield opened
-    for context in contexts:
-        context.close()
+    try:
+        yield opened
+    finally:
+        for context in contexts:
+            context.close()
     assert faults == []
+
+
+def _complaints(text: str) -> list[str]:
+    # The browser advises those who read a canvas often, as these tests do.
+    return [] if "willReadFrequently" in text else [text]
 
 
 def _asked_for(url: str) -> list[str]:
@@ -49,31 +64,45 @@ def _asked_for(url: str) -> list[str]:
 
 
 def drawn(page: Page) -> dict[tuple[int, ...], bool]:
-    """Return which values the picture shows as kept, by the pixels above their middle."""
+    """Return which values the picture shows as kept, by pixels above and below the middle."""
+    names = {"kept": True, "mate": True, "dropped": False}
+    colours = {_rgb(page, name): kept for name, kept in names.items()}
+    found = {}
+    # The ring of the chosen value hides one of two places of its neighbours.
+    for above, below in zip(pixels(page, 0.5, 0.2), pixels(page, 0.5, 0.8), strict=True):
+        seen = {
+            kept
+            for colour, kept in colours.items()
+            for _, pixel in (above, below)
+            if max(abs(a - b) for a, b in zip(pixel, colour, strict=True)) <= 2  # Rounding.
+        }
+        assert len(seen) == 1, (above, below)
+        found[above[0]] = seen.pop()
+    return found
+
+
+def pixels(page: Page, right: float, down: float) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return each value's index, and the colour at a place within its square."""
     rows = page.evaluate(
-        """() => {
+        """([right, down]) => {
           const { view: seen, layout } = view.shown;
-          const canvas = document.getElementById("picture");
-          const context = canvas.getContext("2d"), ratio = window.devicePixelRatio;
+          const canvas = document.getElementById("picture"), ratio = window.devicePixelRatio;
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
           const found = [];
           for (let map = 0; map < seen.maps; map++)
             for (let row = 0; row < seen.rows; row++)
               for (let column = 0; column < seen.columns; column++) {
                 const { x, y, side } = picture.squareOf(layout, map, row, column);
-                const at = [(x + side / 2) * ratio, (y + side * 0.28) * ratio].map(Math.round);
-                const pixel = context.getImageData(...at, 1, 1).data;
-                found.push([picture.indexAt(seen, map, row, column), [...pixel]]);
+                const across = Math.floor((x + side * right) * ratio);
+                const at = 4 * (Math.floor((y + side * down) * ratio) * canvas.width + across);
+                found.push([
+                  picture.indexAt(seen, map, row, column), [...data.slice(at, at + 3)]]);
               }
           return found;
-        }"""
+        }""",
+        [right, down],
     )
-    dropped = _rgb(page, "dropped")
-    kept = {_rgb(page, "kept"), _rgb(page, "mate")}
-    found = {}
-    for index, pixel in rows:
-        assert tuple(pixel[:3]) in {dropped, *kept}, (index, pixel)
-        found[tuple(index)] = tuple(pixel[:3]) in kept
-    return found
+    return [(tuple(index), tuple(colour)) for index, colour in rows]
 
 
 def _rgb(page: Page, name: str) -> tuple[int, ...]:
@@ -182,13 +211,14 @@ def test_an_empty_array(open_page: Open) -> None:
 
 
 def test_large_arrays(open_page: Open) -> None:
-    page = open_page()
+    page = open_page(device_scale_factor=3)
     fill(page, pattern="b h w c -> b c", shape="2, 500, 600, 70")
-    assert "the first 128 of 500 rows, 128 of 600 columns, 2 of 70 maps" in page.inner_text("#cut")
+    assert "the first 96 of 500 rows, 96 of 600 columns, 1 of 70 maps" in page.inner_text("#cut")
     mask = mapdrop.mask("b c -> b c", (2, 70), 0.5, seed=7)
     found = drawn(page)
-    assert {index[3] for index in found} == {0, 1}
-    assert all(kept == mask.coins[index[0], index[3]] for index, kept in found.items())
+    assert {index[3] for index in found} == {0}
+    assert len(found) == 96 * 96
+    assert set(found.values()) == {bool(mask.coins[0, 0])}
     fill(page, pattern="b h w c -> b h w c")
     assert page.inner_text("#error").startswith("This page draws up to 1,048,576 coins")
     assert "(2, 500, 600, 70)" in page.inner_text("#functions")
@@ -249,28 +279,9 @@ def test_click_a_value(open_page: Open) -> None:
     assert said["Shares its coin"] == "with 255 other values: 256 fall together"
     # All values of the coin, and no others, are in the colour of its company.
     mate = _rgb(page, "mate")
-    assert {index[3] // 4 for index, colour in rims(page).items() if colour == mate} == {2}
-    assert sum(colour == mate for colour in rims(page).values()) == 256 - 1  # It has the ring.
-
-
-def rims(page: Page) -> dict[tuple[int, ...], tuple[int, ...]]:
-    """Return the colours of the squares' rims."""
-    rows = page.evaluate(
-        """() => {
-          const { view: seen, layout } = view.shown;
-          const context = document.getElementById("picture").getContext("2d");
-          const found = [];
-          for (let map = 0; map < seen.maps; map++)
-            for (let row = 0; row < seen.rows; row++)
-              for (let column = 0; column < seen.columns; column++) {
-                const { x, y, side } = picture.squareOf(layout, map, row, column);
-                const pixel = context.getImageData(x + 1, y + side / 2, 1, 1).data;
-                found.push([picture.indexAt(seen, map, row, column), [...pixel].slice(0, 3)]);
-              }
-          return found;
-        }"""
-    )
-    return {tuple(index): tuple(colour) for index, colour in rows}
+    coloured = [index for index, colour in pixels(page, 0.05, 0.5) if colour == mate]
+    assert {index[3] // 4 for index in coloured} == {2}
+    assert 254 <= len(coloured) <= 256  # The ring hides some of its neighbours' rims.
 
 
 REASONS: dict[str, tuple[str, tuple[int, int], dict[str, Any]]] = {
@@ -336,7 +347,8 @@ def test_keyboard_alone(open_page: Open) -> None:
 
 def test_every_field_has_a_name(open_page: Open) -> None:
     page = open_page()
-    nameless = page.evaluate("""() => [...document.querySelectorAll("input, select, button, canvas")]
+    nameless = page.evaluate("""() =>
+      [...document.querySelectorAll("input, select, button, canvas")]
       .filter((one) => !(one.labels?.length || one.ariaLabel || one.textContent.trim()))
       .map((one) => one.outerHTML)""")
     assert nameless == []
@@ -410,11 +422,7 @@ WRONG: dict[str, tuple[dict[str, str], Callable[[], Any]]] = {
     "shape": ({"shape": "2, x"},
               lambda: mapdrop.mask("b h w c -> b c", (2, "x"), 0.5, seed=7)),  # type: ignore[arg-type]
     "p": ({"p": "1.5"}, lambda: mapdrop.mask("b h w c -> b c", (2, 8, 8, 12), 1.5, seed=7)),
-    "p of letters": ({"p": "half"},
-                     lambda: mapdrop.mask("b c -> b c", (2, 8), "half", seed=7)),  # type: ignore[arg-type]
     "seed": ({"seed": "-1"}, lambda: mapdrop.mask("b h w c -> b c", (2, 8, 8, 12), 0.5, seed=-1)),
-    "step": ({"step": "1.5"},
-             lambda: mapdrop.mask("b c -> b c", (2, 8), 0.5, seed=7, step=1.5)),  # type: ignore[arg-type]
 }  # fmt: skip
 
 
@@ -497,7 +505,7 @@ def test_dark_follows_the_system_at_once(open_page: Open) -> None:
     compare(page, mapdrop.mask("b h w c -> b c", (2, 8, 8, 12), 0.5, seed=7), (0,))
 
 
-@pytest.mark.parametrize("preset", ["spatial", "block", "exact", "channels"])
+@pytest.mark.parametrize("preset", ["spatial", "block"])
 def test_a_phone_scrolls_one_way(open_page: Open, preset: str) -> None:
     page = open_page(viewport={"width": 360, "height": 740}, device_scale_factor=3)
     page.select_option("#preset", preset)
@@ -530,10 +538,16 @@ def test_faults_are_noticed(
         compare(page, mapdrop.mask("b h w c -> b h w c", (2, 8, 8, 12), 0.5, seed=7), (0,))
 
 
-def test_a_request_is_noticed(browser: Browser, tmp_path: Path) -> None:
-    spoil(tmp_path, "index.html", "<main>", '<main><img src="https://example.org/a.png" alt="">')
-    fixture = open_page.__wrapped__ if hasattr(open_page, "__wrapped__") else None
-    opened = (fixture or open_page)(browser)
-    next(opened)(folder=tmp_path)
-    with pytest.raises(AssertionError, match="example"):
-        next(opened)
+FAULTS = {
+    "a request": ('<img src="https://example.org/a.png" alt="">', "example.org"),
+    "an error": ("<script>throw new Error('oh')</script>", "oh"),
+}
+
+
+@pytest.mark.parametrize(("element", "said"), FAULTS.values(), ids=FAULTS)
+def test_faults_of_a_page_are_noticed(
+    browser: Browser, tmp_path: Path, element: str, said: str
+) -> None:
+    spoil(tmp_path, "index.html", "<main>", f"<main>{element}")
+    with pytest.raises(AssertionError, match=said), watched(browser) as opened:
+        opened(folder=tmp_path)

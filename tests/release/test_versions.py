@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from configparser import ConfigParser
 from itertools import product
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from tests.release.conftest import ROOT, Built
+from tools import release
 
 NAMES = ("numpy", "numba", "torch", "jax", "flax", "equinox", "tensorflow", "keras")
 
@@ -116,3 +120,22 @@ def test_what_is_read_of_a_row() -> None:
     assert found["tensorflow"] == {Version("2.1")}
     assert not found["torch"]
     assert not pins(text, "newest")["numpy"]
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(("options", "result"), [((), "SKIP"), (release.STRICT, "FAIL code 1")])
+def test_a_row_without_its_python_is_named(
+    tmp_path: Path, options: tuple[str, ...], result: str
+) -> None:
+    """As skipped among all rows, as failed where it is asked for by name."""
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    row = next(row for row in ROWS if not row.endswith(f"-{here}"))
+    command = [sys.executable, "-m", "tox", "run", "-c", str(ROOT / "tox.ini"), *options, "-e", row]
+    done = subprocess.run(
+        [*command, "--workdir", str(tmp_path / "work"), "--no-provision"],
+        env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert f"{row}: {result}" in done.stdout
+    assert "could not find python interpreter" in done.stdout

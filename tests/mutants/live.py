@@ -27,11 +27,7 @@ class Live:
             for found in objects
             if type(found) is kind and found.__code__.co_filename in paths
         ]
-        self._caches: list[Any] = [
-            found
-            for found in objects
-            if type(found) is _lru_cache_wrapper and str(found.__module__).startswith("mapdrop")
-        ]
+        self._caches = [found for found in objects if _keeps_results(found)]
 
     def forget_results(self) -> None:
         """Empty the caches."""
@@ -53,6 +49,12 @@ class Live:
         for function in own:
             function.__code__ = changed[function.__code__]
         return bool(own)
+
+
+def _keeps_results(found: Any) -> bool:
+    """Return whether it is a cache of ours, and no function that does something once."""
+    ours = type(found) is _lru_cache_wrapper and str(found.__module__).startswith("mapdrop")
+    return ours and found.__wrapped__.__code__.co_argcount > 0
 
 
 class RunsAtImport(Exception):  # noqa: N818 - no error

@@ -9,6 +9,7 @@ process of its own would take ten seconds to import frameworks.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import json
 import os
@@ -43,9 +44,10 @@ class MutantsPlugin:
     def __init__(
         self, part: Part, files: Sequence[str], mutants: Sequence[Mutant], verdict: Verdict,
         jobs: int,
+        most: int | None,
     ) -> None:  # fmt: skip
         self.part, self.files, self.mutants, self.verdict = part, files, mutants, verdict
-        self.jobs = jobs
+        self.jobs, self.most = jobs, most
 
     def pytest_collection(self) -> None:
         """Have few examples of Hypothesis, before the tests are imported."""
@@ -57,8 +59,8 @@ class MutantsPlugin:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run all mutants, and none of the tests by themselves."""
-        live = Live(self.files)
-        tests = _baseline(session, self.files, live)
+        live = Live(self.part.files)
+        tests = Tests(*_remembered(self.part, lambda: _baseline(session, self.part.files, live)))
         waiting, running = list(self.mutants), dict[int, tuple[Mutant, float]]()
         while waiting or running:
             while waiting and len(running) < self.jobs:
@@ -70,7 +72,7 @@ class MutantsPlugin:
         return True
 
     def _start(self, session: pytest.Session, live: Live, tests: Tests, mutant: Mutant) -> int:
-        chosen = tests.of(mutant)
+        chosen = tests.of(mutant)[: self.most]
         limit = tests.limit(chosen)
         return _fork(lambda: _run(session, self.part, live, mutant, chosen, limit))
 
@@ -83,7 +85,7 @@ class Tests:
         self.lines = {line: set(tests) for line, tests in lines.items()}
 
     def of(self, mutant: Mutant) -> list[str]:
-        """Return the tests that may notice a mutant, the likely and the fast ones first."""
+        """Return the tests that may notice a mutant, the fast ones and those of its names first."""
         found = set[str]().union(
             *(self.lines.get(f"{mutant.file}:{line}", ()) for line in mutant.lines)
         )
@@ -91,8 +93,9 @@ class Tests:
         chosen = found if mutant.function and found else set(self.seconds)
         words = set(re.findall(r"[a-z_0-9]{3,}", f"{mutant.before} {mutant.function}"))
 
-        def late(test: str) -> tuple[bool, float]:
-            return words.isdisjoint(re.findall(r"[a-z_0-9]{3,}", test)), self.seconds[test]
+        def late(test: str) -> float:
+            named = not words.isdisjoint(re.findall(r"[a-z_0-9]{3,}", test))
+            return self.seconds[test] / (10 if named else 1)
 
         return sorted(chosen, key=late)
 
@@ -129,8 +132,28 @@ def _run(
     os._exit(0)
 
 
-def _baseline(session: pytest.Session, files: Sequence[str], live: Live) -> Tests:
-    """Run the tests as the mutants' will be, without a change. Raises unless all pass."""
+def _remembered(part: Part, measure: Callable[[], Any]) -> Any:
+    """Return what was measured of the same sources and tests before, or measure it."""
+    folders = {Path(test).parent if test.endswith(".py") else Path(test) for test in part.tests}
+    tests = [path for folder in (Path("tests"), *folders) for path in folder.glob("*.py")]
+    paths = sorted({*SOURCE.rglob("*.py"), *tests})
+    digest = hashlib.blake2b(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    file = Path("build/mutants") / f"{part.name}-tests.json"
+    if file.exists():
+        known, answer = json.loads(file.read_text(encoding="utf-8"))
+        if known == digest:
+            return answer
+    answer = measure()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps([digest, answer]), encoding="utf-8")
+    return answer
+
+
+def _baseline(session: pytest.Session, files: Sequence[str], live: Live) -> Any:
+    """Return the tests' seconds, and the tests of each line, as they are without a change.
+
+    Raises UsageError unless all pass.
+    """
     reading, writing = os.pipe()
 
     def body() -> NoReturn:
@@ -156,7 +179,7 @@ def _baseline(session: pytest.Session, files: Sequence[str], live: Live) -> Test
         answer = answers.read()
     if os.waitpid(pid, 0)[1]:
         raise pytest.UsageError(f"without any mutant these tests fail: {answer}")
-    return Tests(*json.loads(answer))
+    return json.loads(answer)
 
 
 def _in_order(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,11 +79,11 @@ MORE: list[Case] = [
     dense("repeat", array("few", N, 2), 3, 1, 2),
     dense(torch.select, S, 0, 1),
     dense("select", S, -1, 0),
-    dense("__getitem__", S, 0),
-    dense("__getitem__", S, (slice(None), 0)),
-    dense("__getitem__", S, (None, slice(None), Ellipsis, 1)),
-    dense("__getitem__", S, (slice(1, None), slice(None))),
-    dense("__getitem__", S, (Ellipsis, None, slice(None), 2)),
+    dense(operator.getitem, S, 0),
+    dense(operator.getitem, S, (slice(None), 0)),
+    dense(operator.getitem, S, (None, slice(None), Ellipsis, 1)),
+    dense(operator.getitem, S, (slice(1, None), slice(None))),
+    dense(operator.getitem, S, (Ellipsis, None, slice(None), 2)),
     dense(torch.unbind, S),
     dense(torch.stack, [S, R]),
     dense(torch.stack, [S, R], 2),

@@ -19,6 +19,7 @@ class Part:
         reloads: the package that is imported anew for each mutant: all that may hold what the
             files define, and nothing that registers itself with a framework.
         frameworks: what tests import, once for all mutants.
+        tables: files of which others hold the dictionaries alone.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Part:
     tests: tuple[str, ...]
     reloads: str
     frameworks: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
 
 
 PARTS = (
@@ -48,8 +50,12 @@ PARTS = (
             f"torch/graph/{name}.py"
             for name in ("registry", "record", "rules", "sample_rules", "facts")
         ),
-        tuple(f"tests/torch/graph/test_{n}.py" for n in ("registry", "sample_rules", "sample_places")),
+        tuple(
+            f"tests/torch/graph/test_{name}.py"
+            for name in ("registry", "sample_rules", "sample_places")
+        ),
         "mapdrop.torch",
+        tables=("torch/graph/registry.py",),
     ),
     Part(
         "metrics",

@@ -9,6 +9,7 @@ process of its own would take ten seconds to import frameworks.
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import importlib
 import json
@@ -28,7 +29,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.mutants.live import Live
+from tests.mutants.live import Live, module_of
 from tests.mutants.mutant import Mutant
 from tests.mutants.parts import SOURCE, Part
 
@@ -61,6 +62,7 @@ class MutantsPlugin:
         """Run all mutants, and none of the tests by themselves."""
         live = Live(self.part.files)
         tests = Tests(*_remembered(self.part, lambda: _baseline(session, self.part.files, live)))
+        gc.freeze()  # Else each process would copy all that a collection of garbage looks at.
         waiting, running = list(self.mutants), dict[int, tuple[Mutant, float]]()
         while waiting or running:
             while waiting and len(running) < self.jobs:
@@ -123,7 +125,9 @@ def _run(
     signal.alarm(limit)
     _be_silent(session)
     live.forget_results()
-    if not live.become(mutant):
+    if mutant.file in part.tables:
+        live.refill(mutant)
+    elif not live.become(mutant):
         sys.meta_path.insert(0, _Instead(mutant))
         _collect_again(session, part, chosen)
     for item, following in _in_order(session, chosen):
@@ -134,10 +138,7 @@ def _run(
 
 def _remembered(part: Part, measure: Callable[[], Any]) -> Any:
     """Return what was measured of the same sources and tests before, or measure it."""
-    folders = {Path(test).parent if test.endswith(".py") else Path(test) for test in part.tests}
-    tests = [path for folder in (Path("tests"), *folders) for path in folder.glob("*.py")]
-    paths = sorted({*SOURCE.rglob("*.py"), *tests})
-    digest = hashlib.blake2b(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    digest = _digest(part)
     file = Path("build/mutants") / f"{part.name}-tests.json"
     if file.exists():
         known, answer = json.loads(file.read_text(encoding="utf-8"))
@@ -147,6 +148,13 @@ def _remembered(part: Part, measure: Callable[[], Any]) -> Any:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps([digest, answer]), encoding="utf-8")
     return answer
+
+
+def _digest(part: Part) -> str:
+    folders = {Path(test).parent if test.endswith(".py") else Path(test) for test in part.tests}
+    tests = [path for folder in (Path("tests"), *folders) for path in folder.glob("*.py")]
+    paths = sorted({*SOURCE.rglob("*.py"), *tests})
+    return hashlib.blake2b(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def _baseline(session: pytest.Session, files: Sequence[str], live: Live) -> Any:
@@ -230,7 +238,7 @@ class _Instead:
     """Finds the mutant in the place of the file."""
 
     def __init__(self, mutant: Mutant) -> None:
-        self.name = ".".join(("mapdrop", *Path(mutant.file).with_suffix("").parts))
+        self.name = module_of(mutant.file)
         self.mutant = mutant
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 
 import pytest
 
-from tests.mutants.live import RunsAtImport, changed_codes
+from tests.mutants.live import Live, RunsAtImport, changed_codes
 from tests.mutants.mutant import Mutant, mutants_of
 from tests.mutants.parts import PARTS, SOURCE, parts_of
 from tests.mutants.survivors import LIST, faults, read, written
@@ -94,6 +95,16 @@ def test_a_change_in_a_function_becomes_its_code() -> None:
 def test_what_runs_at_import_cannot_be_swapped(one: str, other: str) -> None:
     with pytest.raises(RunsAtImport):
         list(changed_codes(code(OLD), code(OLD.replace(one, other))))
+
+
+def test_a_table_stays_the_same_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("mapdrop.small")
+    exec("T = {1: 2}", vars(module))
+    table = module.T
+    monkeypatch.setitem(sys.modules, "mapdrop.small", module)
+    Live([]).refill(Mutant("small.py", "", "2", "3", source="T = {1: 3}"))
+    assert module.T is table
+    assert table == {1: 3}
 
 
 # --- The list.

@@ -5,25 +5,32 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from playwright.sync_api import Browser, sync_playwright
+from tests.conftest import framework, missing
 
-from tests.conftest import missing
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-_QUIET = (
-    "--disable-background-networking", "--disable-component-update", "--disable-gpu",
-    "--disable-quic", "--disable-sync", "--no-first-run", "--no-sandbox",
-)  # fmt: skip
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# As root in a container there is no sandbox; the others keep it from asking for anything.
+_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start Chromium; skip where there is none, or fail if CI has none."""
+    """Start a browser; skip where there is none, or fail if CI has none.
+
+    One at a time: Playwright does not start twice in a process.
+    """
+    playwright = framework("playwright.sync_api")
     path = next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
-        missing("Chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(_QUIET))
+        missing("a browser: chromium or google-chrome")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=list(_FLAGS))
         yield browser
         browser.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def build(config: Path, out: Path) -> subprocess.CompletedProcess[str]:
 
 @dataclass(frozen=True)
 class Site:
-    """A built site that a browser has looked at."""
+    """A built site that a browser has looked at, page by page."""
 
     folder: Path
     root: str
@@ -43,14 +42,14 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     folder = tmp_path_factory.mktemp("site")
     built = build(ROOT / "mkdocs.yml", folder)
     assert built.returncode == 0, built.stderr
     with served(folder) as root, chromium() as browser:
         context = browser.new_context(viewport=PHONE)  # type: ignore[arg-type]
         seen = {root + _path(page): look(context, root + _path(page)) for page in PAGES}
-        yield Site(folder, root, seen)
+    return Site(folder, root, seen)
 
 
 def _path(page: str) -> str:

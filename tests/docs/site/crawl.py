@@ -77,7 +77,7 @@ def look(context: BrowserContext, address: str) -> Seen:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(address, wait_until="networkidle")
+    page.goto(address, wait_until="load")  # Idle may a network be before all of it is parsed.
     page.evaluate("document.querySelectorAll('[loading=lazy]').forEach(e => e.loading = 'eager')")
     page.wait_for_load_state("networkidle")
     facts = page.evaluate(_FACTS)

@@ -223,6 +223,11 @@ class Dropout(Drop):
 
     Shape: any input; with `noise_shape`, one of as many axes.
 
+    Raises:
+        TypeError: for an argument that there is not.
+        ValueError: for a rate out of its range, and for another `noise_shape`; when called, as a
+            PatternError, for an input that it does not fit.
+
     Examples:
         >>> layer = mapdrop.keras.Dropout(0.5, noise_shape=(None, 1, None), seed=7)
         >>> layer.pattern
@@ -295,6 +300,10 @@ class DropPath(Drop):
             probability `rate`.
         **kwargs: name, dtype and trainable, as for every Keras layer.
 
+    Raises:
+        TypeError: for an argument that there is not.
+        ValueError: for another argument that is out of its range.
+
     Examples:
         >>> layer = mapdrop.keras.DropPath(0.5, seed=7)
         >>> keras.ops.convert_to_numpy(layer(np.ones((4, 3)), training=True))[:, 0]
@@ -353,6 +362,11 @@ class SpatialDropout1D(_SpatialDropout, dims=1):
         data_format: "channels_first" or "channels_last", with one mask for one seed.
         **kwargs: `trainable`, as for every Keras layer.
 
+    Raises:
+        TypeError: for an argument that there is not.
+        ValueError: for another argument that is out of its range.
+        PatternError: when called, for an input with another number of axes.
+
     Examples:
         >>> layer = mapdrop.keras.SpatialDropout1D(0.5, seed=7)
         >>> keras.ops.convert_to_numpy(layer(np.ones((1, 2, 4)), training=True))[0]
@@ -386,6 +400,11 @@ class SpatialDropout2D(_SpatialDropout, dims=2):
         dtype: its dtype or dtype policy, as for every Keras layer.
         **kwargs: `trainable`, as for every Keras layer.
 
+    Raises:
+        TypeError: for an argument that there is not.
+        ValueError: for another argument that is out of its range.
+        PatternError: when called, for an input with another number of axes.
+
     Examples:
         >>> layer = mapdrop.keras.SpatialDropout2D(0.5, data_format="channels_first", seed=7)
         >>> layer.pattern
@@ -405,6 +424,11 @@ class SpatialDropout3D(_SpatialDropout, dims=3):
         name: the layer's name, as for every Keras layer.
         dtype: its dtype or dtype policy, as for every Keras layer.
         **kwargs: `trainable`, as for every Keras layer.
+
+    Raises:
+        TypeError: for an argument that there is not.
+        ValueError: for another argument that is out of its range.
+        PatternError: when called, for an input with another number of axes.
 
     Examples:
         >>> mapdrop.keras.SpatialDropout3D(0.3, data_format="channels_last").pattern
@@ -465,6 +489,11 @@ class DropBlock1D(_DropBlock, dims=1):
         dtype: its dtype or dtype policy, as for every Keras layer.
         **kwargs: `trainable`, as for every Keras layer.
 
+    Raises:
+        TypeError: for an argument that there is not.
+        ValueError: for another argument that is out of its range.
+        PatternError: when called, for an input with another number of axes.
+
     Examples:
         >>> mapdrop.keras.DropBlock1D(0.1, 5, data_format="channels_last").block
         (('t', 5),)
@@ -487,6 +516,11 @@ class DropBlock2D(_DropBlock, dims=2):
         dtype: its dtype or dtype policy, as for every Keras layer.
         **kwargs: `trainable`, as for every Keras layer.
 
+    Raises:
+        TypeError: for an argument that there is not.
+        ValueError: for another argument that is out of its range.
+        PatternError: when called, for an input with another number of axes.
+
     Examples:
         >>> mapdrop.keras.DropBlock2D(0.1, 7, data_format="channels_last").block
         (('h', 7), ('w', 7))
@@ -508,6 +542,11 @@ class DropBlock3D(_DropBlock, dims=3):
         name: the layer's name, as for every Keras layer.
         dtype: its dtype or dtype policy, as for every Keras layer.
         **kwargs: `trainable`, as for every Keras layer.
+
+    Raises:
+        TypeError: for an argument that there is not.
+        ValueError: for another argument that is out of its range.
+        PatternError: when called, for an input with another number of axes.
 
     Examples:
         >>> mapdrop.keras.DropBlock3D(0.1, (3, 5, 5), data_format="channels_last").block

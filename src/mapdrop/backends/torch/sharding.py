@@ -98,6 +98,7 @@ def shard(
         ValueError: where rank, ranks or size is out of its range; and by `drop`, where a tensor is
             not as long as its part.
         TypeError: for what is no whole number.
+        RuntimeError: where this version of PyTorch lacks what shards need.
 
     Examples:
         >>> x = torch.ones(8, 6, 4, 4)

@@ -170,6 +170,7 @@ const picture = (() => {
     fill(context, squares.droppedMate, rim, colours.dropped);
     crosses(context, squares.dropped, layout.cell, colours.cross);
     crosses(context, squares.droppedMate, layout.cell, colours.mate);
+    points(context, squares.keptMate, colours.page);
     outline(context, [...squares.keptMate, ...squares.droppedMate], rim, colours.mate);
     labels(context, view, layout, colours.text);
     ring(context, view, layout, colours);
@@ -186,7 +187,8 @@ const picture = (() => {
   function crosses(context, squares, cell, colour) {
     if (cell < 6) { // Too small to cross out.
       context.fillStyle = colour;
-      for (const { x, y } of squares) context.fillRect(x + cell / 2 - 1, y + cell / 2 - 0.5, 1.5, 1);
+      const inset = cell / 2 - 0.75;
+      for (const { x, y } of squares) context.fillRect(x + inset, y + inset, 1.5, 1.5);
       return;
     }
     const inset = cell * 0.3;
@@ -200,6 +202,14 @@ const picture = (() => {
       context.lineTo(x + inset, y + side - inset);
     }
     context.stroke();
+  }
+
+  // Kept values that share the coin have a point, for those who do not see their colour.
+  function points(context, squares, colour) {
+    context.fillStyle = colour;
+    for (const { x, y, side } of squares) {
+      if (side >= 8) context.fillRect(x + side * 0.38, y + side * 0.38, side * 0.24, side * 0.24);
+    }
   }
 
   function outline(context, squares, rim, colour) {

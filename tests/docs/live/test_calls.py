@@ -231,7 +231,7 @@ FIELDS = {"pattern": "größe (g 2) ... -> 1 g +&#%=,", "shape": "2, x", "stream
     st.fixed_dictionaries(
         {},
         optional={
-            name: st.text(st.characters(exclude_categories=("Cs",)))
+            name: st.text(st.characters(exclude_categories=["Cs"]))
             for name in (*FIELDS, "p", "seed", "at", "law")
         },
     )
@@ -299,7 +299,7 @@ def test_faults_are_noticed(
         if kind == "other":
             check(one, pattern, (9, 4, 4, 5), 0.5, **given)
         else:
-            _check_layers(one, pattern, (9, 4, 4, 5), 0.5, {"seed": 7, **given})
+            _check_layers(one, pattern, (9, 4, 4, 5), 0.3, {"seed": 7, **given})
 
     compare(node)
     with (

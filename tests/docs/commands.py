@@ -73,7 +73,7 @@ def _parse(command: Any, arguments: list[str]) -> None:
     try:
         command.main(arguments, standalone_mode=False)
     except Exception as problem:
-        raise AssertionError(f"{shlex.join(arguments)}: {problem.format_message()}") from problem
+        raise AssertionError(f"{shlex.join(arguments)}: {problem}") from problem
 
 
 @cache

@@ -26,6 +26,7 @@ def chromium() -> Iterator[Browser]:
 
     One at a time: Playwright does not start twice in a process.
     """
+    framework("playwright")  # By its own name, if it is missing.
     playwright = framework("playwright.sync_api")
     path = next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:

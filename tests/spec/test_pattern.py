@@ -7,6 +7,7 @@ import math
 import pickle
 import string
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,18 @@ def test_negative_shape() -> None:
 def test_shape_of_floats() -> None:
     with pytest.raises(TypeError, match="float"):
         bind("b c -> b", (2.0, 3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("read", [str, Pattern.parse], ids=["text", "pattern"])
+def test_an_error_shows_the_spelling_that_came(read: Callable[[str], Any]) -> None:
+    """Also where another spelling of the same pattern was bound before, and is remembered."""
+    for spelling in ("b h c->b", "b h c -> b 1 1", " b  h c->b"):
+        mapdrop.mask(read(spelling), (2, 3, 4), 0.5)
+        with pytest.raises(PatternError) as caught:
+            mapdrop.mask(read(spelling), (2, 3, 4), 0.5, exact="h")
+        _, shown, caret, *_ = str(caught.value).split("\n")
+        assert shown == f"  {spelling}"
+        assert caret.index("^") == shown.index("h")
 
 
 def test_not_a_coin_axis() -> None:

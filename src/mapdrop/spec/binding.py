@@ -97,7 +97,9 @@ def bind(
     parsed, fixed = Pattern.parse(pattern), tuple(map(operator.index, shape))
     # Checked before the lookup: 2.0 and True would find what was bound to 2 and 1.
     given = tuple((n, _size(parsed, n, size, fixed)) for n, size in (sizes or {}).items())
-    return _bind(parsed, fixed, given, ragged)
+    bound = _bind(parsed, fixed, given, ragged)
+    # Two spellings of one pattern share what was bound; an error shows the one that was written.
+    return bound if bound.pattern.text == parsed.text else replace(bound, pattern=parsed)
 
 
 def _size(pattern: Pattern, name: str, size: Any, shape: tuple[int, ...]) -> int:

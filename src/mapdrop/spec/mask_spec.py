@@ -205,7 +205,9 @@ def mask_spec(
     """
     # An array with a rate may be written to, and would be looked up by its identity.
     rate = p if type(p) is float else check_rate(p)
-    given = pattern, rate, exact, balance, block, region, scale, sizes, ragged
+    # By its text, for an error shows how a pattern was written, which equal ones may differ in.
+    text = pattern.text if isinstance(pattern, Pattern) else pattern
+    given = text, rate, exact, balance, block, region, scale, sizes, ragged
     # 2.0 and True equal 2 and 1: looked up, they would be taken for these, and not refused.
     if (block or sizes) and not all(type(size) is int for _, size in block + sizes):
         return _checked(*given)

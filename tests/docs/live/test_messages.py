@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 
 import mapdrop
 from mapdrop.backends import cpu
-from mapdrop.spec import binding
 from mapdrop.spec.binding import ARGUMENTS
-from mapdrop.spec.mask_spec import forget_specs
 from tests.docs.live.node import JavaScriptError, Node, options, spoiled
 from tests.spec.test_pattern import UNFIT, WRONG, patterns
 
@@ -26,9 +24,6 @@ Outcome = tuple[Any, ...]
 
 def of_python(pattern: Any, shape: Any, p: Any, **arguments: Any) -> Outcome:
     """Return the error of `mapdrop.mask`, or the coins' axes; no coin is drawn."""
-    # A binding is shared by all spellings of a pattern, and its errors show the first that came.
-    binding._bind.cache_clear()
-    forget_specs()
     nothing = np.zeros(0, bool), 1.0
     with mock.patch.object(cpu, "drawn", return_value=nothing):
         try:

@@ -48,7 +48,9 @@ def links(page: Path) -> list[str]:
         return _Attributes(page.read_text("utf-8")).links
     prose = re.sub(r"(`+)[^`].*?\1", "", _prose(page))
     inline = re.findall(r"\]\(<?([^)>]*)>?\)", prose)
-    return [*inline, *re.findall(r"<(https?:[^>]*)>", prose), *_Attributes(prose).links]
+    # The site shows a.md at a/, and leaves the addresses in HTML as they are: one folder up.
+    html = [link.removeprefix("../") for link in _Attributes(prose).links]
+    return [*inline, *re.findall(r"<(https?:[^>]*)>", prose), *html]
 
 
 def _anchors(page: Path) -> set[str]:
@@ -85,9 +87,10 @@ def _exists(folder: Path, link: str, site: bool = False) -> bool:
     """Return whether a path leads to a file, on the site to a page, and to a place in it."""
     name, _, anchor = link.partition("#")
     path = folder / name.partition("?")[0]
-    ends = [path, path / "index.html", path / "index.md"] if site else [path]
+    ends = [path]
     if site:
-        ends.append(path.parent / f"{path.name}.md")
+        place = path.parent if path.name == "index.html" else path
+        ends += [place / "index.html", place / "index.md", place.parent / f"{place.name}.md"]
     target = next((end for end in ends if end.exists() and not (site and end.is_dir())), None)
     return target is not None and (not anchor or anchor in _anchors(target))
 

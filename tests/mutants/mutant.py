@@ -14,7 +14,7 @@ from typing import Any
 import parso
 from cosmic_ray.ast import ast_nodes
 
-from tests.mutants.operators import OPERATORS
+from tests.mutants.operators import IDLE, OPERATORS
 from tests.mutants.parts import SOURCE
 
 
@@ -91,15 +91,13 @@ def _idle(node: Any) -> bool:
     if node.type == "assert_stmt":
         return True
     while parent is not None:
-        if parent.type == "assert_stmt":
-            return True
-        if parent.type == "annassign" and child is parent.children[1]:
-            return True
-        if parent.type == "tfpdef" and child is parent.children[-1]:
-            return True
-        if parent.type == "funcdef" and child is parent.annotation:
-            return True
-        if parent.type == "argument" and parent.children[0].get_code().strip() == "strict":
+        annotation = {
+            "annassign": parent.children[1],
+            "tfpdef": parent.children[-1],
+            "funcdef": getattr(parent, "annotation", None),
+        }.get(parent.type)
+        idle = parent.type == "argument" and parent.children[0].get_code().strip() in IDLE
+        if idle or parent.type == "assert_stmt" or child is annotation:
             return True
         child, parent = parent, parent.parent
     return False

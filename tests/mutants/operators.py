@@ -26,6 +26,10 @@ _OTHER = (
 )  # fmt: skip
 
 
+# Keywords of calls that no result follows from: one asserts, the other says how much is kept.
+IDLE = ("strict", "maxsize")
+
+
 class _Removal(Operator):  # type: ignore[misc]
     """Takes one of several neighbours out, with its comma."""
 
@@ -60,7 +64,7 @@ class RemoveKeyword(_Removal):
             (i, i + 1)
             for i, child in enumerate(node.children)
             if child.type == "argument" and child.children[1].type == "operator"
-            and child.children[1].value == "=" and child.children[0].value != "strict"
+            and child.children[1].value == "=" and child.children[0].value not in IDLE
         ]  # fmt: skip
 
 

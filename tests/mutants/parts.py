@@ -52,7 +52,7 @@ PARTS = (
         ),
         tuple(
             f"tests/torch/graph/test_{name}.py"
-            for name in ("registry", "sample_rules", "sample_places")
+            for name in ("registry", "sample_rules", "sample_places", "records", "replicas")
         ),
         "mapdrop.torch",
         tables=("torch/graph/registry.py",),

@@ -19,8 +19,8 @@ import signal
 import sys
 import time
 import traceback
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_loader
 from pathlib import Path
@@ -87,23 +87,36 @@ class Tests:
         self.lines = {line: set(tests) for line, tests in lines.items()}
 
     def of(self, mutant: Mutant) -> list[str]:
-        """Return the tests that may notice a mutant, the fast ones and those of its names first."""
+        """Return the tests that may notice a mutant, of its own file and fast ones first."""
         found = set[str]().union(
             *(self.lines.get(f"{mutant.file}:{line}", ()) for line in mutant.lines)
         )
         # What runs at the import of the file alone, every test may notice.
         chosen = found if mutant.function and found else set(self.seconds)
-        words = set(re.findall(r"[a-z_0-9]{3,}", f"{mutant.before} {mutant.function}"))
+        words = set(re.findall(r"[a-z_0-9]{2,}", f"{mutant.before} {mutant.function}"))
 
-        def late(test: str) -> float:
-            named = not words.isdisjoint(re.findall(r"[a-z_0-9]{3,}", test))
-            return self.seconds[test] / (10 if named else 1)
+        own = f"/test_{Path(mutant.file).stem}.py:"
 
-        return sorted(chosen, key=late)
+        def late(test: str) -> tuple[bool, float]:
+            named = not words.isdisjoint(re.findall(r"[a-z_0-9]{2,}", test))
+            return own not in test, self.seconds[test] / (10 if named else 1)
+
+        return _in_turn(sorted(chosen, key=late))
 
     def limit(self, chosen: list[str]) -> int:
         """Return after how many seconds a mutant that still runs has got stuck."""
         return 20 + int(5 * sum(self.seconds[test] for test in chosen))
+
+
+def _in_turn(tests: Iterable[str]) -> list[str]:
+    """Return the first test of each function, then the second of each, and so on."""
+    seen = Counter[str]()
+    turns = []
+    for place, test in enumerate(tests):
+        function = test.partition("[")[0]
+        seen[function] += 1
+        turns.append((seen[function], place, test))
+    return [test for _, _, test in sorted(turns)]
 
 
 def _fork(body: Callable[[], NoReturn]) -> int:
@@ -125,11 +138,12 @@ def _run(
     signal.alarm(limit)
     _be_silent(session)
     live.forget_results()
-    if mutant.file in part.tables:
-        live.refill(mutant)
-    elif not live.become(mutant):
-        sys.meta_path.insert(0, _Instead(mutant))
-        _collect_again(session, part, chosen)
+    if not live.become(mutant):
+        if mutant.file in part.tables:
+            live.refill(mutant)
+        else:
+            sys.meta_path.insert(0, _Instead(mutant))
+            _collect_again(session, part, chosen)
     for item, following in _in_order(session, chosen):
         if not _passes(item, following):
             os._exit(1)
@@ -197,7 +211,7 @@ def _in_order(
     place = {test: number for number, test in enumerate(chosen)}
     items = [item for item in session.items if item.nodeid in place]
     items.sort(key=lambda item: place[item.nodeid])
-    return list(zip(items, [*items[1:], None], strict=True))
+    return list(zip(items, [*items[1:], None], strict=False))
 
 
 def _collect_again(session: pytest.Session, part: Part, chosen: list[str]) -> None:
@@ -207,6 +221,8 @@ def _collect_again(session: pytest.Session, part: Part, chosen: list[str]) -> No
         if name == part.reloads or name.startswith(f"{part.reloads}.") or package == "tests":
             del sys.modules[name]
     session.perform_collect(sorted({test.partition("::")[0] for test in chosen}))
+    if session.testsfailed:  # A file of tests that cannot be imported has noticed.
+        os._exit(1)
 
 
 def _passes(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import mapdrop
 from mapdrop import Pattern, PatternError
 from mapdrop.spec.binding import ARGUMENTS, Binding, bind
+from mapdrop.spec.pattern import Axis
 from tests import reference
 
 # --- What is said and what is meant.
@@ -144,7 +145,7 @@ WRONG = {
     "sign": ("b c* -> b", "'*' means nothing here", "   ^", "names"),
     "dash": ("b - c -> b", "'-' means nothing here", "  ^", "names"),
     "number and name": ("b 2c -> b", "'2c' means nothing here", "  ^", "names"),
-    "huge literal": (f"b {'9' * 30} -> b", "means nothing here", "  ^", "sizes"),
+    "huge literal": (f"b {'9' * 20} -> b", "means nothing here", "  ^", "sizes"),
     "other digits": ("b ٣ -> b", "'٣' means nothing here", "  ^", "names"),
     "unknown on the right": ("b c -> b k", "'k' is not an axis on the left", "         ^", "b, c"),
     "ellipsis on the right": ("b c -> b ...", "'...' is not an axis", "         ^", "b, c"),
@@ -208,6 +209,29 @@ def test_unfit_shape(
     assert lines[1:4] == [f"  {text}", f"  {caret}", f"  shape: {shape}"]
     assert lines[4].startswith("  instead: ")
     assert remedy in lines[4]
+
+
+def test_the_largest_literal_has_nineteen_digits() -> None:
+    assert Pattern.parse(f"b {'9' * 19} -> b").left[1] == (Axis(None, 10**19 - 1),)
+
+
+def test_the_axis_that_a_pattern_names_without_a_shape() -> None:
+    pattern = Pattern.parse("b h w c -> c b")
+    assert pattern.coin_axis("exact", "b") == 1
+    with pytest.raises(PatternError, match=r"exact='h' does not name .*\n.*\n.*\n.*'c', 'b'"):
+        pattern.coin_axis("exact", "h")
+
+
+def test_errors_without_a_place_point_at_the_start() -> None:
+    assert str(PatternError("why", "b c")) == "why\n  b c\n  ^"
+    assert str(PatternError("why")) == "why"
+    assert Pattern.parse("b c -> b").error("why", "k").at == 0
+    assert Axis("b").at == 0
+
+
+def test_an_axis_is_known_by_its_name_and_size() -> None:
+    assert Axis("b", 2, 5) == Axis("b", 2) != Axis("b", 3)
+    assert (str(Axis("b", 2)), str(Axis(None, 2))) == ("b", "2")
 
 
 def test_negative_shape() -> None:

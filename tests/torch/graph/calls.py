@@ -178,6 +178,7 @@ class Case:
         found: dict[Array, Bits] = {}
         for array, maps in zip(self.sources, lives, strict=True):
             bits = self.bits(maps, {1: kept})
+            assert bits.shape[1] == channels_of(array)
             found[array] = bits | found[array] if array in found else bits
         return found
 

@@ -303,6 +303,7 @@ ARGUMENTS: list[Case] = [
     with_parameters(F.batch_norm, X, MEAN, VARIANCE, training=False),
     with_parameters(F.batch_norm, ROW, MEAN, VARIANCE, SCALE),
     batch_statistics(F.batch_norm, X, None, None, SCALE, SHIFT, True),
+    batch_statistics(F.batch_norm, X, MEAN, VARIANCE, SCALE, SHIFT, True),
     batch_statistics(
         F.batch_norm, X, bias=SHIFT, running_mean=None, running_var=None, training=True
     ),
@@ -311,6 +312,8 @@ ARGUMENTS: list[Case] = [
     dense(F.instance_norm, X, MEAN, VARIANCE),
     dense(F.instance_norm, X, MEAN, VARIANCE, use_input_stats=False),
     with_parameters(torch.prelu, X, parameter(1)),
+    with_parameters(F.prelu, X, array("slopes", C)),
+    with_parameters(F.instance_norm, LINE),
     # Functions of each map. What becomes of zeros depends on their numbers.
     per_map(F.threshold, X, 0.1, 3.0),
     per_map(torch.clamp, X, min=0.1),
@@ -352,9 +355,15 @@ ARGUMENTS: list[Case] = [
     part(operator.getitem, Call(torch.split, (X, [1, 5], 1), {}), 1),
     part(operator.getitem, Call("tensor_split", (X, (2, 3), 1), {}), 2),
     flat("flatten", X, start_dim=1),
+    flat("flatten", LINE, 1),
+    side_by_side(torch.cat, [LINE, array("longer", N, 2, 8)], 1),
     flat("reshape", X, (N, C * 20)),
     identity("view", X, N, C, 5, 4),
     identity("reshape", ROW, N, -1),
+    # Attention, with a dropout of its own or without.
+    random(F.scaled_dot_product_attention, X, Y, Z, None, 0.5),
+    random(F.multi_head_attention_forward, *ATTENTION[:10], 0.5, *ATTENTION[11:]),
+    dense(F.multi_head_attention_forward, *ATTENTION[:10], 0.5, *ATTENTION[11:], False),
     # Parts of a parameter are no maps.
     dense(operator.getitem, Call(torch.chunk, (parameter(8, C), 2), {}), 1),
 ]
@@ -385,6 +394,7 @@ MIXED: list[Case] = [
     dense(torch.cat, [S, R], 0),
     dense(torch.cat, [S, R], 2),
     dense(torch.cat, [S, R], dim=-1),
+    dense(torch.cat, [S, R]),
     dense(torch.cat, [EDGES, EDGES], 1),
     dense(torch.cat, [Array("nothing", (0,)), S], 1),
     dense(F.pad, S, (0, 0, 0, 0, 1, -1)),
@@ -395,6 +405,9 @@ MIXED: list[Case] = [
     dense(operator.getitem, S, 0),
     dense(operator.getitem, S, slice(1, None)),
     dense(operator.getitem, S, (slice(None), slice(1, None))),
+    dense(operator.getitem, S, (slice(None), slice(None), 0)),
+    dense(operator.getitem, S, (slice(None), slice(None), None)),
+    dense(operator.getitem, S, [0, 2]),
     dense(operator.getitem, S, (slice(None), None, slice(None), 0)),
     dense(operator.getitem, S, (Ellipsis, slice(1, None), slice(None), slice(None))),
     product(operator.mul, S, array("column", N)),

@@ -38,6 +38,14 @@ BEYOND = {
     *(("Tensor.view(square, torch.int64)", axis) for axis in range(4)),
     *(("torch.cat([nothing, square], 1)", axis) for axis in range(4)),
     ("torch.einsum('aab->ab', g)", 0),
+    *(("torch.einsum('ab,ab->ab', edges, edges)", axis) for axis in (0, 1)),
+    *(("torch.einsum('...b->...b', square)", axis) for axis in range(4)),
+    # Indices by a list; a table that the call changes, or by another function; a vector.
+    *(("operator.getitem(square, [0, 2])", axis) for axis in (1, 2, 3)),
+    *(("F.embedding(numbers, p9x3, scale_grad_by_freq=True)", axis) for axis in (0, 1)),
+    *(("F.embedding(numbers, p9x3, None, 2.0)", axis) for axis in (0, 1)),
+    *(("torch.embedding(p9x3, numbers)", axis) for axis in (0, 1)),
+    ("F.prelu(vector, p1)", 0),
     # The second of two matrices, and rows or columns in attention.
     *(("torch.matmul(x, right)", 3), ("torch.bmm(left, rights)", 2)),
     *(("torch.matmul(rows, x)", 3), ("torch.matmul(p5x5, x)", 3)),
@@ -45,6 +53,7 @@ BEYOND = {
     *(("F.scaled_dot_product_attention(square, k, v, enable_gqa=True)", a) for a in (1, 2, 3)),
     ("F.scaled_dot_product_attention(square, root, square, mask)", 2),
     *((str(case), 0) for case in CASES if "p4, True, None, False, a)" in str(case)),
+    *((str(case), axis) for case in CASES if "keys, keys)" in str(case) for axis in (0, 1)),
     # The larger of two arrays, by the function that reduces one.
     *(("torch.max(square, root)", axis) for axis in range(4)),
 }

@@ -17,12 +17,14 @@ from mapdrop.torch.graph.graph import Node, caller
 from mapdrop.torch.graph.registry import OPERATIONS, record_of
 from mapdrop.torch.graph.sample_axis import SampleAxis, Samples
 from mapdrop.torch.graph.sample_drops import SampleDrop
-from tests.torch.graph.calls import Case, N
+from tests.torch.graph.calls import Array, Case, N
 from tests.torch.graph.test_registry import (
     ARGUMENTS,
     ATTENTION,
+    EDGES,
     LINES,
     MIXED,
+    NUMBERS,
     C,
     R,
     S,
@@ -33,6 +35,9 @@ from tests.torch.graph.test_registry import (
 )
 
 F: Any = torch.nn.functional
+KEYS = Array("keys", (2 * N, 5, 2))
+# All arguments by position, the last two the keys and the values of another array.
+STATIC = (*ATTENTION, True, None, False, None, False, None, None, None, KEYS, KEYS)
 WINDOWS = array("windows", 3, N, 5, C)
 MORE: list[Case] = [
     dense(torch.matmul, X, parameter(4, 3)),
@@ -44,6 +49,16 @@ MORE: list[Case] = [
     dense(torch.einsum, "abcd,acde->abe", S, array("fifth", N, N, N, 2)),
     dense(torch.einsum, "ab,bc->ac", array("e", N, N), array("f", N, N)),
     dense(torch.einsum, "aab->ab", array("g", N, N, N)),
+    dense(torch.einsum, "abcd, acde -> abe", [S, array("fifth", N, N, N, 2)]),
+    dense(torch.einsum, "ab,ab->ab", EDGES, EDGES),
+    dense(torch.einsum, "ab,bc", EDGES, EDGES),
+    dense(torch.einsum, "...b->...b", S),
+    dense(getattr, EDGES, "T"),
+    dense(F.embedding, NUMBERS, parameter(9, 3), scale_grad_by_freq=True),
+    dense(F.embedding, NUMBERS, parameter(9, 3), None, 2.0),
+    dense(torch.embedding, parameter(9, 3), NUMBERS),
+    dense(F.prelu, array("vector", N), parameter(1)),
+    dense(F.multi_head_attention_forward, *STATIC),
     dense(F.scaled_dot_product_attention, S, R, S, array("mask", N, 1, N, N)),
     dense(F.scaled_dot_product_attention, S, R, S, parameter(N, N)),
     dense(

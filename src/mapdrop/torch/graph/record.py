@@ -26,7 +26,8 @@ class Record:
 
     Attributes:
         rule: finds the facts of a call; it returns None for arguments by which maps are mixed.
-        homogeneous: whether f(a * x) = a * f(x) for a > 0 and x all of its arrays.
+        homogeneous: whether f(a * x) = a * f(x) for a > 0 and x all of its arrays; read by the
+            rules that fit operations of both kinds.
         combine: what may be non-zero of a result of two arrays; None if 0 with 0 is not 0.
         draws: whether a call without facts draws random numbers.
         samples: finds where a call reads the samples of its result; None if they may meet.

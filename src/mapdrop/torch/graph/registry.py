@@ -38,22 +38,12 @@ _SCALES = replace(_PER_MAP, homogeneous=True, keeps_zeros=True)
 _POOL = Record(rules.per_map, homogeneous=True, samples=samples.spatial)
 _SUM = Record(rules.elementwise, homogeneous=True, combine=union, samples=samples.broadcast)
 _REDUCED = Record(rules.reduction, samples=samples.reduced)
-_SHAPED = Record(rules.flatten, homogeneous=True, samples=samples.reshaped, keeps_zeros=True)
+_SHAPED = Record(rules.flatten, samples=samples.reshaped, keeps_zeros=True)
 _CONVOLUTION = Record(rules.convolution, samples=samples.spatial)
 _TRANSPOSED = Record(rules.transposed_convolution, samples=samples.spatial)
-_DROP = Record(
-    rules.feature_dropout,
-    homogeneous=True,
-    draws=_always,
-    samples=samples.spatial,
-    keeps_zeros=True,
-)
+_DROP = Record(rules.feature_dropout, draws=_always, samples=samples.spatial, keeps_zeros=True)
 _VALUES_DROPPED = Record(
-    rules.idle_dropout,
-    homogeneous=True,
-    draws=_always,
-    samples=samples.broadcast,
-    keeps_zeros=True,
+    rules.idle_dropout, draws=_always, samples=samples.broadcast, keeps_zeros=True
 )
 _DENSE = Record(rules.dense)
 _VALUES = Record(rules.dense, samples=samples.broadcast)
@@ -79,16 +69,13 @@ OPERATIONS: dict[str, Record] = {
     "dropout2d": _DROP,
     "dropout3d": _DROP,
     "mapdrop.drop": Record(  # Its seed was drawn before.
-        rules.pattern_drop, homogeneous=True, samples=samples.own_drop, keeps_zeros=True
+        rules.pattern_drop, samples=samples.own_drop, keeps_zeros=True
     ),
     "dropout": _VALUES_DROPPED,
     "alpha_dropout": replace(_VALUES_DROPPED, keeps_zeros=False),
-    "feature_alpha_dropout": Record(rules.idle_dropout, homogeneous=True, draws=_always),
+    "feature_alpha_dropout": Record(rules.idle_dropout, draws=_always),
     "replicated": Record(
-        rules.replicated,
-        homogeneous=True,
-        draws=_draws_in_each_replica,
-        samples=samples.replicated,
+        rules.replicated, draws=_draws_in_each_replica, samples=samples.replicated
     ),
     "batch_norm": Record(rules.batch_norm, samples=samples.per_batch_statistics),
     "instance_norm": Record(rules.instance_norm, samples=samples.own_statistics),
@@ -152,9 +139,9 @@ OPERATIONS: dict[str, Record] = {
         rules.elementwise, combine=intersection, samples=samples.broadcast, keeps_zeros=True
     ),
     "div": Record(rules.elementwise, samples=samples.broadcast),
-    "copy": Record(rules.copy, homogeneous=True),
+    "copy": Record(rules.copy),
     # What moves maps.
-    "cat": Record(rules.concatenate, homogeneous=True, samples=samples.concatenated),
+    "cat": Record(rules.concatenate, samples=samples.concatenated),
     "getitem": Record(rules.item, homogeneous=True, samples=samples.item, keeps_zeros=True),
     "flatten": _SHAPED,
     "view": _SHAPED,

@@ -80,8 +80,7 @@ def own_statistics(node: Node, at: SampleAxis) -> Reads | None:
 
 def normalized(node: Node, at: SampleAxis) -> Reads | None:
     """LayerNorm, RMSNorm: the last axes together."""
-    shape = node.argument("normalized_shape", 1, ())
-    count = len(shape) if isinstance(shape, (tuple, list)) else 1
+    count = len(node.argument("normalized_shape", 1, ()))
     return _same_place(node, at) if at.axis < len(node.shape) - count else None
 
 
@@ -108,7 +107,7 @@ def reduced(node: Node, at: SampleAxis) -> Reads | None:
     source = _first(node)
     if source is None:
         return None
-    default = node.argument("axis", len(node.args))
+    default = _keyword(node, "axis")
     rank = len(source.shape)
     axes = _axes(node, "dim", 2 if node.operation == "linalg_vector_norm" else 1, default, rank)
     if axes is None:
@@ -154,7 +153,7 @@ def transposed(node: Node, at: SampleAxis) -> Reads | None:
     if source is None:
         return None
     rank = len(source.shape)
-    a, b = (node.argument(f"dim{i}", 1 + i, node.argument(f"axis{i}", 9, i)) % rank for i in (0, 1))
+    a, b = (node.argument(f"dim{i}", 1 + i, _keyword(node, f"axis{i}", i)) % rank for i in (0, 1))
     return {source: at.moved({a: b, b: a}.get(at.axis, at.axis))}
 
 
@@ -257,7 +256,7 @@ def unbound(node: Node, at: SampleAxis) -> Reads | None:
 def concatenated(node: Node, at: SampleAxis) -> Reads | None:
     """Arrays side by side along an axis."""
     parts = node.argument("tensors", 0, ())
-    axis = node.argument("dim", 1, node.argument("axis", 99, 0)) % len(node.shape)
+    axis = node.argument("dim", 1, _keyword(node, "axis", 0)) % len(node.shape)
     if axis == at.axis or not _are_nodes(parts):
         return None
     alike = all(len(part.shape) == len(node.shape) for part in parts)  # Not torch.empty(0).
@@ -279,7 +278,7 @@ def matrix_product(node: Node, at: SampleAxis) -> Reads | None:
         return None
     left, right = node.args[:2]
     rank = len(node.shape)
-    if min(len(left.shape), len(right.shape)) < 2 or rank < 2:
+    if min(len(left.shape), len(right.shape)) < 2:
         return None
     if at.axis < rank - 2:
         return _once([left, right], rank, at)
@@ -318,7 +317,7 @@ def attention_layer(node: Node, at: SampleAxis) -> Reads | None:
     inputs = [n for n in (query, key, value) if isinstance(n, Node)]
     if at.axis != 1 or len(inputs) < 3 or any(len(n.shape) != 3 for n in inputs):
         return None
-    if any(node.argument(name, 99) is not None for name in ("static_k", "static_v")):
+    if node.argument("static_k", 21) is not None or node.argument("static_v", 22) is not None:
         return None
     reads = dict.fromkeys(inputs, at)
     padding, mask = node.argument("key_padding_mask", 14), node.argument("attn_mask", 16)
@@ -337,6 +336,11 @@ def looked_up(node: Node, at: SampleAxis) -> Reads | None:
     if meet or node.target is not F.embedding or not isinstance(index, Node):
         return None
     return {index: at} if at.axis < len(index.shape) else None
+
+
+def _keyword(node: Node, name: str, default: Any = None) -> Any:
+    """Return an argument that is given by its name alone."""
+    return (node.kwargs or {}).get(name, default)
 
 
 def _are_nodes(parts: Any) -> bool:

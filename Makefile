@@ -43,6 +43,11 @@ docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(INSTALLED)
 	$(BIN)/mkdocs build --strict
 
+# Faults put into the specification, the records of operations and the metrics, to see that a test
+# notices each. All of them take hours; PART=spec or a file, as PART=spec/law.py, is less.
+mutants: $(INSTALLED)
+	$(BIN)/python -m tests.mutants $(PART)
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -37,7 +37,8 @@ def test_equal_arguments_are_one_spec() -> None:
     assert copy == made
     assert copy.pattern.text == made.pattern.text
     assert mask_spec("b c -> b", 1) != mask_spec("b c -> b", 0.5)
-    assert type(mask_spec("b c -> b", np.float32(0.5)).p) is float
+    half: Any = np.float32(0.5)
+    assert type(mask_spec("b c -> b", half).p) is float
     specs.forget_specs()
     assert groups() is not made
     assert groups() == made
@@ -77,7 +78,8 @@ def test_at_another_rate() -> None:
     assert (other.law.p, other.law.exact) == (0.25, 1)
     assert (other.binding, other.scale) == (bound.binding, bound.scale)
     assert other.expected == 4 / 3
-    assert (bound.first, bound.starts.tolist(), bound.starts.dtype) == (0, [0], np.int64)
+    assert (bound.first, bound.starts.tolist()) == (0, [0])
+    assert bound.starts.dtype == np.int64
 
 
 @pytest.mark.parametrize(
@@ -207,12 +209,12 @@ def test_ties_exclude_each_other(given: dict[str, Any]) -> None:
 def test_what_equals_a_size_is_not_taken_for_it(option: str, size: Any) -> None:
     pattern = "(c k) -> c" if option == "sizes" else "c k -> c"
     name = "k" if option == "sizes" else "c"
-    given: dict[str, Any] = {option: ((name, int(size)),)}
-    mask_spec(pattern, 0.5, **given).bind((4,) if option == "sizes" else (4, 2))
+    shape = (4,) if option == "sizes" else (4, 2)
+    right: dict[str, Any] = {option: ((name, int(size)),)}
+    wrong: dict[str, Any] = {option: ((name, size),)}
+    mask_spec(pattern, 0.5, **right).bind(shape)
     with pytest.raises(ValueError, match="is not a size"):
-        mask_spec(pattern, 0.5, **{option: ((name, size),)}).bind(
-            (4,) if option == "sizes" else (4, 2)
-        )
+        mask_spec(pattern, 0.5, **wrong).bind(shape)
 
 
 def test_what_cannot_be_looked_up_is_checked() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mapdrop.spec import law as laws
 from mapdrop.spec import numpy_coins
-from mapdrop.spec.law import BlockAxis, Law
+from mapdrop.spec.law import BlockAxis, CoinSpace, Law
 
 NAMES, SIZES = ("b", "c", "h"), (4, 10, 6)
 
@@ -142,6 +142,34 @@ def test_the_search_for_the_centres_rate_is_as_fine_as_a_float() -> None:
         assert (found, type(found)) == (p, float)
 
 
+def test_a_rate_of_nearly_1() -> None:
+    """The search reaches 1, whose logarithm it does not ask for."""
+    p = math.nextafter(1, 0)
+    assert laws.centre_rate(Law(p, block=((0, 1),)), (5,)) == pytest.approx(1, abs=1e-15)
+
+
+def test_what_a_space_of_coins_must_have() -> None:
+    own = {"words", "at_least", "high_word", "largest", "erode", "count", "ratio"}
+    assert own == CoinSpace.__abstractmethods__
+
+
+@pytest.mark.parametrize(
+    ("words", "quota", "kept"),
+    [
+        ([0, 2**32 - 1, 100], 1, [1]),
+        ([0, 2**32 - 1, 100], 2, [1, 2]),
+        ([5, 6], 1, [1]),
+        ([6, 5, 6], 1, [0]),
+        ([5, 6], 0, []),
+    ],
+    ids=str,
+)
+def test_the_largest_words(words: list[int], quota: int, kept: list[int]) -> None:
+    space = numpy_coins.NumpySpace((len(words),), 0, 0)
+    found = space.largest(np.array(words, np.uint32), 0, quota)
+    assert np.flatnonzero(found).tolist() == kept
+
+
 def test_numbers_and_steps_of_coins() -> None:
     assert laws.numbered((2, 3, 4), None) == ((2, 3, 4), 0)
     assert laws.numbered((2, 3, 4), 1) == ((2, 1, 4), 24)
@@ -157,6 +185,7 @@ def test_numbers_and_steps_of_coins() -> None:
         ([(3, 4), (4, 1)], [(12, 1)]),
         ([(3, 5), (4, 1)], [(3, 5), (4, 1)]),
         ([(2, 0), (3, 0)], [(6, 0)]),
+        ([(2, 100), (3, 10), (5, 2)], [(2, 100), (15, 2)]),
         ([(2, 12), (1, 7), (3, 4), (2, 1)], [(6, 4), (2, 1)]),
         ([(1, 3), (2, 0), (1, 0), (4, 1)], [(2, 0), (4, 1)]),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,7 @@ DROPS: dict[str, tuple[str, dict[str, Any]]] = {
     "one for the batch": ("b c t -> c t", {}),
     "one": ("b c t ->", {}),
     "groups": ("b (g k) t -> b g", {"sizes": (("k", 2),)}),
+    "groups of one": ("b (g k) t -> b g k", {"sizes": (("k", 1),)}),
     "members": ("b (g k) t -> b k", {"sizes": (("k", 2),)}),
     "groups and members": ("b (g k) t -> k g b", {"sizes": (("k", 2),)}),
     "groups of samples": ("(m s) c t -> m c", {"sizes": (("s", 3),)}),
@@ -120,6 +122,7 @@ def test_a_part_is_dropped_as_in_the_whole(
     shape = tuple(len(held[a]) if a in held else n for a, n in enumerate(SHAPE))
     part = local_spec(bound, shape, places)
     assert part.binding.shape == shape
+    assert part.binding.ragged is None
     np.testing.assert_array_equal(factors_of_part(part), whole[tuple(i.astype(int) for i in index)])
 
 
@@ -206,6 +209,13 @@ def test_a_part_has_the_law_and_the_scale_of_the_whole() -> None:
     assert part.counted_axes == bound.counted_axes == (1,)
 
 
+def test_a_part_s_axes_have_the_names_of_their_coins() -> None:
+    bound = mask_spec("b (g k) t -> g b t", 0.5, sizes=(("k", 2),)).bind(SHAPE)
+    part = local_spec(bound, (2, 8, 5), {0: np.array([0, 1])})
+    assert part.binding.names == ("g", "b", "t")
+    assert part.binding.coins == (8, 2, 5)
+
+
 def test_shards_say_what_a_part_holds() -> None:
     spec = mask_spec("b c -> b c", 0.5)
     shards = (Shard(0, 1, 3), Shard(1, 0, 2, strided=True))
@@ -234,9 +244,11 @@ def far_from_its_rate() -> MaskSpec:
 
 
 def test_binding_a_part_warns_once_asked() -> None:
-    bound_locally(far_from_its_rate(), (2, 2), (Shard(0, 0, 3),), warn=False)
-    bound_locally(far_from_its_rate(), (2, 2), (), warn=False)
-    bound_to_rows(far_from_its_rate(), (2, 2), (), 0, np.array([0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bound_locally(far_from_its_rate(), (2, 2), (Shard(0, 0, 3),), warn=False)
+        bound_locally(far_from_its_rate(), (2, 2), (), warn=False)
+        bound_to_rows(far_from_its_rate(), (2, 2), (), 0, np.array([0]))
     for shards in ((), (Shard(0, 0, 5),)):
         with pytest.warns(UserWarning, match="exact='c' always drops 1 of 2"):
             bound_locally(far_from_its_rate(), (2, 2), shards)

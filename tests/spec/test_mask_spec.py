@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import pickle
+import warnings
+from dataclasses import fields
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -55,6 +58,25 @@ def test_what_a_backend_remembers_makes_no_other_spec() -> None:
     assert "memo" not in repr(one)
     assert "_bound" not in repr(one)
     assert one.memo is not other.memo
+
+
+def test_the_defaults_are_those_of_the_call() -> None:
+    defaults = {field.name: field.default for field in fields(MaskSpec) if field.init}
+    assert list(defaults) == ["pattern", "p", *(name for name, _ in specs.OPTIONS)]
+    assert {name: defaults[name] for name, _ in specs.OPTIONS} == dict(specs.OPTIONS)
+    given = signature(mask_spec).parameters
+    assert {name: given[name].default for name, _ in specs.OPTIONS} == dict(specs.OPTIONS)
+    assert not dict(specs.OPTIONS)["ragged"]
+
+
+def test_binding_warns_unless_told_not_to() -> None:
+    far = mask_spec("b c -> b c", 0.3, exact="c")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        far.bind((2, 2), warn=False)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="always drops 1 of 2"):
+            far.bind((2, 2))
 
 
 def test_the_same_shape_is_the_same_object() -> None:

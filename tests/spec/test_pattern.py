@@ -116,6 +116,27 @@ def test_ragged_group_is_rounded_up() -> None:
     assert bound.ungrouped.axes == (((7, 0),), ((3, 1),))
 
 
+def test_ragged_group_of_another_coin_axis() -> None:
+    bound = bind("c (m n) -> c m", (3, 7), {"n": 3}, ragged=True)
+    assert bound.repeats == (1, 3, 7)
+    assert bound.ungrouped.coins == (3, 7)
+    assert bound.ungrouped.ragged is None
+    assert bound.ungrouped is bound.ungrouped
+
+
+def test_no_group_is_ragged_unless_said() -> None:
+    with pytest.raises(PatternError, match="does not split"):
+        bind("(m n) c -> m c", (7, 3), {"n": 3})
+    with pytest.raises(PatternError, match="does not split"):
+        bind("(n m) c -> m c", (7, 3), {"n": 3}, ragged=True)
+
+
+def test_axes_without_entries() -> None:
+    bound = bind("b (g k) c -> b g", (0, 0, 3), {"k": 2})
+    assert bound.axes == (((0, 0),), ((0, 1), (2, None)), ((3, None),))
+    assert (bound.coins, bound.count, bound.values) == ((0, 0), 0, 0)
+
+
 def test_ragged_that_divides_is_not_ragged() -> None:
     bound = bind("(m n) c -> m c", (6, 3), {"n": 3}, ragged=True)
     assert bound.repeats is None
@@ -124,8 +145,9 @@ def test_ragged_that_divides_is_not_ragged() -> None:
 
 @pytest.mark.parametrize("pattern", ["(m n) c -> m n c", "(m n) c -> n c", "(m n) c -> c"])
 def test_ragged_members_have_no_coins(pattern: str) -> None:
-    with pytest.raises(PatternError, match="in a smaller last group"):
+    with pytest.raises(PatternError, match="in a smaller last group") as caught:
         bind(pattern, (7, 3), {"n": 3}, ragged=True)
+    assert caught.value.at == 1
 
 
 # --- Messages: the reason, the pattern, the caret's place, the shape, the remedy.
@@ -204,6 +226,7 @@ def test_unfit_shape(
         bind(text, shape, {"k": int(sizes["k"])})
     with pytest.raises(PatternError) as caught:
         bind(text, shape, sizes)
+    assert caught.value.at == len(caret) - 1
     lines = str(caught.value).split("\n")
     assert reason in lines[0]
     assert lines[1:4] == [f"  {text}", f"  {caret}", f"  shape: {shape}"]
@@ -235,8 +258,18 @@ def test_an_axis_is_known_by_its_name_and_size() -> None:
 
 
 def test_negative_shape() -> None:
-    with pytest.raises(PatternError, match="negative size"):
+    with pytest.raises(PatternError, match="negative size") as caught:
         bind("b c -> b", (2, -1))
+    assert caught.value.at == 0
+
+
+def test_errors_at_the_first_axis() -> None:
+    with pytest.raises(PatternError, match="does not split") as caught:
+        bind("(g k) -> g", (8,), {"k": 3})
+    assert caught.value.at == 1
+    with pytest.raises(PatternError, match="c is 7") as caught:
+        bind("c -> c", (8,), {"c": 7})
+    assert caught.value.at == 0
 
 
 def test_shape_of_floats() -> None:

@@ -41,6 +41,11 @@ def test_a_part_of_a_part(outer: Shard, inner: Shard) -> None:
     assert held.size == 12
 
 
+def test_a_part_of_a_part_of_a_part() -> None:
+    cuts = [Shard(0, 1, 2), Shard(0, 2, 3), Shard(0, 4, 5)]
+    assert local_ranges(cuts, (1,)) == {0: LocalRange(15 + 10 + 4, 1, 30)}
+
+
 def test_a_given_size_is_that_of_what_is_cut() -> None:
     """Of 7 rows the last of 3 parts has 1; without the size, all parts have as many."""
     held = local_ranges([Shard(0, 2, 3, size=7)], (1,))

@@ -128,6 +128,15 @@ def test_random123_torch(row: dict[str, str]) -> None:
     assert " ".join(f"{int(w):08x}" for w in words) == row["words"]
 
 
+def test_this_is_version_1() -> None:
+    assert generator.VERSION == 1
+
+
+def test_words_are_those_from_the_first_coin_on() -> None:
+    wanted = generator.words(np.arange(6, dtype=np.uint64), 9, 3)
+    assert generator.all_words(6, 9, 3).tolist() == wanted.tolist()
+
+
 def test_counter_1() -> None:
     """The words that TensorFlow's and Triton's generators were seen to give."""
     words = generator.philox((1, 0, 0, 0), (0, 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 from mapdrop import PatternError
@@ -16,6 +18,7 @@ from mapdrop.spec.symbolic import bind_symbolic
         ("b h w c -> b c", (2, 4, 5, 8), (), (2, 4, 5, 8), (2, 8)),
         ("(m n) (g 4) -> m g", (None, None), (("n", 3),), (3, 4), (1, 1)),
         ("(m n) 7 -> m n", (None, None), (("m", 2), ("n", 3)), (6, 7), (2, 3)),
+        ("b ... (g 4) -> g", (None, 3, None), (), (1, 3, 4), (1,)),
         ("b ... c -> ... c", (None, None, 3, None), (), (1, 1, 3, 1), (1, 3, 1)),
     ],
     ids=str,
@@ -29,6 +32,12 @@ def test_unknown_sizes_are_the_least_that_fit(
 ) -> None:
     made = bind_symbolic(mask_spec(pattern, 0.5, sizes=sizes), shape)
     assert (made.binding.shape, made.binding.coins) == (least, coins)
+
+
+def test_sizes_that_are_not_known_do_not_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bind_symbolic(mask_spec("b c -> b c", 0.3, exact="c"), (None, 2))
 
 
 @pytest.mark.parametrize(

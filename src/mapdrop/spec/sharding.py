@@ -56,7 +56,7 @@ class Shard:
     def local(self, size: int) -> int:
         """How long this part of an axis of that size is."""
         if self.strided:
-            return max(0, -((self.rank - size) // self.ranks))
+            return -((self.rank - size) // self.ranks)
         return max(0, min(self._chunk(size), size - self.rank * self._chunk(size)))
 
     def range(self, size: int) -> LocalRange:

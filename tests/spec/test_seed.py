@@ -21,7 +21,7 @@ class Whole:
 @pytest.mark.parametrize(
     ("value", "number"),
     [(0, 0), (1, 1), (2**64 - 1, 2**64 - 1), (np.uint64(2**64 - 1), 2**64 - 1), (Whole(), 7)],
-    ids=str,
+    ids=["0", "1", "greatest", "of NumPy", "an object"],
 )
 def test_whole_numbers_of_64_bits(value: Any, number: int) -> None:
     found = seeds.check_uint64(value, "step")

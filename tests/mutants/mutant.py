@@ -72,7 +72,7 @@ def _is_program(source: str) -> bool:
 def _changes(text: str) -> Iterator[tuple[str, int]]:
     """Yield each changed source, and the line where the change is."""
     starts = [0, *accumulate(map(len, text.splitlines(keepends=True)))]
-    nodes = list(ast_nodes(parso.parse(text)))
+    nodes = list(ast_nodes(parso.parse(text)))  # type: ignore[no-untyped-call]
     for operator in OPERATORS:
         for node in nodes:
             for index, ((line, _), _) in enumerate(operator.mutation_positions(node)):
@@ -108,7 +108,7 @@ def _difference(text: str, source: str) -> tuple[str, str]:
     while old and new and old[-1] == new[-1]:
         old.pop(), new.pop()
     same = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), len(new))
-    return " ".join(old[same:]), " ".join(new[same:])
+    return " ".join(old[same:]).strip(), " ".join(new[same:]).strip()
 
 
 def _function(tree: ast.Module, line: int) -> str:

@@ -91,9 +91,12 @@ class Tests:
         found = set[str]().union(
             *(self.lines.get(f"{mutant.file}:{line}", ()) for line in mutant.lines)
         )
+        # Tests of the same parameters may share what the first of them worked out.
+        shared = {test.partition("[")[2] for test in found} - {""}
+        found |= {test for test in self.seconds if test.partition("[")[2] in shared}
         # What runs at the import of the file alone, every test may notice.
         chosen = found if mutant.function and found else set(self.seconds)
-        words = set(re.findall(r"[a-z_0-9]{2,}", f"{mutant.before} {mutant.function}"))
+        words = _words_of(mutant)
 
         own = f"/test_{Path(mutant.file).stem}.py:"
 
@@ -106,6 +109,15 @@ class Tests:
     def limit(self, chosen: list[str]) -> int:
         """Return after how many seconds a mutant that still runs has got stuck."""
         return 20 + int(5 * sum(self.seconds[test] for test in chosen))
+
+
+def _words_of(mutant: Mutant) -> set[str]:
+    """Return the words of a change, and of what uses the name that it is about."""
+    lines = (SOURCE / mutant.file).read_text(encoding="utf-8").splitlines()
+    about = [mutant.before, mutant.function]
+    if name := re.match(r"(\w+) = ", lines[mutant.lines.start - 1]):
+        about += [line for line in lines if re.search(rf"\b{name[1]}\b", line)]
+    return set(re.findall(r"[a-z_0-9]{2,}", " ".join(about)))
 
 
 def _in_turn(tests: Iterable[str]) -> list[str]:

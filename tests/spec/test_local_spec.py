@@ -214,6 +214,8 @@ def test_a_part_s_axes_have_the_names_of_their_coins() -> None:
     part = local_spec(bound, (2, 8, 5), {0: np.array([0, 1])})
     assert part.binding.names == ("g", "b", "t")
     assert part.binding.coins == (8, 2, 5)
+    bound = mask_spec("b (g k) t -> g k b", 0.5, sizes=(("k", 2),)).bind(SHAPE)
+    assert local_spec(bound, (2, 8, 5), {0: np.array([0, 1])}).binding.names == ("g", "b")
 
 
 def test_shards_say_what_a_part_holds() -> None:

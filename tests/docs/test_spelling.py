@@ -68,7 +68,9 @@ def test_docstrings_and_comments_are_british() -> None:
 
 def test_american_words_are_found() -> None:
     assert len(american()) > 400
-    page = "The color `color` of NO_COLOR, *Color*.\n\n```python\ncolor\n```\n[a](color.md) Behavior.\n"
+    page = (
+        "The color `color` of NO_COLOR, *Color*.\n\n```python\ncolor\n```\n[a](color.md) Behavior\n"
+    )
     assert foreign(of_page(page)) == ["color", "Behavior"]
     source = '"""The color.\n\n>>> color\n"""\ncolor = 1  # Its neighbor.\n'
     assert foreign(of_source(source)) == ["color", "neighbor"]

@@ -47,7 +47,7 @@ def _part(part: Part, files: tuple[str, ...], options: argparse.Namespace) -> in
         mutants = [mutant for mutant in mutants if mutant in before]
     if options.sample is not None:
         mutants = random.Random(0).sample(mutants, min(options.sample, len(mutants)))
-    survivors = _run(part, files, mutants, options)
+    survivors = run(part, mutants, options)
     killed = len(mutants) - len(survivors)
     print(f"{part.name}: {killed} of {len(mutants)} killed, {killed / max(len(mutants), 1):.1%}")
     results.parent.mkdir(parents=True, exist_ok=True)
@@ -59,9 +59,8 @@ def _part(part: Part, files: tuple[str, ...], options: argparse.Namespace) -> in
     return int(bool(found))
 
 
-def _run(
-    part: Part, files: tuple[str, ...], mutants: list[Mutant], options: argparse.Namespace
-) -> list[Mutant]:
+def run(part: Part, mutants: list[Mutant], options: argparse.Namespace) -> list[Mutant]:
+    """Run mutants with the tests of their part. Return those that survive."""
     survivors: list[Mutant] = []
     done, began = 0, time.monotonic()
 
@@ -77,7 +76,7 @@ def _run(
             print(f"{done} of {len(mutants)}, {left:.0f} minutes left", flush=True)
 
     os.environ["OMP_NUM_THREADS"] = "1"  # Threads of OpenMP are lost in a fork.
-    plugin = MutantsPlugin(part, files, mutants, verdict, options.jobs, options.most)
+    plugin = MutantsPlugin(part, mutants, verdict, options.jobs, options.most)
     given = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler", "-s", "-q")
     status = pytest.main([*given, "-m", _QUICK, *part.tests], plugins=[plugin])
     if status != 0:

@@ -72,7 +72,7 @@ def _is_program(source: str) -> bool:
 def _changes(text: str) -> Iterator[tuple[str, int]]:
     """Yield each changed source, and the line where the change is."""
     starts = [0, *accumulate(map(len, text.splitlines(keepends=True)))]
-    nodes = list(ast_nodes(parso.parse(text)))  # type: ignore[no-untyped-call]
+    nodes = list(ast_nodes(parso.parse(text)))
     for operator in OPERATORS:
         for node in nodes:
             for index, ((line, _), _) in enumerate(operator.mutation_positions(node)):

@@ -8,30 +8,28 @@ process of its own would take ten seconds to import frameworks.
 
 from __future__ import annotations
 
-import functools
 import gc
-import hashlib
 import importlib
 import json
 import os
-import re
 import signal
 import sys
 import time
 import traceback
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_loader
-from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any, NoReturn
 
 import pytest
 
+from tests.mutants.chosen import Tests
 from tests.mutants.live import Live, module_of
 from tests.mutants.mutant import Mutant
 from tests.mutants.parts import SOURCE, Part
+from tests.mutants.trace import Trace, remembered
 
 EXAMPLES = 20
 """Of Hypothesis, the same in every process; what they miss is seen by what all tests see."""
@@ -40,14 +38,20 @@ Verdict = Callable[[Mutant, bool, float], None]
 
 
 class MutantsPlugin:
-    """Runs mutants in the place of the tests."""
+    """Runs mutants in the place of the tests.
+
+    Args:
+        part: that was changed.
+        mutants: to run.
+        verdict: is called with the result of each.
+        jobs: how many run at once.
+        most: how many tests a mutant gets at most; all that may notice it if None.
+    """
 
     def __init__(
-        self, part: Part, files: Sequence[str], mutants: Sequence[Mutant], verdict: Verdict,
-        jobs: int,
-        most: int | None,
-    ) -> None:  # fmt: skip
-        self.part, self.files, self.mutants, self.verdict = part, files, mutants, verdict
+        self, part: Part, mutants: Sequence[Mutant], verdict: Verdict, jobs: int, most: int | None
+    ) -> None:
+        self.part, self.mutants, self.verdict = part, mutants, verdict
         self.jobs, self.most = jobs, most
 
     def pytest_collection(self) -> None:
@@ -61,7 +65,7 @@ class MutantsPlugin:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run all mutants, and none of the tests by themselves."""
         live = Live(self.part.files)
-        tests = Tests(*_remembered(self.part, lambda: _baseline(session, self.part.files, live)))
+        tests = Tests(*remembered(self.part, lambda: self._measured(session, live)))
         gc.freeze()  # Else each process would copy all that a collection of garbage looks at.
         waiting, running = list(self.mutants), dict[int, tuple[Mutant, float]]()
         while waiting or running:
@@ -73,62 +77,20 @@ class MutantsPlugin:
             self.verdict(mutant, status != 0, time.monotonic() - began)
         return True
 
+    def _measured(self, session: pytest.Session, live: Live) -> Any:
+        """Return what the tests run. Raises UsageError unless all pass, also imported anew."""
+        found = _baseline(session, self.part.files, live)
+        file = self.part.files[-1]
+        text = (SOURCE / file).read_text(encoding="utf-8")
+        idle = Mutant(file, "", "", "", source=f"{text}\n_IDLE = 0\n")
+        if os.waitpid(self._start(session, live, Tests(*found), idle), 0)[1]:
+            raise pytest.UsageError("a change that changes nothing is noticed, by itself")
+        return found
+
     def _start(self, session: pytest.Session, live: Live, tests: Tests, mutant: Mutant) -> int:
         chosen = tests.of(mutant)[: self.most]
         limit = tests.limit(chosen)
         return _fork(lambda: _run(session, self.part, live, mutant, chosen, limit))
-
-
-class Tests:
-    """What each test runs and how long it takes, without any change."""
-
-    def __init__(self, seconds: dict[str, float], lines: dict[str, list[str]]) -> None:
-        self.seconds = seconds
-        self.lines = {line: set(tests) for line, tests in lines.items()}
-
-    def of(self, mutant: Mutant) -> list[str]:
-        """Return the tests that may notice a mutant, of its own file and fast ones first."""
-        found = set[str]().union(
-            *(self.lines.get(f"{mutant.file}:{line}", ()) for line in mutant.lines)
-        )
-        # Tests of the same parameters may share what the first of them worked out.
-        shared = {test.partition("[")[2] for test in found} - {""}
-        found |= {test for test in self.seconds if test.partition("[")[2] in shared}
-        # What runs at the import of the file alone, every test may notice.
-        chosen = found if mutant.function and found else set(self.seconds)
-        words = _words_of(mutant)
-
-        own = f"/test_{Path(mutant.file).stem}.py:"
-
-        def late(test: str) -> tuple[bool, float]:
-            named = not words.isdisjoint(re.findall(r"[a-z_0-9]{2,}", test))
-            return own not in test, self.seconds[test] / (10 if named else 1)
-
-        return _in_turn(sorted(chosen, key=late))
-
-    def limit(self, chosen: list[str]) -> int:
-        """Return after how many seconds a mutant that still runs has got stuck."""
-        return 20 + int(5 * sum(self.seconds[test] for test in chosen))
-
-
-def _words_of(mutant: Mutant) -> set[str]:
-    """Return the words of a change, and of what uses the name that it is about."""
-    lines = (SOURCE / mutant.file).read_text(encoding="utf-8").splitlines()
-    about = [mutant.before, mutant.function]
-    if name := re.match(r"(\w+) = ", lines[mutant.lines.start - 1]):
-        about += [line for line in lines if re.search(rf"\b{name[1]}\b", line)]
-    return set(re.findall(r"[a-z_0-9]{2,}", " ".join(about)))
-
-
-def _in_turn(tests: Iterable[str]) -> list[str]:
-    """Return the first test of each function, then the second of each, and so on."""
-    seen = Counter[str]()
-    turns = []
-    for place, test in enumerate(tests):
-        function = test.partition("[")[0]
-        seen[function] += 1
-        turns.append((seen[function], place, test))
-    return [test for _, _, test in sorted(turns)]
 
 
 def _fork(body: Callable[[], NoReturn]) -> int:
@@ -162,27 +124,6 @@ def _run(
     os._exit(0)
 
 
-def _remembered(part: Part, measure: Callable[[], Any]) -> Any:
-    """Return what was measured of the same sources and tests before, or measure it."""
-    digest = _digest(part)
-    file = Path("build/mutants") / f"{part.name}-tests.json"
-    if file.exists():
-        known, answer = json.loads(file.read_text(encoding="utf-8"))
-        if known == digest:
-            return answer
-    answer = measure()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps([digest, answer]), encoding="utf-8")
-    return answer
-
-
-def _digest(part: Part) -> str:
-    folders = {Path(test).parent if test.endswith(".py") else Path(test) for test in part.tests}
-    tests = [path for folder in (Path("tests"), *folders) for path in folder.glob("*.py")]
-    paths = sorted({*SOURCE.rglob("*.py"), *tests})
-    return hashlib.blake2b(b"".join(path.read_bytes() for path in paths)).hexdigest()
-
-
 def _baseline(session: pytest.Session, files: Sequence[str], live: Live) -> Any:
     """Return the tests' seconds, and the tests of each line, as they are without a change.
 
@@ -196,7 +137,7 @@ def _baseline(session: pytest.Session, files: Sequence[str], live: Live) -> Any:
         paths = {str((SOURCE / file).resolve()): file for file in files}
         for item, following in _in_order(session, [item.nodeid for item in session.items]):
             live.forget_results()  # So that each test runs what it needs.
-            trace, began = _Trace(paths), time.monotonic()
+            trace, began = Trace(paths), time.monotonic()
             if not _passes(item, following, trace):
                 os.write(writing, json.dumps(item.nodeid).encode())
                 os._exit(1)
@@ -245,21 +186,6 @@ def _passes(
     item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
     sys.settrace(None)
     return item.session.testsfailed == failed
-
-
-class _Trace:
-    """Records which lines of some files run, but for those that run at import."""
-
-    def __init__(self, paths: dict[str, str]) -> None:
-        self.paths, self.lines = paths, set[str]()
-
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
-        file = self.paths.get(frame.f_code.co_filename)
-        return None if file is None else functools.partial(self._line, file)
-
-    def _line(self, file: str, frame: FrameType, event: str, argument: Any) -> Any:
-        self.lines.add(f"{file}:{frame.f_lineno}")
-        return functools.partial(self._line, file)
 
 
 class _Instead:

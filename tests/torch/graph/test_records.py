@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from mapdrop.torch.graph.facts import Facts
+from mapdrop.torch.graph import rules
+from mapdrop.torch.graph.facts import Facts, PerMap
+from mapdrop.torch.graph.graph import Node
 from mapdrop.torch.graph.record import Record
 from mapdrop.torch.graph.registry import OPERATIONS, may_draw
 from tests.torch.graph.calls import Case
@@ -64,6 +66,23 @@ def test_facts_cannot_be_changed_and_are_known_by_their_identity(case: Case) -> 
     assert type(facts).copies is (type(facts).__name__ not in ("Identity", "Flatten"))
     with pytest.raises(TypeError, match="positional"):
         type(facts)(*given.values())
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, TypeError, ValueError, IndexError])
+def test_what_fails_on_zeros_has_no_facts(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = next(line for line in LINES if line.kind is PerMap)
+
+    def failing(node: Node) -> Any:
+        def fail(values: Any) -> Any:
+            raise kind("on zeros")
+
+        return fail
+
+    assert rules.per_map(case.node, OPERATIONS["relu"], lambda node: (6, 1)) is not None
+    monkeypatch.setattr(rules, "caller", failing)
+    assert rules.per_map(case.node, OPERATIONS["relu"], lambda node: (6, 1)) is None
 
 
 def test_facts_are_abstract() -> None:

@@ -268,6 +268,9 @@ LINES: list[Case] = [
 """One call of each operation of the registry."""
 
 GATES = array("gates", N, C, 1, 1)
+LINE2 = array("line2", N, C, 8)
+# Each map has become two features.
+PAIRS = Call(torch.flatten, (array("pairs", N, C, 2), 1), {})
 ARGUMENTS: list[Case] = [
     # Convolutions.
     mixing(F.conv2d, X, W2, None, 2, 1, 2),
@@ -313,6 +316,10 @@ ARGUMENTS: list[Case] = [
     dense(F.instance_norm, X, MEAN, VARIANCE, use_input_stats=False),
     with_parameters(torch.prelu, X, parameter(1)),
     with_parameters(F.prelu, X, array("slopes", C)),
+    with_parameters(F.batch_norm, X, array("centre", C), VARIANCE),
+    with_parameters(F.instance_norm, X, weight=array("gain", C)),
+    dense(F.batch_norm, PAIRS, parameter(2 * C), Array("spread", (2 * C,), True)),
+    dense(F.prelu, PAIRS, parameter(1)),
     with_parameters(F.instance_norm, LINE),
     # Functions of each map. What becomes of zeros depends on their numbers.
     per_map(F.threshold, X, 0.1, 3.0),
@@ -327,8 +334,12 @@ ARGUMENTS: list[Case] = [
     per_map("amax", X, dim=-1),
     per_map(operator.pow, 2.0, X),
     scaled(operator.getitem, X, (Ellipsis, slice(1, None))),
+    scaled(operator.getitem, LINE, (slice(None), slice(None), slice(1, None))),
+    dense(operator.getitem, ROW, (slice(None), slice(None))),
+    scaled(F.pad, VOLUME, (1, 1, 1, 1, 1, 1)),
     # Functions of several arrays, and of an array and a number.
     combined(torch.add, X, Y, alpha=3),
+    combined(torch.add, LINE, LINE2),
     combined(operator.add, X, GATES),
     product(operator.add, X, parameter(1, C, 1, 1)),
     product(operator.sub, array("light", N, 1, 5, 4), X),
@@ -345,12 +356,17 @@ ARGUMENTS: list[Case] = [
     dense(operator.truediv, 1.0, X),
     dense(torch.pow, X, Y),
     dense(torch.clamp, X, Y),
+    dense(torch.clamp, X, parameter(4)),
+    dense("copy_", Call("clone", (X,), {}), FLAGS),
+    dense("copy_", Call("clone", (X,), {}), GATES),
+    dense("copy_", Call("clone", (ROW,), {}), parameter(N, C)),
     dense(operator.add, ROW, array("other", N, C)),
     # What moves maps.
     side_by_side(torch.cat, (X, Y, X), dim=-3),
     side_by_side(torch.cat, tensors=[X, array("more", N, 2, 5, 4)], dim=1),
     side_by_side(torch.cat, [X, Y], axis=1),
     part(operator.getitem, Call(torch.chunk, (X, 3, 1), {}), 1),
+    part(operator.getitem, Call(torch.chunk, (LINE, 3, 1), {}), 1),
     part(operator.getitem, Call("chunk", (X,), {"chunks": 2, "dim": -3}), -1),
     part(operator.getitem, Call(torch.split, (X, [1, 5], 1), {}), 1),
     part(operator.getitem, Call("tensor_split", (X, (2, 3), 1), {}), 2),
@@ -567,7 +583,9 @@ PARAMETERS = of_kind(PerMapWithParameters, DepthwiseConvolution, BatchNormTraini
 
 @pytest.mark.parametrize("case", PARAMETERS, ids=str)
 def test_a_map_reads_its_own_entries_of_the_parameters(case: Case) -> None:
-    given = [p for p in case.facts.parameters if p is not None and p.shape[0] > 1]
+    own = [p for p in case.facts.parameters if p is not None]
+    assert {case.array_of(p) for p in own} == case.inputs.keys() - set(case.sources)
+    given = [p for p in own if p.shape[0] > 1]
     want = case.result()
     for kept in some_sets(case.channels):
         other = torch.from_numpy(~kept.any(axis=0))
@@ -583,6 +601,8 @@ def test_the_settings_are_those_of_the_call(case: Case) -> None:
     (x,) = (case.inputs[array] for array in case.sources)
     weight = case.inputs[case.array_of(facts.weight)]
     bias = None if facts.bias is None else case.inputs[case.array_of(facts.bias)]
+    # Padded first only where the sides differ, as for an even kernel.
+    assert (facts.pad is None) != ("p8x6x2x3" in str(case))
     padded = F.pad(x, facts.pad) if facts.pad else x
     assert (facts.inputs, facts.outputs) == (x.shape[1], case.channels)
     assert case.node.shape[2:] == facts.settings.out_space(padded.shape[2:], facts.kernel)

@@ -74,6 +74,7 @@ MORE: list[Case] = [
     dense(torch.softmax, S, 2),
     dense("softmax", S, dim=-4),
     dense(F.normalize, S, dim=2),
+    dense(F.normalize, S, 2.0, 2),
     dense(torch.roll, S, 1, 0),
     dense(torch.roll, S, 1),
     dense("flip", S, 0, 2),

@@ -105,6 +105,7 @@ def check(case: Case, at: int, size: int, truth: dict[Array, list[set[int]]]) ->
         return
     assert (str(case), at) not in BEYOND
     for node, place in reads.items():
+        assert not node.is_array or node.shape[place.axis] == place.size
         if node.target is None and place.before == place.after == 1:
             assert place.axis in there[case.array_of(node)]
     missed = there.keys() - {case.array_of(node) for node in reads}

@@ -177,7 +177,7 @@ const mapdrop = (() => {
     const carried = String(rounded).length > precision;
     const exponent = Number(power) + (carried ? 1 : 0);
     const shown = String(rounded).slice(0, precision);
-    const bare = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
+    const bare = (text) => (text.includes(".") ? text.replace(/\.?0*$/, "") : text);
     if (exponent < -4 || exponent >= precision) {
       return `${bare(`${shown[0]}.${shown.slice(1)}`)}e${twoDigits(exponent)}`;
     }

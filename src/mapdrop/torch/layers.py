@@ -250,9 +250,6 @@ class DropPath(Drop):
 class _SpatialDropout(Drop):
     family = "SpatialDropout{}d"
     fixed: ClassVar[frozenset[str]] = frozenset({"data_format", "share"})
-    data_format: str
-    share: int
-    ragged: bool
 
     def __init__(
         self,
@@ -265,7 +262,10 @@ class _SpatialDropout(Drop):
         left, first = shared(share)
         pattern = f"{axes(self.dims, data_format, left)} -> {first} c"
         super().__init__(pattern, p, balance=first if balance else None, inplace=inplace)
-        self.data_format, self.share, self.ragged = data_format, share, share > 1
+        # Annotated here: TorchScript reads the annotations of a class, but knows no text as a type.
+        self.data_format: str = data_format
+        self.share: int = share
+        self.ragged: bool = share > 1
 
 
 class SpatialDropout1d(_SpatialDropout, dims=1):

@@ -206,6 +206,13 @@ def test_floats_as_python_writes_them(node: Node, values: list[float]) -> None:
     assert node.ask("general", positive) == wanted
 
 
+def test_whole_numbers_up_to_a_thousand_and_powers_of_ten(node: Node) -> None:
+    """Whole numbers of as many digits as are shown have no point behind them."""
+    values = [*map(float, range(1001)), *(10.0**k for k in range(-8, 20))]
+    wanted = [[f"{value:g}", f"{value:.3g}"] for value in values]
+    assert node.ask("general", values) == wanted
+
+
 def test_ties_of_rounded_digits(node: Node) -> None:
     """3/16, 5/16 and the like lie half-way between two numbers of three digits."""
     values = [k / 2**n for n in range(1, 12) for k in range(1, 2**n)]

@@ -477,6 +477,40 @@ def test_layers_of_flat_features_equal_the_dense_ones(make: Callable[[], nn.Modu
     check(net, forced(net), (pixels(4, 3, 6, 6),))
 
 
+OF_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda w: w - w.mean(1, keepdim=True),
+    "mean of all": lambda w: w - w.mean(),
+    "sum": lambda w: w / w.abs().sum(0),
+    "norm": lambda w: w / torch.linalg.vector_norm(w, dim=1, keepdim=True),
+    "padded": lambda w: F.pad(w[:, 1:], (1, 0)),
+    "softmax": lambda w: w.softmax(1),
+    "copied": lambda w: torch.cat([w[:1], w[1:]]).flatten().view_as(w),
+    "chunks": lambda w: torch.cat(w.chunk(2, 1)[::-1], 1),
+    "a vector": lambda w: w * w.amax(0).sigmoid(),
+}
+
+
+@pytest.mark.parametrize("work", OF_WEIGHTS.values(), ids=OF_WEIGHTS)
+def test_what_a_layer_computes_of_its_weights_is_computed_whole(
+    work: Callable[[Tensor], Tensor],
+) -> None:
+    class Standardized(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, work(self.weight), self.bias)
+
+    net = nn.Sequential(
+        nn.Conv2d(3, C, 1),
+        nn.Dropout2d(0.5),
+        nn.Conv2d(C, C, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        Standardized(C, 5),
+    ).double()
+    fast = forced(net)
+    check(net, fast, (pixels(4, 3, 6, 6),))
+    assert skips(fast)
+
+
 def test_the_output_size_of_a_transposed_convolution_is_used() -> None:
     class Up(nn.Module):
         def __init__(self) -> None:

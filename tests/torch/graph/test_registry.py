@@ -278,6 +278,9 @@ ARGUMENTS: list[Case] = [
     mixing(F.conv2d, X, parameter(8, C, 2, 3), B, padding="same"),
     mixing(F.conv2d, X, W2, padding="valid"),
     mixing(F.conv2d, X, weight=W2, bias=B),
+    mixing(F.conv2d, input=X, weight=W2),
+    mixing(F.conv2d, X, parameter(8, C, 2, 3), B, 1, "same"),
+    mixing(F.conv_transpose2d, X, T2, B, 2, 1, 0, 1),
     mixing(F.conv_transpose2d, X, T2, B, 2, (1, 0), 1, 1, (1, 2)),
     mixing(F.linear, ROW, weight=parameter(8, C), bias=B),
     mixing(F.linear, Call(torch.flatten, (X, 1), {}), parameter(8, C * 20)),
@@ -287,6 +290,7 @@ ARGUMENTS: list[Case] = [
     dense(F.conv2d, X, parameter(2 * C, 1, 3, 3), groups=C),
     dense(F.conv_transpose2d, X, parameter(C, 3, 3, 3), groups=2),
     dense(F.linear, X, parameter(3, 4)),
+    dense(F.linear, ROW, parameter(C)),
     # Drops.
     dropped(F.dropout2d, LINE, 0.3),
     dropped_by_seed(DROP, X, SEED, None, "b c h w -> b", 0.5, ""),
@@ -312,6 +316,7 @@ ARGUMENTS: list[Case] = [
     ),
     with_parameters(F.instance_norm, X),
     with_parameters(F.instance_norm, X, None, None, SCALE),
+    with_parameters(F.instance_norm, X, None, None, SCALE, SHIFT),
     dense(F.instance_norm, X, MEAN, VARIANCE),
     dense(F.instance_norm, X, MEAN, VARIANCE, use_input_stats=False),
     with_parameters(torch.prelu, X, parameter(1)),
@@ -359,6 +364,7 @@ ARGUMENTS: list[Case] = [
     dense(torch.clamp, X, parameter(4)),
     dense("copy_", Call("clone", (X,), {}), FLAGS),
     dense("copy_", Call("clone", (X,), {}), GATES),
+    dense("copy_", Call("clone", (X,), {}), other=Y),
     dense("copy_", Call("clone", (ROW,), {}), parameter(N, C)),
     dense(operator.add, ROW, array("other", N, C)),
     # What moves maps.
@@ -380,8 +386,12 @@ ARGUMENTS: list[Case] = [
     random(F.scaled_dot_product_attention, X, Y, Z, None, 0.5),
     random(F.multi_head_attention_forward, *ATTENTION[:10], 0.5, *ATTENTION[11:]),
     dense(F.multi_head_attention_forward, *ATTENTION[:10], 0.5, *ATTENTION[11:], False),
-    # Parts of a parameter are no maps.
+    # A parameter is no array of maps.
     dense(operator.getitem, Call(torch.chunk, (parameter(8, C), 2), {}), 1),
+    dense(torch.mean, parameter(N, C), 1),
+    dense(torch.flatten, parameter(N, C), 0),
+    dense(F.batch_norm, parameter(N, C), None, None, None, None, True),
+    dense(F.prelu, parameter(N, C), parameter(1)),
 ]
 """Other arguments, on which the facts depend."""
 
@@ -413,10 +423,15 @@ MIXED: list[Case] = [
     dense(torch.cat, [S, R]),
     dense(torch.cat, [EDGES, EDGES], 1),
     dense(torch.cat, [Array("nothing", (0,)), S], 1),
+    dense(torch.cat, Call(torch.chunk, (X, 2, 1), {}), 1),
+    dense(torch.cat, Call(torch.chunk, (S, 2, 2), {}), 2),
     dense(F.pad, S, (0, 0, 0, 0, 1, -1)),
     dense(F.pad, S, pad=(0, 0, 0, 0, 0, 0, 1, -1)),
     dense(operator.getitem, Call("chunk", (S, 2, 2), {}), 0),
     dense(operator.getitem, Call("chunk", (S, 2), {}), 0),
+    dense(operator.getitem, Call("chunk", (EDGES, 2, 1), {}), 0),
+    dense(operator.getitem, (X, Y), 1),
+    dense(torch.relu, array("vector", N)),
     part(operator.getitem, Call("chunk", (S, 1, 0), {}), 0),
     dense(operator.getitem, S, 0),
     dense(operator.getitem, S, slice(1, None)),
@@ -446,6 +461,8 @@ MIXED: list[Case] = [
     # Other functions of the same name, with arguments in another order.
     with_parameters(torch.batch_norm, X, SCALE, SHIFT, MEAN, VARIANCE, False, 0.1, 1e-5, True),
     dense(torch.instance_norm, X, SCALE, SHIFT, None, None, True, 0.1, 1e-5, True),
+    dense(torch.instance_norm, X, None, None, MEAN, VARIANCE, False, 0.1, 1e-5, True),
+    dense(torch.instance_norm, ROW, None, None, None, None, True, 0.1, 1e-5, True),
 ]
 """Arguments by which maps are mixed, or seem to be."""
 
@@ -578,6 +595,11 @@ def test_twice_the_input_is_twice_the_result_of_what_is_homogeneous(case: Case) 
     assert is_twice or not case.facts.homogeneous
 
 
+def test_a_part_without_values_is_a_map_of_zeros() -> None:
+    facts = scaled(operator.getitem, X, (slice(None), slice(None), slice(9, None))).facts
+    assert (facts.keeps_zeros, facts.homogeneous) == (True, True)
+
+
 PARAMETERS = of_kind(PerMapWithParameters, DepthwiseConvolution, BatchNormTraining)
 
 
@@ -604,7 +626,7 @@ def test_the_settings_are_those_of_the_call(case: Case) -> None:
     # Padded first only where the sides differ, as for an even kernel.
     assert (facts.pad is None) != ("p8x6x2x3" in str(case))
     padded = F.pad(x, facts.pad) if facts.pad else x
-    assert (facts.inputs, facts.outputs) == (x.shape[1], case.channels)
+    assert (facts.inputs, facts.outputs) == (x.shape[1], case.result().shape[1])
     assert case.node.shape[2:] == facts.settings.out_space(padded.shape[2:], facts.kernel)
     torch.testing.assert_close(
         facts.settings.forward(padded, weight, bias), case.result(), rtol=1e-13, atol=1e-13

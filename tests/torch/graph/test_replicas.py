@@ -87,6 +87,23 @@ def test_a_drop_of_maps_is_found_and_drawn_for_each_replica() -> None:
     assert may_draw(node, False)
 
 
+def test_our_own_drop_is_found_and_reads_the_rows_at_their_place() -> None:
+    x, seed = Node(0, value=X), Node(1, value=torch.tensor([3, 1]))
+    source = Node(0, value=X[:2])
+    given = (source, seed, None, "b c h w -> b c", 0.5, "")
+    one = Node(2, torch.ops.mapdrop.drop, given, {}, value=source.value)
+    both = Replicated(one, states(), 0, [0, None], [False, True])
+    node = Node(2, both, (x, seed), {}, value=X)
+    record, at = record_of(node), SampleAxis(0, 6)
+    assert record is not None
+    assert record.samples is not None
+    assert record.samples(node, at) == {x: at}
+    drop = record.rule(node, record, lambda node: (4, 1))
+    assert isinstance(drop, ReplicatedDrop)
+    assert drop.given == (seed,)
+    assert not may_draw(node, False)  # Its seed was drawn before.
+
+
 @pytest.mark.parametrize("target", [F.dropout, F.alpha_dropout])
 def test_a_drop_of_values_is_none_of_maps(target: Any) -> None:
     node = replicated(target, 0.5, True)

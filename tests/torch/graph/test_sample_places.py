@@ -34,9 +34,16 @@ BEYOND = {
     ("F.instance_norm(x, mean, variance)", 0),
     ("F.instance_norm(x, mean, variance, use_input_stats=False)", 0),
     ("torch.instance_norm(x, scale, shift, None, None, True, 0.1, 1e-05, True)", 0),
+    ("torch.instance_norm(x, None, None, mean, variance, False, 0.1, 1e-05, True)", 0),
+    ("torch.instance_norm(row, None, None, None, None, True, 0.1, 1e-05, True)", 0),
     # The same values as other bits; an array that is empty; an axis of one array twice.
     *(("Tensor.view(square, torch.int64)", axis) for axis in range(4)),
     *(("torch.cat([nothing, square], 1)", axis) for axis in range(4)),
+    # All parts of an array together; arrays that no operation made; a part of complex numbers.
+    *(("torch.cat(torch.chunk(x, 2, 1), 1)", axis) for axis in range(4)),
+    *(("torch.cat(torch.chunk(square, 2, 2), 2)", axis) for axis in range(4)),
+    *(("operator.getitem((x, y), 1)", axis) for axis in range(4)),
+    *(("getattr(edges, 'real')", axis) for axis in (0, 1)),
     ("torch.einsum('aab->ab', g)", 0),
     *(("torch.einsum('ab,ab->ab', edges, edges)", axis) for axis in (0, 1)),
     *(("torch.einsum('...b->...b', square)", axis) for axis in range(4)),
@@ -44,16 +51,20 @@ BEYOND = {
     *(("operator.getitem(square, [0, 2])", axis) for axis in (1, 2, 3)),
     *(("F.embedding(numbers, p9x3, scale_grad_by_freq=True)", axis) for axis in (0, 1)),
     *(("F.embedding(numbers, p9x3, None, 2.0)", axis) for axis in (0, 1)),
+    *(("F.embedding(numbers, p9x3, None, None, 2.0, True)", axis) for axis in (0, 1)),
     *(("torch.embedding(p9x3, numbers)", axis) for axis in (0, 1)),
     ("F.prelu(vector, p1)", 0),
     # The second of two matrices, and rows or columns in attention.
     *(("torch.matmul(x, right)", 3), ("torch.bmm(left, rights)", 2)),
     *(("torch.matmul(rows, x)", 3), ("torch.matmul(p5x5, x)", 3)),
+    *(("torch.matmul(square, other=root)", axis) for axis in range(4)),
+    *(("torch.matmul(square, vector)", axis) for axis in range(3)),
+    ("F.linear(row, p6)", 0),
     *(("F.scaled_dot_product_attention(x, y, z)", axis) for axis in (2, 3)),
     *(("F.scaled_dot_product_attention(square, k, v, enable_gqa=True)", a) for a in (1, 2, 3)),
     ("F.scaled_dot_product_attention(square, root, square, mask)", 2),
     *((str(case), 0) for case in CASES if "p4, True, None, False, a)" in str(case)),
-    *((str(case), axis) for case in CASES if "keys, keys)" in str(case) for axis in (0, 1)),
+    *((str(case), axis) for case in CASES if "keys" in str(case) for axis in (0, 1)),
     # The larger of two arrays, by the function that reduces one.
     *(("torch.max(square, root)", axis) for axis in range(4)),
 }

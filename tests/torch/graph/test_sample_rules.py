@@ -35,7 +35,7 @@ from tests.torch.graph.test_registry import (
 )
 
 F: Any = torch.nn.functional
-KEYS = Array("keys", (2 * N, 5, 2))
+KEYS, SHORT = Array("keys", (2 * N, 5, 2)), Array("short_keys", (2 * N, 3, 2))
 # All arguments by position, the last two the keys and the values of another array.
 STATIC = (*ATTENTION, True, None, False, None, False, None, None, None, KEYS, KEYS)
 WINDOWS = array("windows", 3, N, 5, C)
@@ -54,11 +54,19 @@ MORE: list[Case] = [
     dense(torch.einsum, "ab,bc", EDGES, EDGES),
     dense(torch.einsum, "...b->...b", S),
     dense(getattr, EDGES, "T"),
+    dense(getattr, EDGES, "real"),
+    dense(torch.matmul, S, other=R),
+    dense(torch.matmul, S, array("vector", N)),
+    dense(F.pixel_shuffle, array("image", 8, 3, N), 2),
+    dense(F.embedding, NUMBERS, parameter(9, 3), None, None, 2.0, False),
+    dense(F.embedding, NUMBERS, parameter(9, 3), None, None, 2.0, True),
     dense(F.embedding, NUMBERS, parameter(9, 3), scale_grad_by_freq=True),
     dense(F.embedding, NUMBERS, parameter(9, 3), None, 2.0),
     dense(torch.embedding, parameter(9, 3), NUMBERS),
     dense(F.prelu, array("vector", N), parameter(1)),
     dense(F.multi_head_attention_forward, *STATIC),
+    dense(F.multi_head_attention_forward, *STATIC[:-2], SHORT, None),
+    dense(F.multi_head_attention_forward, *STATIC[:-2], None, SHORT),
     dense(F.scaled_dot_product_attention, S, R, S, array("mask", N, 1, N, N)),
     dense(F.scaled_dot_product_attention, S, R, S, parameter(N, N)),
     dense(
@@ -92,6 +100,7 @@ MORE: list[Case] = [
     dense("expand", parameter(1, 3), N, 3),
     dense("expand", parameter(3), N, 3),
     dense("repeat", array("few", N, 2), 2, 1),
+    dense("repeat", array("few", N, 2), (2, 1)),
     dense("repeat", array("few", N, 2), 3, 1, 2),
     dense(torch.select, S, 0, 1),
     dense("select", S, -1, 0),

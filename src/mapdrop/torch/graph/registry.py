@@ -35,13 +35,13 @@ def _draws_in_each_replica(node: Node) -> bool:
 
 _PER_MAP = Record(rules.per_map, samples=samples.broadcast)
 _SCALES = replace(_PER_MAP, homogeneous=True, keeps_zeros=True)
-_POOL = Record(rules.per_map, homogeneous=True, samples=samples.spatial)
+_POOL = Record(rules.per_map, homogeneous=True, samples=samples.first_axis)
 _SUM = Record(rules.elementwise, homogeneous=True, combine=union, samples=samples.broadcast)
 _REDUCED = Record(rules.reduction, samples=samples.reduced)
 _SHAPED = Record(rules.flatten, samples=samples.reshaped, keeps_zeros=True)
-_CONVOLUTION = Record(rules.convolution, samples=samples.spatial)
-_TRANSPOSED = Record(rules.transposed_convolution, samples=samples.spatial)
-_DROP = Record(rules.feature_dropout, draws=_always, samples=samples.spatial, keeps_zeros=True)
+_CONVOLUTION = Record(rules.convolution, samples=samples.first_axis)
+_TRANSPOSED = Record(rules.transposed_convolution, samples=samples.first_axis)
+_DROP = Record(rules.feature_dropout, draws=_always, samples=samples.first_axis, keeps_zeros=True)
 _VALUES_DROPPED = Record(
     rules.idle_dropout, draws=_always, samples=samples.broadcast, keeps_zeros=True
 )
@@ -55,7 +55,7 @@ _NORMALIZED = Record(rules.dense, samples=samples.normalized)
 _MATRICES = Record(rules.dense, samples=samples.matrix_product)
 _REDUCTION = Record(rules.dense, samples=samples.reduced)
 _ALONG = Record(rules.dense, samples=samples.along("dim", 1))
-_IMAGES = Record(rules.dense, samples=samples.spatial)
+_IMAGES = Record(rules.dense, samples=samples.first_axis)
 
 OPERATIONS: dict[str, Record] = {
     "conv1d": _CONVOLUTION,

@@ -28,6 +28,7 @@ from mapdrop.torch.graph.facts import (
 from mapdrop.torch.graph.graph import Node, caller
 from mapdrop.torch.graph.record import MapsOf, Record
 from mapdrop.torch.graph.replicas import ReplicatedDrop
+from mapdrop.torch.graph.sample_rules import has_own_statistics
 from mapdrop.torch.graph.settings import Convolution, Linear
 
 
@@ -92,7 +93,7 @@ def batch_norm(node: Node, record: Record, maps: MapsOf) -> Facts | None:
     names = ("running_mean", "running_var", "weight", "bias")
     parameters = tuple(node.argument(name, 1 + i) for i, name in enumerate(names))
     known: dict[str, Any] = {"sources": source, "keeps_zeros": False, "parameters": parameters}
-    if node.argument("training", 5, False) or parameters[0] is None:
+    if node.argument("training", 5, False):
         return BatchNormTraining(**known)
     return PerMapWithParameters(**known)
 
@@ -100,9 +101,7 @@ def batch_norm(node: Node, record: Record, maps: MapsOf) -> Facts | None:
 def instance_norm(node: Node, record: Record, maps: MapsOf) -> Facts | None:
     """Find InstanceNorm by each map's own statistics; None if it uses running ones."""
     source = node.arrays[:1]
-    if not source or len(node.shape) < 3 or not _same_maps(node):
-        return None
-    if node.argument("running_mean", 1) is not None or not node.argument("use_input_stats", 5, 1):
+    if not source or not has_own_statistics(node):
         return None
     weight, bias = node.argument("weight", 3), node.argument("bias", 4)
     return PerMapWithParameters(sources=source, keeps_zeros=bias is None, parameters=(weight, bias))
@@ -110,7 +109,9 @@ def instance_norm(node: Node, record: Record, maps: MapsOf) -> Facts | None:
 
 def concatenate(node: Node, record: Record, maps: MapsOf) -> Facts | None:
     """Find a concatenation along the channels."""
-    given = node.argument("tensors", 0, ())
+    given = node.argument("tensors", 0)
+    if not isinstance(given, (tuple, list)):  # What chunk or split returned.
+        return None
     axis = node.argument("dim", 1, (node.kwargs or {}).get("axis", 0))
     rank = len(node.shape)
     fits = all(isinstance(n, Node) and n in node.arrays and len(n.shape) == rank for n in given)
@@ -123,11 +124,8 @@ def item(node: Node, record: Record, maps: MapsOf) -> Facts | None:
     """Find an index: a part of each map, or one of the parts that chunk or split returned."""
     source, index = node.args
     if isinstance(source, Node) and source.is_array and isinstance(index, tuple):
-        rank = len(source.shape)
-        missing = rank - sum(i is not Ellipsis for i in index)
-        full = [j for i in index for j in ([slice(None)] * missing if i is Ellipsis else [i])]
-        within = all(isinstance(i, slice) for i in full) and full[:2] == [slice(None)] * 2
-        return per_map(node, record, maps) if within and rank >= 3 else None
+        slices = all(i is Ellipsis or isinstance(i, slice) for i in index)
+        return per_map(node, record, maps) if slices and len(source.shape) >= 3 else None
     if isinstance(source, Node) and isinstance(index, int):
         return _part_of_split(source, index)
     return None
@@ -162,10 +160,10 @@ def reduction(node: Node, record: Record, maps: MapsOf) -> Facts | None:
     """Find a mean, sum or maximum over the space of a map."""
     dims = node.argument("dim", 1)
     axes = dims if isinstance(dims, (tuple, list)) else (dims,)
-    rank = len(node.arrays[0].shape) if node.arrays else 0
-    if any(not isinstance(axis, int) or axis % rank < 2 for axis in axes):
+    if not node.arrays or not all(isinstance(axis, int) for axis in axes):
         return None
-    return per_map(node, record, maps)
+    within = all(axis % len(node.arrays[0].shape) >= 2 for axis in axes)
+    return per_map(node, record, maps) if within else None
 
 
 def pad(node: Node, record: Record, maps: MapsOf) -> Facts | None:
@@ -216,7 +214,7 @@ def dense(node: Node, record: Record, maps: MapsOf) -> Facts | None:
 def linear(node: Node, record: Record, maps: MapsOf) -> Facts | None:
     """Find a Linear of (samples, features)."""
     source, weight = node.argument("input", 0), node.argument("weight", 1)
-    if not isinstance(source, Node) or not isinstance(weight, Node) or len(source.shape) != 2:
+    if len(source.shape) != 2 or len(weight.shape) != 2:
         return None
     inputs, features = maps(source)
     bias = node.argument("bias", 2)
@@ -264,12 +262,9 @@ def transposed_convolution(node: Node, record: Record, maps: MapsOf) -> Facts | 
 
 def _operands(node: Node) -> tuple[Any, Any, Any]:
     """Return the input, the weight and the bias of a batched convolution, or None three times."""
-    source, weight = (*node.args[:2], node.argument("weight", 1))[:2] if node.args else (None, None)
-    if not isinstance(source, Node) or not isinstance(weight, Node):
-        return None, None, None
-    if len(source.shape) != len(weight.shape) or len(source.shape) < 3:
-        return None, None, None
-    return source, weight, node.argument("bias", 2)
+    source, weight = node.argument("input", 0), node.argument("weight", 1)
+    batched = len(source.shape) == len(weight.shape)
+    return (source, weight, node.argument("bias", 2)) if batched else (None, None, None)
 
 
 def _mixing(

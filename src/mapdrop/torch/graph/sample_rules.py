@@ -61,21 +61,22 @@ def first_axis(node: Node, at: SampleAxis) -> Reads | None:
     return {source: at} if batched and len(source.shape) > 1 else None
 
 
-def spatial(node: Node, at: SampleAxis) -> Reads | None:
-    """Return what `first_axis` does, for images: at least (samples, channels, length)."""
-    return first_axis(node, at) if len(node.shape) > 2 else None
-
-
 def per_batch_statistics(node: Node, at: SampleAxis) -> Reads | None:
     """BatchNorm: by each sample alone only with statistics from before."""
-    training = node.argument("training", 5, False) or node.argument("running_mean", 1) is None
-    return None if training else first_axis(node, at)
+    return None if node.argument("training", 5, False) else first_axis(node, at)
 
 
 def own_statistics(node: Node, at: SampleAxis) -> Reads | None:
     """InstanceNorm by each map's own statistics."""
-    running = node.argument("running_mean", 1) is not None
-    return None if running or len(node.shape) < 3 else first_axis(node, at)
+    return first_axis(node, at) if has_own_statistics(node) else None
+
+
+def has_own_statistics(node: Node) -> bool:
+    """Return whether an InstanceNorm neither reads nor updates statistics of other calls.
+
+    `torch.instance_norm`, whose arguments have another order, may do so.
+    """
+    return node.target is F.instance_norm and node.argument("running_mean", 1) is None
 
 
 def normalized(node: Node, at: SampleAxis) -> Reads | None:
@@ -115,7 +116,7 @@ def reduced(node: Node, at: SampleAxis) -> Reads | None:
     kept = [axis for axis in range(rank) if axis not in axes]
     result = node.value[0] if isinstance(node.value, (tuple, list)) else node.value
     whole_rank = len(result.shape) == rank
-    if at.axis >= len(result.shape) or (whole_rank and at.axis in axes):
+    if whole_rank and at.axis in axes:
         return None
     axis = at.axis if whole_rank else kept[at.axis]
     return {source: at.moved(axis)} if source.shape[axis] == at.size else None
@@ -177,17 +178,16 @@ def repeated(node: Node, at: SampleAxis) -> Reads | None:
     """The array side by side with itself, along all axes but that of the samples."""
     source, given = _first(node), node.argument("repeats", 1)
     times = given if isinstance(given, (tuple, list)) else node.args[1:]
-    if source is None or len(times) != len(node.shape) or times[at.axis] != 1:
+    if source is None or times[at.axis] != 1:
         return None
     return _lined_up([source], len(node.shape), at)
 
 
 def padded(node: Node, at: SampleAxis) -> Reads | None:
-    """The last axes padded."""
+    """The last axes padded. Of an axis with as many entries as before, both sides are or none."""
     pad = node.argument("pad", 1, ())
-    axes = range(len(node.shape) - len(pad) // 2, len(node.shape))
-    touched = [a for i, a in enumerate(reversed(axes)) if pad[2 * i] or pad[2 * i + 1]]
-    return None if at.axis in touched else _same_place(node, at)
+    first = 2 * (len(node.shape) - 1 - at.axis)
+    return None if any(pad[first : first + 2]) else _same_place(node, at)
 
 
 def item(node: Node, at: SampleAxis) -> Reads | None:
@@ -198,7 +198,7 @@ def item(node: Node, at: SampleAxis) -> Reads | None:
     if not source.is_array:
         return {source: at} if isinstance(index, int) else None
     axes = _indexed(source.shape, index if isinstance(index, tuple) else (index,))
-    axis = axes[at.axis] if axes is not None and at.axis < len(axes) else None
+    axis = axes[at.axis] if axes is not None else None
     return None if axis is None else {source: at.moved(axis)}
 
 
@@ -274,9 +274,9 @@ def stacked(node: Node, at: SampleAxis) -> Reads | None:
 
 def matrix_product(node: Node, at: SampleAxis) -> Reads | None:
     """A product of matrices: (..., n, k) and (..., k, m)."""
-    if len(node.args) < 2 or not all(isinstance(a, Node) for a in node.args[:2]):
+    left, right = (*node.args, None)[:2]
+    if not isinstance(right, Node):  # Given by its name.
         return None
-    left, right = node.args[:2]
     rank = len(node.shape)
     if min(len(left.shape), len(right.shape)) < 2:
         return None
@@ -307,15 +307,14 @@ def sum_of_products(node: Node, at: SampleAxis) -> Reads | None:
 def attention(node: Node, at: SampleAxis) -> Reads | None:
     """Scaled dot product attention: all axes but the last two line up."""
     rank = len(node.shape)
-    heads = 3 if node.argument("enable_gqa", 7, False) else 2  # Query and key heads differ.
+    heads = 3 if _keyword(node, "enable_gqa") else 2  # Query and key heads differ.
     return _once(node.tensors, rank, at) if at.axis < rank - heads else None
 
 
 def attention_layer(node: Node, at: SampleAxis) -> Reads | None:
     """The function of nn.MultiheadAttention, for (length, samples, features)."""
-    query, key, value = (node.argument(name, i) for i, name in enumerate(("query", "key", "value")))
-    inputs = [n for n in (query, key, value) if isinstance(n, Node)]
-    if at.axis != 1 or len(inputs) < 3 or any(len(n.shape) != 3 for n in inputs):
+    inputs = [node.argument(name, i) for i, name in enumerate(("query", "key", "value"))]
+    if at.axis != 1 or any(len(n.shape) != 3 for n in inputs):
         return None
     if node.argument("static_k", 21) is not None or node.argument("static_v", 22) is not None:
         return None
@@ -354,15 +353,16 @@ def _once(sources: Sequence[Any], rank: int, at: SampleAxis) -> Reads | None:
 
 def _first(node: Node) -> Node | None:
     """Return the first argument, an array."""
-    source = node.argument("input", 0, node.argument("self", 0))
+    source = node.argument("input", 0)
     return source if isinstance(source, Node) and source.is_array else None
 
 
 def _same_place(node: Node, at: SampleAxis) -> Reads | None:
     """Return the same place in the first argument, which must have the same axes up to there."""
     source = _first(node)
-    fits = source is not None and at.axis < len(source.shape) and source.shape[at.axis] == at.size
-    return {source: at} if source is not None and fits else None
+    if source is None or source.shape[at.axis : at.axis + 1] != (at.size,):
+        return None
+    return {source: at}
 
 
 def _axes(node: Node, name: str, position: int, default: Any, rank: int) -> set[int] | None:

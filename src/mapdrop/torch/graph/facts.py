@@ -75,12 +75,10 @@ class PerMapWithParameters(PerMap):
     parameters: tuple[Any, ...]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class DepthwiseConvolution(PerMapWithParameters):
     """A convolution of every map with a kernel of its own."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class BatchNormTraining(PerMapWithParameters):
     """BatchNorm by the statistics of the batch: all samples of a map are needed, or none."""
 
@@ -88,14 +86,12 @@ class BatchNormTraining(PerMapWithParameters):
         return [any_sample(output)]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Identity(PerMap):
     """A call that returns the values of its source, in any shape of the same maps."""
 
     copies = False
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Flatten(PerMap):
     """(samples, channels, *space) to (samples, features): a map becomes neighbouring features."""
 
@@ -128,7 +124,6 @@ class Elementwise(Facts):
         ]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Concatenate(Facts):
     """Arrays side by side along the channels."""
 

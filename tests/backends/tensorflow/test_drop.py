@@ -10,7 +10,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
-import torch
 
 import mapdrop
 from mapdrop.backends.tensorflow.coins import TensorFlowSpace
@@ -19,6 +18,7 @@ from mapdrop.spec.law import Law, centre_rate, threshold
 from tests import checks
 from tests.backends.tensorflow.modes import MODES, Drop, graph
 from tests.cases import ALL, BALANCE, BLOCK, EXACT, INDEPENDENT, SCALE, Case
+from tests.conftest import framework
 
 DTYPES = {
     "float16": np.dtype(np.float16),
@@ -102,6 +102,7 @@ def test_the_rate_is_p_in_16_bits() -> None:
 
 
 def test_one_mask_in_every_framework() -> None:
+    torch = framework("torch")
     x = np.random.default_rng(0).standard_normal((5, 6, 7, 4), dtype=np.float32)
     for pattern in ("b c h w -> b c", "b c h w -> b h w c", "b ... -> b"):
         ours = mapdrop.drop(tf.constant(x), pattern, 0.3, seed=9, stream="t", step=4).numpy()

@@ -116,7 +116,8 @@ def _batch_norm(evidence: Evidence) -> Iterator[Verdict]:
                 drop,
                 "BatchNorm comes directly behind it: in training it learns a variance that eval "
                 "mode does not have (Li et al., CVPR 2019).",
-                "Drop behind BatchNorm and its activation, directly before the next convolution.",
+                "Drop behind BatchNorm and its activation, best behind the last BatchNorm: a "
+                "convolution in between does not take the shift away.",
             )
 
 

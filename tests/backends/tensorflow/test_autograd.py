@@ -1,12 +1,8 @@
-"""Gradients: the mask of the forward pass, of which no more is kept than a bit for each coin."""
+"""Gradients: the mask of the forward pass, drawn once."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +11,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 import mapdrop
-from tests.backends.tensorflow.modes import OFTEN, often
+from tests.backends.tensorflow.modes import often
 
 PATTERNS = ["b c h w -> b c", "b c h w -> b h w c", "b c h w -> b", "b c h w -> c w"]
 EAGER: dict[str, Callable[[Any], Any]] = {"eager": lambda function: function, "often": often}
@@ -140,49 +136,6 @@ def test_a_part_that_is_recomputed_has_the_same_mask(way: Callable[[Any], Any]) 
     part = tf.recompute_grad(lambda z: mapdrop.drop(z, "b c -> b c", 0.5, seed=1) ** 2)
     expected = 2 * mask_of(x, "b c -> b c", 0.5, seed=1) ** 2 * x
     assert np.array_equal(way(lambda z: gradient(part, z))(x), expected)
-
-
-# --- Memory.
-
-
-def _resident() -> int:
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # Of the GNU C library.
-    if trim is not None:
-        trim(0)  # What was freed goes back to the system.
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
-def _kept_for_backward(drop: Callable[[Any], Any], earlier: int = 1, layers: int = 5) -> float:
-    """What a chain of 5 layers keeps, in arrays of its input's size: the result is one."""
-    x = tf.ones([40, 2**18])  # 40 MiB: as large as what is given back to the system when freed.
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        for _ in range(earlier):
-            drop(x)  # What the first call takes, it keeps.
-        gc.collect()
-        start, y = _resident(), x
-        for _ in range(layers):
-            y = drop(y)
-        gc.collect()
-        kept = (_resident() - start) / (40 << 20)
-    assert tape.gradient(y, x).shape == x.shape
-    return kept
-
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-@linux
-@pytest.mark.parametrize("calls", [1, OFTEN])
-@pytest.mark.parametrize("pattern", ["b c -> b c", "b c -> b"])
-def test_the_result_stays_and_a_bit_for_each_coin(pattern: str, calls: int) -> None:
-    # A byte for each would make it 2.25.
-    assert _kept_for_backward(lambda z: mapdrop.drop(z, pattern, 0.1), calls) < 1.9
-
-
-@linux
-def test_what_stays_twin() -> None:
-    assert _kept_for_backward(lambda z: tf.nn.dropout(z, 0.1)) > 4
 
 
 def _draws(step: Callable[[Any, Any], Any]) -> int:

@@ -109,7 +109,10 @@ def test_the_tests_that_a_row_names_are_there() -> None:
     assert [name for name in named if not (ROOT / name.partition("::")[0]).exists()] == []
 
 
-_COMMANDS = (("testenv", "commands"), ("run", "pytest"), ("run", "common"))
+_COMMANDS = (
+    ("testenv", "commands"),
+    *(("run", name) for name in ("pytest", "common", "torch", "torch_2_8_lacks")),
+)
 
 
 def test_what_is_read_of_a_row() -> None:

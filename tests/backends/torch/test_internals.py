@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from filelock import FileLock
 from torch import nn
 
+import mapdrop
 import mapdrop.torch as md
+from mapdrop.backends.torch import _internals
 from tests.backends.torch.without import PARTS, WRONG
 
 ROOT = Path(__file__).parents[3]
-SOURCE = ROOT / "src" / "mapdrop"
+SOURCE = Path(mapdrop.__file__).parent
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="each part goes in a forked child")
 
@@ -208,10 +212,34 @@ def test_another_use_is_found(text: str, name: str, own: set[str]) -> None:
 
 def test_what_is_looked_up_is_what_pytorch_has() -> None:
     """With the version that the project is developed with, nothing is missing."""
-    from mapdrop.backends.torch import _internals
-
     names = ("COMPACT_LACKS", "SEEDS_LACK", "SHARDS_LACK", "AUDIT_LACKS")
     assert [getattr(_internals, name) for name in names] == [""] * 4
     assert _internals.dispatch_modes is torch._C._len_torch_dispatch_stack
     assert _internals.function_transforms is torch._C._are_functorch_transforms_active
     assert _internals.is_tracing is torch._C._is_tracing
+
+
+def _borrowing() -> Callable[[str, Any], None]:
+    """Return a stash that takes no reference and gives one back, as that of PyTorch 2.8."""
+    release = ctypes.pythonapi.Py_DecRef
+    release.argtypes, release.restype = [ctypes.py_object], None
+    stashed: dict[str, Any] = {}
+
+    def stash(key: str, value: Any) -> None:
+        stashed[key] = value
+        release(value)
+
+    return stash
+
+
+@pytest.mark.parametrize(
+    "stash", [torch._C._stash_obj_in_tls, _borrowing()], ids=["PyTorch's", "borrowing"]
+)
+def test_what_is_stashed_stays_alive_as_long(stash: Callable[[str, Any], None]) -> None:
+    keep, value = _internals._alive(stash), ["a value"]
+    before = sys.getrefcount(value)
+    for _ in range(3):
+        keep("tests", value)
+        assert sys.getrefcount(value) == before + 1
+    keep("tests", ["another"])
+    assert sys.getrefcount(value) == before

@@ -69,6 +69,7 @@ def test_compiled_code_takes_keys_as_eager_code_does() -> None:
         assert torch.equal(compiled(key(numbers)), dropped(key(numbers)))
 
 
+@pytest.mark.skipif(torch.__version__ < "2.13", reason="no vmap of a view as another dtype")
 def test_each_example_under_vmap_has_its_own_key() -> None:
     keys = torch.stack([key(numbers) for numbers in KEYS])
     came = torch.func.vmap(dropped)(keys)

@@ -60,6 +60,8 @@ def test_facts_cannot_be_changed_and_are_known_by_their_identity(case: Case) -> 
     facts: Any = case.facts
     with pytest.raises(FrozenInstanceError):
         facts.homogeneous = not facts.homogeneous
+    with pytest.raises(FrozenInstanceError):
+        facts.another = 1
     given = {field.name: getattr(facts, field.name) for field in fields(facts)}
     assert type(facts)(**given) != facts
     assert isinstance(hash(facts), int)

@@ -8,6 +8,7 @@ once.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import logging
 import sys
@@ -136,6 +137,27 @@ def _nothing(key: str, value: Any) -> None:
     """Keep nothing: nobody has shards."""
 
 
+def _alive(stash: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
+    """Return what stashes a value, and keeps it alive until another takes its place.
+
+    PyTorch 2.8 takes no reference to the value, but gives one back later.
+    """
+    refer = ctypes.pythonapi.Py_IncRef
+    refer.argtypes, refer.restype = [ctypes.py_object], None
+    tried = [object()]
+    refer(tried[0])  # It is never freed, whatever PyTorch does.
+    before = sys.getrefcount(tried[0])
+    stash("mapdrop: tried", tried[0])
+    if sys.getrefcount(tried[0]) > before:
+        return stash
+
+    def keep(key: str, value: Any) -> None:
+        refer(value)
+        stash(key, value)
+
+    return keep
+
+
 _TASK = ("torch._C._current_graph_task_id", _find("torch._C", "_current_graph_task_id"))
 graph_task: Callable[[], int] = _TASK[1] or _no_task
 """The number of the backward that this thread works for, -1 outside. Unknown: see below."""
@@ -147,7 +169,7 @@ _THREADS = [
 SHARDS_LACK = _missing("mapdrop.torch.shard", [_TASK, *_THREADS])
 """Why `shard` refuses: what is recomputed might take itself for another part of the array."""
 
-stash: Callable[[str, Any], None] = _THREADS[0][1] or _nothing
+stash: Callable[[str, Any], None] = _alive(_THREADS[0][1]) if _THREADS[0][1] else _nothing
 """Keep a value for this thread; PyTorch hands it on to the threads of a backward."""
 
 

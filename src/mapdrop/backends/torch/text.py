@@ -37,7 +37,7 @@ p is a `Rate`.
 def option_text(values: tuple[Any, ...]) -> str:
     """Return the options of a spec that are not the defaults as one string."""
     texts = []
-    for (name, default), value in zip(OPTIONS, values, strict=False):
+    for (name, default), value in zip(OPTIONS[: len(values)], values, strict=True):
         if value == default:
             continue
         if isinstance(value, tuple):

@@ -287,7 +287,8 @@ def _layer(node: fx.Node) -> dict[str, str]:
     """Return the name and the class of the layer that calls; where the model does, of the call."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     path, kind = stack[-1] if stack else ("", None)
-    name = re.sub(r"^L\['\w+'\]\.?", "", str(path))
+    path = re.sub(r"\._modules\['([^']+)'\]", r".\1", str(path))  # As PyTorch 2.8 writes it.
+    name = re.sub(r"^L\['\w+'\]\.?", "", path)
     return {"name": name, "layer": kind.__name__} if name and kind else {"name": node.name}
 
 

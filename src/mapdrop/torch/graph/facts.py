@@ -75,10 +75,12 @@ class PerMapWithParameters(PerMap):
     parameters: tuple[Any, ...]
 
 
+@dataclass(frozen=True, eq=False)
 class DepthwiseConvolution(PerMapWithParameters):
     """A convolution of every map with a kernel of its own."""
 
 
+@dataclass(frozen=True, eq=False)
 class BatchNormTraining(PerMapWithParameters):
     """BatchNorm by the statistics of the batch: all samples of a map are needed, or none."""
 
@@ -86,12 +88,14 @@ class BatchNormTraining(PerMapWithParameters):
         return [any_sample(output)]
 
 
+@dataclass(frozen=True, eq=False)
 class Identity(PerMap):
     """A call that returns the values of its source, in any shape of the same maps."""
 
     copies = False
 
 
+@dataclass(frozen=True, eq=False)
 class Flatten(PerMap):
     """(samples, channels, *space) to (samples, features): a map becomes neighbouring features."""
 
@@ -124,6 +128,7 @@ class Elementwise(Facts):
         ]
 
 
+@dataclass(frozen=True, eq=False)
 class Concatenate(Facts):
     """Arrays side by side along the channels."""
 

@@ -6,6 +6,7 @@ import ctypes
 import gc
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -22,8 +23,15 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def _kept_for_backward(drop: Callable[[Any], Any], earlier: int = 1, layers: int = 5) -> float:
-    """What a chain of 5 layers keeps, in arrays of its input's size: the result is one."""
+def _kept_for_backward(drop: Callable[[Any], Any], earlier: int = 1) -> float:
+    """What a chain of 5 layers keeps, in arrays of its input's size: the result is one.
+
+    The median of several measurements, as TensorFlow's threads may free theirs in between.
+    """
+    return median(_measured(drop, earlier) for _ in range(3))
+
+
+def _measured(drop: Callable[[Any], Any], earlier: int) -> float:
     x = tf.ones([40, 2**18])  # 40 MiB: as large as what is given back to the system when freed.
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -31,7 +39,7 @@ def _kept_for_backward(drop: Callable[[Any], Any], earlier: int = 1, layers: int
             drop(x)  # What the first call takes, it keeps.
         gc.collect()
         start, y = _resident(), x
-        for _ in range(layers):
+        for _ in range(5):
             y = drop(y)
         gc.collect()
         kept = (_resident() - start) / (40 << 20)

@@ -221,7 +221,7 @@ def test_what_is_looked_up_is_what_pytorch_has() -> None:
 
 def _borrowing() -> Callable[[str, Any], None]:
     """Return a stash that takes no reference and gives one back, as that of PyTorch 2.8."""
-    release = ctypes.pythonapi.Py_DecRef
+    release = ctypes.pythonapi["Py_DecRef"]
     release.argtypes, release.restype = [ctypes.py_object], None
     stashed: dict[str, Any] = {}
 

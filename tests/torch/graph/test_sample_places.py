@@ -57,7 +57,8 @@ BEYOND = {
     # The second of two matrices, and rows or columns in attention.
     *(("torch.matmul(x, right)", 3), ("torch.bmm(left, rights)", 2)),
     *(("torch.matmul(rows, x)", 3), ("torch.matmul(p5x5, x)", 3)),
-    *(("torch.matmul(square, other=root)", axis) for axis in range(4)),
+    ("torch.matmul(square, other=root)", 3),
+    ("torch.matmul(input=square, other=root)", 3),
     *(("torch.matmul(square, vector)", axis) for axis in range(3)),
     ("F.linear(row, p6)", 0),
     *(("F.scaled_dot_product_attention(x, y, z)", axis) for axis in (2, 3)),

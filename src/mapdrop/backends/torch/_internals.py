@@ -142,7 +142,7 @@ def _alive(stash: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
 
     PyTorch 2.8 takes no reference to the value, but gives one back later.
     """
-    refer = ctypes.pythonapi.Py_IncRef
+    refer = ctypes.pythonapi["Py_IncRef"]  # Not the attribute, whose types all share.
     refer.argtypes, refer.restype = [ctypes.py_object], None
     tried = [object()]
     refer(tried[0])  # It is never freed, whatever PyTorch does.

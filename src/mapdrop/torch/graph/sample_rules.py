@@ -274,9 +274,8 @@ def stacked(node: Node, at: SampleAxis) -> Reads | None:
 
 def matrix_product(node: Node, at: SampleAxis) -> Reads | None:
     """A product of matrices: (..., n, k) and (..., k, m)."""
-    left, right = (*node.args, None)[:2]
-    if not isinstance(right, Node):  # Given by its name.
-        return None
+    left = node.argument("input", 0)
+    right = node.argument("mat2" if node.operation == "bmm" else "other", 1)
     rank = len(node.shape)
     if min(len(left.shape), len(right.shape)) < 2:
         return None
